@@ -1,0 +1,195 @@
+"""The resolved configuration of a run: one frozen section per stage, validated when it is loaded.
+
+`load_config(path, overrides)` reads a YAML file, applies `dotted.key=value` overrides and returns a `Config`.
+An unknown key, a wrong type or a value out of range is a `ConfigError` that names the dotted key, what was given and what is allowed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vsspark.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=False)
+
+
+class ColumnsConfig(Section):
+    """The catalogue table's own column names; null = the table has no such column."""
+
+    product_id: str = "product_id"
+    image: str = "image"  # a path or URI, or a list of them (array column, or text split by catalogue.image_separator)
+    name: str | None = None  # shown in the report
+    category: str | None = None
+    price: str | None = None
+    in_stock: str | None = None
+
+
+class CatalogueConfig(Section):
+    table: str | None = None  # CSV, Parquet or Delta; null = the generated demo catalogue
+    images_root: str | None = None  # what relative image paths are relative to; null = the folder that holds the table
+    allowed_roots: tuple[str, ...] | None = None  # where absolute paths may lead; null = anywhere (the catalogue is trusted)
+    image_separator: str | None = None  # splits a text cell that names several images, for example "|"
+    columns: ColumnsConfig = ColumnsConfig()
+
+
+class DemoConfig(Section):
+    """The generated catalogue that stands in when `catalogue.table` is null."""
+
+    products: Positive = 240
+    seed: int = 7
+    path: str = "build/demo"  # where the pictures and the table are written
+
+
+class ImagesConfig(Section):
+    max_bytes: Positive = 64 * 2**20  # larger files are quarantined unread
+    max_pixels: Positive = 50_000_000  # width x height; a decode needs at most ~10 bytes a pixel
+    min_side: Positive = 8  # pixels; tracking pixels and placeholders are no product photos
+    fetch_threads: Positive = 8  # requests in flight per Python worker
+    timeout_s: Annotated[float, Field(gt=0)] = 20.0  # per request to object storage
+    attempts: Positive = 4  # per object, with exponential backoff in between
+
+
+class EncoderConfig(Section):
+    name: str = "default"  # a registered encoder, or an MLflow model URI
+    weights: str | None = None  # a weights file, or "imagenet" for Keras's own download; null = the encoder's own
+    layer: str | None = None  # the layer whose output is the embedding; null = the encoder's own choice
+    engine: Literal["auto", "onnxruntime", "tensorflow"] = "auto"  # auto: TensorFlow on a GPU, ONNX Runtime on CPU
+    batch_size: Positive = 32  # images per forward pass; the last batch is padded to it
+    unit_norm: bool = True  # scale every embedding to length 1
+
+
+class BlockingConfig(Section):
+    by: Literal["predicted_category", "catalogue_category", "cluster", "none"] = "predicted_category"
+    probes: Positive = 3  # at most so many categories are searched per query image ...
+    probability: Share = 0.95  # ... and no more once their probabilities add up to this
+    clusters: Positive | None = None  # for `cluster`, and for catalogues without labels; null = sqrt(images / 50), 2 to 1000
+    fit_sample: Positive = 20_000  # images the softmax head or the clusters are fitted on, at most
+    holdout: Share = 0.2  # share of the labelled products the head's accuracy is measured on
+    seed: int = 0
+
+
+class KnnConfig(Section):
+    k: Positive = 20  # neighbours kept per image, each the best image of another product
+    metric: Literal["cosine", "l2", "l1", "hamming"] = "cosine"
+    mode: Literal["exact", "approximate"] = "exact"
+    target_recall: Annotated[float, Field(gt=0.0, le=1.0)] = 0.99  # recall@k the approximate mode must reach, audited in every run
+    device: Literal["auto", "cpu", "gpu"] = "auto"  # auto: a GPU where the executor has been given one
+    tile_rows: Positive = 8192  # rows per tile; a task holds two tiles: 2 * tile_rows * d * 4 bytes
+    seed: int = 0
+
+
+class RecommendConfig(Section):
+    k: Positive = 20  # similar products per product
+    in_stock_only: bool = False  # recommend only products whose in_stock is true (needs catalogue.columns.in_stock)
+    backfill: bool = True  # fill short lists with the nearest products of the whole catalogue
+
+
+class GateConfig(Section):
+    """Limits a run must keep to be published."""
+
+    max_quarantined: Share = 0.2  # share of the catalogue's images
+    min_coverage: Share = 0.9  # share of products with a usable image that got a full list
+    min_products: Positive = 2  # products with at least one recommendation
+
+
+class OutputConfig(Section):
+    path: str = "build/out"  # a folder or s3a://...
+    format: Literal["delta", "parquet"] = "delta"
+
+
+class ReportConfig(Section):
+    path: str | None = None  # the HTML file; null = build/report/RUN_ID.html
+    examples: Positive = 12  # products shown best first, and as many worst first
+    neighbours: Positive = 6  # recommendations shown beside each
+
+
+class MlflowConfig(Section):
+    tracking_uri: str = "sqlite:///build/mlflow.db"
+    experiment: str = "vsspark"
+
+
+class Config(Section):
+    catalogue: CatalogueConfig = CatalogueConfig()
+    demo: DemoConfig = DemoConfig()
+    images: ImagesConfig = ImagesConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    blocking: BlockingConfig = BlockingConfig()
+    knn: KnnConfig = KnnConfig()
+    recommend: RecommendConfig = RecommendConfig()
+    gate: GateConfig = GateConfig()
+    output: OutputConfig = OutputConfig()
+    report: ReportConfig = ReportConfig()
+    mlflow: MlflowConfig = MlflowConfig()
+    spark: dict[str, str | int | float | bool] = {}  # Spark properties set when the session is made here
+
+
+def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] = ()) -> Config:
+    """The validated configuration: defaults, then the YAML file, then `dotted.key=value` overrides.
+
+    Raises ConfigError listing every mistake: the dotted key, what was given, what is allowed.
+    """
+    tree: dict[str, Any] = {}
+    origin = "the built-in defaults"
+    if path is not None:
+        origin = str(path)
+        try:
+            tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except FileNotFoundError:
+            raise ConfigError(f"config file {path} does not exist") from None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"config file {path} cannot be read as YAML: {error}") from None
+        if not isinstance(tree, dict):
+            raise ConfigError(f"config file {path} holds a {type(tree).__name__}, expected sections such as `catalogue:`")
+    for item in overrides:
+        _apply_override(tree, item)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(problem) for problem in error.errors()]
+        raise ConfigError(f"{origin}: " + "; ".join(lines)) from None
+
+
+def _apply_override(tree: dict[str, Any], item: str) -> None:
+    key, equals, text = item.partition("=")
+    # A Spark property's own name has dots: everything after `spark.` is one key.
+    parts = ["spark", key.removeprefix("spark.")] if key.startswith("spark.") else key.split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"--set {item!r}: expected dotted.key=value, for example --set knn.k=10")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {item!r}: the value is not YAML: {error}") from None
+    node = tree
+    for part in parts[:-1]:
+        child = node.get(part)
+        if child is None:
+            child = node[part] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {item!r}: {part} is a value, not a section")
+        node = child
+    node[parts[-1]] = value
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key, allowed are {', '.join(_siblings(problem['loc']))}"
+    return f"{key}: got {problem['input']!r}, {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def _siblings(loc: tuple) -> list[str]:
+    model: Any = Config
+    for part in loc[:-1]:
+        model = model.model_fields[part].annotation
+    return sorted(model.model_fields)

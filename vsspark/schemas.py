@@ -1,0 +1,120 @@
+"""The tables' columns, in one place: what is written, what BI reads, what tests build rows from.
+
+`conform(df, schema)` stands at each table edge. Nullability is not compared: Parquet reads every column back as nullable.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    DateType,
+    DoubleType,
+    FloatType,
+    IntegerType,
+    LongType,
+    MapType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampType,
+)
+
+from vsspark.errors import SchemaError
+
+
+def _field(name, data_type, comment):
+    return StructField(name, data_type, True, {"comment": comment})
+
+
+# image_id is a 64-bit hash of product and path: an 8-byte key keeps the neighbours table and its shuffles small,
+# and its order breaks ties the same way whatever the partitioning. Ingest refuses a catalogue in which two collide.
+IMAGES = StructType([
+    _field("image_id", LongType(), "xxhash64(product_id, uri)"),
+    _field("product_id", StringType(), "the catalogue's"),
+    _field("uri", StringType(), "where the image is read from; never percent-encoded"),
+    _field("position", IntegerType(), "0 = the product's first image in the catalogue"),
+    _field("name", StringType(), "product name, where the catalogue gives one"),
+    _field("category", StringType(), "the catalogue's, where it gives one"),
+    _field("price", DoubleType(), "in the catalogue's currency, where it gives one"),
+    _field("in_stock", BooleanType(), "where the catalogue says"),
+    _field("attributes", MapType(StringType(), StringType()), "the catalogue's further columns, as text"),
+])  # fmt: skip
+
+EMBEDDINGS = StructType([
+    _field("image_id", LongType(), "images.image_id"),
+    _field("content_hash", StringType(), "SHA-256 of the file's bytes, hex"),
+    _field("model_version", StringType(), "encoder, layer and a hash of its weights and preprocessing"),
+    _field("embedding", ArrayType(FloatType()), "(d,) float32"),
+    _field("predicted_category", StringType(), "the most probable category"),
+    _field("category_probabilities", MapType(StringType(), FloatType()), "the most probable categories, at most 16"),
+    _field("run_id", StringType(), "the run that embedded it"),
+])  # fmt: skip
+
+QUARANTINE = StructType([
+    _field("image_id", LongType(), "images.image_id"),
+    _field("product_id", StringType(), "images.product_id"),
+    _field("uri", StringType(), "where it was read from"),
+    _field("stage", StringType(), "fetch, decode or encode"),
+    _field("reason", StringType(), "vsspark.errors.Reason"),
+    _field("detail", StringType(), "what was found"),
+    _field("run_id", StringType(), "the run that met it"),
+])  # fmt: skip
+
+NEIGHBOURS = StructType([
+    _field("query_image_id", LongType(), "images.image_id"),
+    _field("rank", IntegerType(), "1 = nearest, no gaps"),
+    _field("item_image_id", LongType(), "the best image of another product"),
+    _field("similarity", FloatType(), "higher is nearer: cosine, else 1 / (1 + distance)"),
+    _field("run_id", StringType(), "the run that searched"),
+])  # fmt: skip
+
+SIMILAR_PRODUCTS = StructType([
+    _field("product_id", StringType(), "the product on whose page the list is shown"),
+    _field("rank", IntegerType(), "1 = best, no gaps"),
+    _field("similar_product_id", StringType(), "the product to show"),
+    _field("similarity", FloatType(), "of the pair of images that matched best"),
+    _field("image_uri", StringType(), "the product's image of that pair"),
+    _field("similar_image_uri", StringType(), "the similar product's image of that pair"),
+    _field("category", StringType(), "the catalogue's where it gives one, else the predicted one"),
+    _field("similar_category", StringType(), "the same, of the similar product"),
+    _field("price", DoubleType(), "where the catalogue gives one"),
+    _field("similar_price", DoubleType(), "the same, of the similar product"),
+    _field("source", StringType(), "visual: found in a probed category; backfill: nearest in the whole catalogue"),
+    _field("model_version", StringType(), "embeddings.model_version"),
+    _field("run_id", StringType(), "the run that published it"),
+    _field("run_date", DateType(), "the date the run was for"),
+])  # fmt: skip
+
+RUNS = StructType([
+    _field("run_id", StringType(), "unique"),
+    _field("run_date", DateType(), "the date the run was for"),
+    _field("started_at", TimestampType(), "UTC"),
+    _field("finished_at", TimestampType(), "UTC"),
+    _field("status", StringType(), "published, refused (by the gate), failed, rolled_back"),
+    _field("message", StringType(), "why it was refused or failed"),
+    _field("model_version", StringType(), "embeddings.model_version"),
+    _field("config", StringType(), "the resolved configuration, JSON"),
+    _field("counts", MapType(StringType(), LongType()), "rows in and out of every stage"),
+    _field("metrics", MapType(StringType(), DoubleType()), "quality figures the gate looked at"),
+    _field("seconds", MapType(StringType(), DoubleType()), "wall seconds per stage"),
+])  # fmt: skip
+
+
+def conform(df: DataFrame, schema: StructType, what: str) -> DataFrame:
+    """The DataFrame with exactly the schema's columns, in order, comments attached.
+
+    Raises SchemaError that lists every missing column and every column of another type.
+    """
+    have = {field.name: field.dataType for field in df.schema.fields}
+    wrong = [f"{f.name} is missing" for f in schema.fields if f.name not in have]
+    wrong += [
+        f"{f.name} is {have[f.name].simpleString()}, expected {f.dataType.simpleString()}"
+        for f in schema.fields
+        if f.name in have and have[f.name].simpleString() != f.dataType.simpleString()
+    ]
+    if wrong:
+        raise SchemaError(f"{what}: {'; '.join(wrong)}")
+    return df.select(*[F.col(f.name).alias(f.name, metadata=f.metadata) for f in schema.fields])
