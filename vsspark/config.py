@@ -7,6 +7,7 @@ An unknown key, a wrong type or a value out of range is a `ConfigError` that nam
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -39,7 +40,7 @@ class CatalogueConfig(Section):
     table: str | None = None  # CSV, Parquet or Delta; null = the generated demo catalogue
     images_root: str | None = None  # what relative image paths are relative to; null = the folder that holds the table
     allowed_roots: tuple[str, ...] | None = None  # where absolute paths may lead; null = anywhere (the catalogue is trusted)
-    image_separator: str | None = None  # splits a text cell that names several images, for example "|"
+    image_separator: Annotated[str, Field(min_length=1)] | None = None  # splits a text cell that names several images, for example "|"
     columns: ColumnsConfig = ColumnsConfig()
 
 
@@ -133,6 +134,24 @@ class Config(Section):
     mlflow: MlflowConfig = MlflowConfig()
     spark: dict[str, str | int | float | bool] = {}  # Spark properties set when the session is made here
 
+    def public(self) -> dict[str, Any]:
+        """The whole tree as plain values, secrets masked: what is logged, recorded in `runs` and tracked."""
+        return _masked(self.model_dump(mode="json"))
+
+
+_SECRET_NAME = re.compile(r"secret|password|passwd|token|access[._-]?key|credential", re.IGNORECASE)
+_URI_LOGIN = re.compile(r"(://)[^/@\s]+@")
+
+
+def _masked(node: Any, name: str = "") -> Any:
+    if isinstance(node, dict):
+        return {key: _masked(value, key) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_masked(value, name) for value in node]
+    if _SECRET_NAME.search(name) and node is not None:
+        return "***"
+    return _URI_LOGIN.sub(r"\1***@", node) if isinstance(node, str) else node
+
 
 def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] = ()) -> Config:
     """The validated configuration: defaults, then the YAML file, then `dotted.key=value` overrides.
@@ -167,7 +186,8 @@ def _apply_override(tree: dict[str, Any], item: str) -> None:
     if not equals or not all(parts):
         raise ConfigError(f"--set {item!r}: expected dotted.key=value, for example --set knn.k=10")
     try:
-        value = yaml.safe_load(text)
+        # A lone | or > would open an empty block of text; on a command line it is the character.
+        value = text if text in ("|", ">") else yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {item!r}: the value is not YAML: {error}") from None
     node = tree

@@ -1,0 +1,15 @@
+"""The catalogue table, checked, into `images`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vsspark import cli, pipeline
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return cli.run_job("ingest", pipeline.ingest, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

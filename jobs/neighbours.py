@@ -1,0 +1,15 @@
+"""`embeddings` into `neighbours`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vsspark import cli, pipeline
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return cli.run_job("neighbours", pipeline.neighbours, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

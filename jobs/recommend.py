@@ -1,0 +1,15 @@
+"""The main job: a catalogue in, the published product -> similar-products table and its report out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vsspark import cli, pipeline
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return cli.run_job("recommend", pipeline.recommend, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+
+from vsspark.catalogue.spark import check_images, images_from, named_images, read_catalogue
+from vsspark.catalogue.uris import leads_outside
+from vsspark.config import load_config
+from vsspark.errors import ConfigError, DataQualityError, SchemaError
+
+
+def _config(table, *overrides):
+    return load_config(None, [f"catalogue.table={table}", *[f"catalogue.{o}" for o in overrides]]).catalogue
+
+
+def _ingest(spark, config):
+    table = read_catalogue(spark, config)
+    rows = images_from(table, config)
+    counts = check_images(rows, table, config)
+    return counts, {(r.product_id, r.uri.rsplit("/", 1)[-1]): r for r in named_images(rows).collect()}
+
+
+def _csv(tmp_path, text):
+    file = tmp_path / "catalogue.csv"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_a_csv_with_its_own_column_names(spark, tmp_path):
+    file = _csv(
+        tmp_path,
+        'sku,photo,kind,cost,stock,colour\nA,a 1.jpg,dress,19.90,yes,red\nA,a%20#2.jpg,dress,19.90,yes,"dark,\nred"\nB,größe.png,,,no,\n',
+    )
+    columns = [f"columns.{p}" for p in ("product_id=sku", "image=photo", "category=kind", "price=cost", "in_stock=stock")]
+    counts, rows = _ingest(spark, _config(file, *columns))
+    assert counts == {"products": 2, "images": 3, "products_without_image": 0}
+    first, second, third = rows["A", "a 1.jpg"], rows["A", "a%20#2.jpg"], rows["B", "größe.png"]
+    assert (first.uri, first.position, first.category, first.price, first.in_stock) == (f"{tmp_path}/a 1.jpg", 0, "dress", 19.90, True)
+    assert (second.position, second.attributes) == (1, {"colour": "dark,\nred"})
+    assert (third.category, third.price, third.in_stock) == (None, None, False)
+    assert len({r.image_id for r in rows.values()}) == 3
+    assert all(r.image_id >= 0 for r in rows.values())
+
+
+@pytest.mark.parametrize("kind", ["parquet", "delta"])
+def test_a_table_with_a_list_of_images_per_product(spark, tmp_path, kind):
+    source = spark.createDataFrame([(1, ["x.jpg", None, "y.jpg"], 5.0), (2, [], 6.0), (3, None, 7.0)], "id int, pics array<string>, price double")
+    source.write.format(kind).save(f"{tmp_path}/shop")
+    config = _config(f"{tmp_path}/shop", "columns.product_id=id", "columns.image=pics", "columns.price=price", "images_root=s3a://bucket/photos/")
+    counts, rows = _ingest(spark, config)
+    assert counts == {"products": 3, "images": 2, "products_without_image": 2}
+    assert {r.uri: r.position for r in rows.values()} == {"s3a://bucket/photos/x.jpg": 0, "s3a://bucket/photos/y.jpg": 1}
+
+
+def test_a_text_cell_that_names_several_images(spark, tmp_path):
+    config = _config(_csv(tmp_path, "product_id,image\nA,1.jpg| 2.jpg |\nB,/abs/3.jpg\n"), "image_separator=|")
+    counts, rows = _ingest(spark, config)
+    assert counts["images"] == 3
+    assert rows["B", "3.jpg"].uri == "/abs/3.jpg"
+    assert rows["A", "2.jpg"].uri == f"{tmp_path}/2.jpg"
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "error", "expected"),
+    [
+        ("product_id,picture\nA,1.jpg\n", [], SchemaError, ["catalogue.columns.image=image", "product_id, picture"]),
+        ("product_id,image\nA,1.jpg\nA,1.jpg\n", [], DataQualityError, ["(A, 1.jpg)", "more than once"]),
+        ("product_id,image\n,1.jpg\nB,2.jpg\n", [], DataQualityError, ["product_id", "1 of 2 rows"]),
+        ("product_id,image,cost\nA,1.jpg,cheap\nB,2.jpg,9\n", ["price=cost"], DataQualityError, ["cost", "'cheap'", "1 rows", "19.90"]),
+        ("product_id,image,cost\nA,1.jpg,NaN\n", ["price=cost"], DataQualityError, ["cost", "'NaN'"]),
+        ("product_id,image,stock\nA,1.jpg,maybe\n", ["in_stock=stock"], DataQualityError, ["stock", "'maybe'", "true"]),
+        ("product_id,image\n", [], DataQualityError, ["empty"]),
+        ("product_id,image\nA,\n", [], DataQualityError, ["image", "no image"]),
+    ],
+)
+def test_a_bad_catalogue_names_file_column_and_what_was_found(spark, tmp_path, text, columns, error, expected):
+    file = _csv(tmp_path, text)
+    with pytest.raises(error) as caught:
+        _ingest(spark, _config(file, *[f"columns.{c}" for c in columns]))
+    for part in [str(file), *expected]:
+        assert part in str(caught.value)
+
+
+def test_a_table_that_is_not_there(spark, tmp_path):
+    with pytest.raises(ConfigError, match=r"catalogue\.table=.*none\.csv"):
+        read_catalogue(spark, _config(tmp_path / "none.csv"))
+
+
+def test_names_that_lead_outside(spark, tmp_path):
+    uris = ["/shop/a.jpg", "/shop/../etc/passwd", "/shopping/b.jpg", "file:///etc/passwd", "/shop/x..y/c.jpg", "/shop/.."]
+    df = spark.createDataFrame([(u,) for u in uris], "uri string")
+    trusting, strict = _config("t.csv"), _config("t.csv", "allowed_roots=[/shop]")
+    outside = lambda config: [r[0] for r in df.select(leads_outside(df.uri, config)).collect()]  # noqa: E731
+    assert outside(trusting) == [False, True, False, False, False, True]
+    assert outside(strict) == [False, True, True, True, False, True]

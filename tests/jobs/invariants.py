@@ -1,0 +1,39 @@
+"""What is always true of a published table, asked of the files with DuckDB, not with the code that wrote them."""
+
+from __future__ import annotations
+
+import duckdb
+from deltalake import DeltaTable
+
+
+def connect(output: str, storage_options: dict | None = None) -> duckdb.DuckDBPyConnection:
+    """A connection with the output's Delta tables as views."""
+    con = duckdb.connect()
+    for table in ("images", "embeddings", "quarantine", "neighbours", "similar_products", "runs"):
+        if DeltaTable.is_deltatable(f"{output}/{table}", storage_options):
+            con.register(table, DeltaTable(f"{output}/{table}", storage_options=storage_options).to_pyarrow_table())
+    return con
+
+
+def check(con: duckdb.DuckDBPyConnection, k: int, run_id: str) -> None:
+    """Asserts the invariants of the public surface."""
+
+    def one(sql: str):
+        return con.sql(sql).fetchone()[0]
+
+    assert one("select count(*) from (select product_id, rank from similar_products group by all having count(*) > 1)") == 0
+    assert one("select count(*) from (select product_id, similar_product_id from similar_products group by all having count(*) > 1)") == 0
+    assert one("select count(*) from similar_products where product_id = similar_product_id") == 0
+    assert one("select count(*) from (select product_id from similar_products group by 1 having min(rank) <> 1 or max(rank) <> count(*))") == 0
+    following = """select *, lag(source) over w as s, lag(similarity) over w as v, lag(similar_product_id) over w as p
+        from similar_products window w as (partition by product_id order by rank)"""
+    assert one(f"select count(*) from ({following}) where s = 'backfill' and source = 'visual'") == 0
+    assert one(f"select count(*) from ({following}) where s = source and similarity > v") == 0
+    assert one(f"select count(*) from ({following}) where s = source and similarity = v and similar_product_id < p") == 0
+    usable = "select distinct product_id from images semi join embeddings using (image_id)"
+    expected = min(k, one(f"select count(*) from ({usable})") - 1)
+    short = one(f"select count(*) from ({usable}) u where (select count(*) from similar_products s where s.product_id = u.product_id) <> {expected}")
+    assert short == 0
+    lost = one(f"select (select count(*) from images) - (select count(*) from embeddings) - (select count(*) from quarantine where run_id = '{run_id}')")
+    assert lost == 0
+    assert one("select count(*) from similar_products s join images i on s.image_uri = i.uri where i.product_id = s.product_id") >= one("select count(*) from similar_products")

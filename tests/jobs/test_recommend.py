@@ -1,0 +1,151 @@
+"""The main job on a small shop of drawn pictures with every kind of bad file in it: real Spark, real Delta, the shipped network."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from deltalake import DeltaTable
+from invariants import check, connect
+from shops import BAD, ODD, add_bad_files, arguments, draw_shop, write_catalogue
+
+from jobs import embed, ingest, neighbours, publish, recommend, rollback
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shop") / "photos"
+    return folder, add_bad_files(folder, draw_shop(folder))
+
+
+@pytest.fixture(scope="module")
+def published(spark, shop):
+    """The shop, run once; gate limits widened because a third of its files are bad on purpose."""
+    folder, rows = shop
+    output = f"{folder.parent}/out"
+    assert recommend.main([*arguments(folder, output, "gate.max_quarantined=0.5"), "--run-id", "night-1", "--run-date", "2026-03-01"]) == 0
+    return folder, output, rows
+
+
+def test_the_published_table_keeps_every_promise(published):
+    _, output, rows = published
+    con = connect(output)
+    check(con, 5, "night-1")
+    assert con.sql("select count(*) from images").fetchone()[0] == len(rows)
+    assert con.sql("select distinct run_id, run_date::varchar, model_version is not null from similar_products").fetchall() == [("night-1", "2026-03-01", True)]
+    prices = con.sql("select distinct product_id, price from similar_products order by 1").fetchall()
+    assert dict(prices)["P03"] == pytest.approx(float(next(r["cost"] for r in rows if r["sku"] == "P03")))
+
+
+def test_every_bad_file_is_quarantined_with_its_reason_and_every_odd_one_is_used(published):
+    folder, output, _ = published
+    con = connect(output)
+    found = {uri.removeprefix(f"{folder}/"): (reason, detail, product) for uri, reason, detail, product in con.sql("select uri, reason, detail, product_id from quarantine").fetchall()}
+    assert {name: reason for name, (reason, _, _) in found.items()} == BAD
+    assert all(detail and product == "BAD" for _, detail, product in found.values())
+    used = con.sql("select uri from images semi join embeddings using (image_id) where product_id = 'ODD'").fetchall()
+    assert sorted(uri.removeprefix(f"{folder}/") for (uri,) in used) == sorted(ODD)
+
+
+def test_odd_files_embed_as_the_picture_they_show(published):
+    """Every odd file but the stretched one shows the first product's picture: as near to it as JPEG and palettes allow."""
+    _, output, rows = published
+    con = connect(output)
+    vectors = {uri.rsplit("/", 1)[-1]: np.array(e) for uri, e in con.sql("select uri, embedding from images join embeddings using (image_id)").fetchall()}
+    original = vectors[rows[0]["photo"]]
+    for name in ODD:
+        if name != "wide.jpg":
+            assert vectors[name] @ original > 0.97, name
+
+
+def test_the_run_is_on_record(published):
+    folder, output, rows = published
+    run = DeltaTable(f"{output}/runs").to_pyarrow_table().to_pylist()[0]
+    counts = dict(run["counts"])
+    assert (run["run_id"], run["status"], run["message"]) == ("night-1", "published", None)
+    assert (counts["images"], counts["embedded"], counts["quarantined"]) == (len(rows), len(rows) - len(BAD), len(BAD))
+    assert {"ingest", "embed", "neighbours", "products", "gate", "publish"} <= set(dict(run["seconds"]))
+    assert json.loads(run["config"])["recommend"]["k"] == 5
+    assert "night-1" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_stages_one_by_one_give_the_same_table(spark, published, tmp_path):
+    folder, output, _ = published
+    own = arguments(folder, f"{tmp_path}/out", "gate.max_quarantined=0.5")
+    for number, job in enumerate((ingest, embed, neighbours, publish)):
+        assert job.main([*own, "--run-id", f"step-{number}"]) == 0
+    columns = "product_id, rank, similar_product_id, round(similarity, 5), image_uri, similar_image_uri, category, source"
+    sql = f"select {columns} from similar_products order by 1, 2"
+    assert connect(f"{tmp_path}/out").sql(sql).fetchall() == connect(output).sql(sql).fetchall()
+
+
+def test_the_same_run_again_changes_nothing_and_rollback_brings_the_earlier_one_back(spark, tmp_path):
+    rows = draw_shop(tmp_path, products=6, images=1)
+    output = f"{tmp_path}/out"
+    own = arguments(tmp_path, output)
+    for run_id in ("one", "one"):
+        assert recommend.main([*own, "--run-id", run_id]) == 0
+    first = connect(output).sql("select * from similar_products order by product_id, rank").fetchall()
+    assert connect(output).sql("select run_id from runs").fetchall() == [("one",)]
+    write_catalogue(tmp_path, rows[:-1])
+    assert recommend.main([*own, "--run-id", "two"]) == 0
+    check(connect(output), 5, "two")
+    assert len(connect(output).sql("select * from similar_products").fetchall()) == 5 * 4
+    assert rollback.main([*own, "--run-id", "back"]) == 0
+    assert connect(output).sql("select * from similar_products order by product_id, rank").fetchall() == first
+    assert connect(output).sql("select message from runs where status = 'rolled_back'").fetchall() == [("one is current again",)]
+    assert rollback.main([*own, "--to", "three"]) == 2
+
+
+def test_the_gate_keeps_a_bad_run_from_the_storefront(spark, tmp_path, capsys):
+    rows = draw_shop(tmp_path, products=4, images=1)
+    own = arguments(tmp_path, f"{tmp_path}/out")
+    assert recommend.main([*own, "--run-id", "good"]) == 0
+    before = connect(f"{tmp_path}/out").sql("select * from similar_products order by product_id, rank").fetchall()
+    (tmp_path / rows[0]["photo"]).unlink()
+    (tmp_path / rows[1]["photo"]).unlink()
+    assert recommend.main([*own, "--run-id", "bad"]) == 3
+    assert "50.0% of the images are quarantined, gate.max_quarantined allows 20.0%" in capsys.readouterr().err
+    con = connect(f"{tmp_path}/out")
+    assert con.sql("select * from similar_products order by product_id, rank").fetchall() == before
+    assert con.sql("select status from runs where run_id = 'bad'").fetchall() == [("refused",)]
+
+
+def test_a_wrong_images_root_is_refused_with_the_key_to_look_at(spark, tmp_path, capsys):
+    draw_shop(tmp_path, products=3, images=1)
+    assert recommend.main(arguments(tmp_path, f"{tmp_path}/out", f"catalogue.images_root={tmp_path}/elsewhere")) == 3
+    message = capsys.readouterr().err
+    assert "missing (3 images)" in message
+    assert "catalogue.images_root" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (["catalogue.columns.image=picture"], "catalogue.columns.image=picture"),
+        (["catalogue.table=nowhere.csv"], "nowhere.csv"),
+        (["encoder.name=resnet"], "resnet"),
+        (["knn.k=none"], "knn.k"),
+        (["output.path=/dev/null/out"], "/dev/null/out"),
+        (["catalogue.columns.price=photo"], "photo"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_message_and_exit_code_2(spark, tmp_path, capsys, change, expected):
+    draw_shop(tmp_path, products=2, images=1)
+    assert recommend.main(arguments(tmp_path, f"{tmp_path}/out", *change)) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("recommend: ")
+    assert expected in last
+
+
+def test_one_category_without_labels_in_parquet_without_backfill(spark, tmp_path):
+    """The options the other tests leave alone, together: no category column, clusters, parquet, every metric's similarity below 1."""
+    draw_shop(tmp_path, products=8, images=1)
+    own = [a for a in arguments(tmp_path, f"{tmp_path}/out", "output.format=parquet", "recommend.backfill=false", "blocking.by=cluster", "blocking.clusters=1")]
+    assert recommend.main([*own, "--set", "catalogue.columns.category=null", "--set", "knn.metric=l2", "--run-id", "p"]) == 0
+    rows = spark.read.parquet(f"{tmp_path}/out/similar_products").collect()
+    assert len(rows) == 8 * 5
+    assert {r.source for r in rows} == {"visual"}
+    assert {r.category for r in rows} == {"cluster-0000"}
+    assert all(0 < r.similarity <= 1 for r in rows)

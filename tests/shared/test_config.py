@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+
+from vsspark.config import Config, load_config
+from vsspark.errors import ConfigError
+
+
+def test_defaults_then_file_then_overrides(tmp_path):
+    file = tmp_path / "shop.yaml"
+    file.write_text("knn: {k: 7, metric: l2}\ncatalogue:\n  columns: {category: kind}\n")
+    config = load_config(file, ["knn.k=9", "catalogue.columns.price=cost", "spark.sql.shuffle.partitions=3"])
+    assert (config.knn.k, config.knn.metric, config.knn.tile_rows) == (9, "l2", Config().knn.tile_rows)
+    assert (config.catalogue.columns.category, config.catalogue.columns.price) == ("kind", "cost")
+    assert config.spark == {"sql.shuffle.partitions": 3}
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("knn.kk=5", ["knn.kk", "unknown key", "target_recall"]),
+        ("knn.k=0", ["knn.k", "0", "greater than or equal to 1"]),
+        ("knn.k=many", ["knn.k", "'many'", "integer"]),
+        ("knn.metric=manhattan", ["knn.metric", "manhattan", "'cosine', 'l2', 'l1' or 'hamming'"]),
+        ("blocking.probability=2", ["blocking.probability", "2", "less than or equal to 1"]),
+        ("catalogue.columns.colour=c", ["catalogue.columns.colour", "unknown key", "in_stock"]),
+        ("shop=1", ["shop", "unknown key", "catalogue"]),
+        ("knn.k", ["knn.k", "dotted.key=value"]),
+        ("knn.k.deep=1", ["knn.k"]),
+    ],
+)
+def test_a_mistake_names_the_key_what_was_given_and_what_is_allowed(override, expected):
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [override])
+    for part in expected:
+        assert part in str(caught.value)
+
+
+def test_every_mistake_is_listed_at_once(tmp_path):
+    file = tmp_path / "shop.yaml"
+    file.write_text("knn: {k: -1}\noutput: {format: orc}\n")
+    with pytest.raises(ConfigError, match=r"shop\.yaml.*knn\.k.*output\.format.*'delta' or 'parquet'"):
+        load_config(file)
+
+
+@pytest.mark.parametrize(("text", "expected"), [(None, "does not exist"), ("a: [", "YAML"), ("- a\n- b\n", "list")])
+def test_a_file_that_is_no_configuration(tmp_path, text, expected):
+    file = tmp_path / "bad.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError, match=expected):
+        load_config(file)
+
+
+def test_public_masks_secrets_and_keeps_the_rest():
+    config = load_config(
+        None, ["spark.hadoop.fs.s3a.secret.key=canary-1", "spark.hadoop.fs.s3a.access.key=canary-2", "mlflow.tracking_uri=http://me:canary-3@host/x", "knn.k=3"]
+    )
+    text = str(config.public())
+    assert "canary" not in text
+    assert config.public()["knn"]["k"] == 3
+    assert config.public()["mlflow"]["tracking_uri"] == "http://***@host/x"

@@ -1,0 +1,31 @@
+"""The walls of the house: what a pure module may not pull in, proven in a fresh interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PURE = {
+    "vsspark.errors": ("pyspark", "tensorflow"),
+    "vsspark.config": ("pyspark", "tensorflow"),
+    "vsspark.progress": ("pyspark", "tensorflow"),
+    "vsspark.blocks.head": ("pyspark", "tensorflow"),
+    "vsspark.images.fetch": ("pyspark", "tensorflow"),
+    "vsspark.images.decode": ("pyspark", "tensorflow"),
+    "vsspark.knn": ("pyspark", "tensorflow"),
+    "vsspark.demo.draw": ("pyspark", "tensorflow"),
+    "vsspark.demo.products": ("pyspark", "tensorflow"),
+    "vsspark.report.render": ("pyspark", "tensorflow"),
+    "vsspark.encoders": ("pyspark", "tensorflow"),
+    "vsspark.cli": ("tensorflow", "mlflow"),
+    "vsspark.pipeline": ("tensorflow", "mlflow"),
+}
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_importing_a_module_leaves_the_heavy_packages_out(module):
+    code = f"import sys, {module}; print(' '.join(name for name in {PURE[module]!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -1,0 +1,1 @@
+"""The shop's own table in: one row per image out."""

@@ -1,0 +1,161 @@
+"""Catalogue table -> `images` rows, checked.
+
+Cost: one pass over the catalogue (text, no pictures) and one shuffle on image_id for the checks; grows linearly with the images named.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, NumericType, StringType
+from pyspark.sql.window import Window
+
+from vsspark.catalogue.uris import resolve_root
+from vsspark.config import CatalogueConfig
+from vsspark.errors import ConfigError, DataQualityError, SchemaError
+from vsspark.schemas import IMAGES, conform
+
+_TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
+
+
+def read_catalogue(spark: SparkSession, config: CatalogueConfig) -> DataFrame:
+    """The catalogue's rows as they are; the format follows from the name: a Delta folder, *.csv / *.tsv, else Parquet.
+
+    CSV columns are read as text, quoted fields may span lines. Raises ConfigError when there is no such table.
+    """
+    path = config.table
+    try:
+        if spark._jvm.io.delta.tables.DeltaTable.isDeltaTable(spark._jsparkSession, path):
+            return spark.read.format("delta").load(path)
+        stem = path.lower().removesuffix(".gz")
+        if stem.endswith((".csv", ".tsv", ".txt")):
+            separator = "," if stem.endswith(".csv") else "\t"
+            reader = spark.read.option("header", True).option("multiLine", True).option("escape", '"').option("sep", separator)
+            return reader.csv(path)
+        return spark.read.parquet(path)
+    except AnalysisException as error:
+        raise ConfigError(f"catalogue.table={path} cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def images_from(table: DataFrame, config: CatalogueConfig) -> DataFrame:
+    """Rows of `images`, one per image the catalogue names, product columns repeated on each.
+
+    A list of images (array column, or text split by `catalogue.image_separator`) becomes one row each. Columns that are not mapped are
+    carried along as text in `attributes`. A product without any image has no row; `products_without_image` counts them.
+    Raises SchemaError for mapped columns the table lacks.
+    """
+    columns = config.columns
+    mapped = {role: name for role, name in columns.model_dump().items() if name is not None}
+    missing = [f"catalogue.columns.{role}={name}" for role, name in mapped.items() if name not in table.columns]
+    if missing:
+        raise SchemaError(f"catalogue.table={config.table}: no such column: {', '.join(missing)}; the table has {', '.join(table.columns)}")
+    further = [name for name in table.columns if name not in mapped.values()]
+    attributes = F.map_from_arrays(F.array(*[F.lit(n) for n in further]), F.array(*[_text(n) for n in further])) if further else F.lit(None)
+
+    image = F.col(_quoted(columns.image))
+    if isinstance(table.schema[columns.image].dataType, ArrayType):
+        listed = image.cast("array<string>")
+    elif config.image_separator:
+        listed = F.split(image.cast("string"), re.escape(config.image_separator))
+    else:
+        listed = F.array(image.cast("string"))
+    named = F.filter(F.transform(listed, lambda x: F.trim(x)), lambda x: x.isNotNull() & (x != ""))
+    row = F.monotonically_increasing_id()  # follows the file's order, so that a product's first image stays its first
+    rows = table.select(
+        F.trim(_text(columns.product_id)).alias("product_id"),
+        row.alias("_row"),
+        F.posexplode_outer(named).alias("_place", "_image"),
+        (_text(columns.name) if columns.name else F.lit(None).cast("string")).alias("name"),
+        (F.nullif(F.trim(_text(columns.category)), F.lit("")) if columns.category else F.lit(None).cast("string")).alias("category"),
+        (_number(columns.price, table) if columns.price else F.lit(None).cast("double")).alias("price"),
+        (_boolean(columns.in_stock) if columns.in_stock else F.lit(None).cast("boolean")).alias("in_stock"),
+        attributes.cast("map<string,string>").alias("attributes"),
+    )
+    root = resolve_root(config)
+    absolute = F.col("_image").rlike(r"^[A-Za-z][A-Za-z0-9+.\-]*://") | F.col("_image").startswith("/")
+    rows = rows.withColumn("uri", F.when(absolute, F.col("_image")).otherwise(F.concat(F.lit(root + "/"), F.col("_image"))))
+    order = Window.partitionBy("product_id").orderBy("_row", "_place")
+    return rows.withColumns({"image_id": hash_id("product_id", "uri"), "position": F.row_number().over(order) - 1})
+
+
+def check_images(rows: DataFrame, table: DataFrame, config: CatalogueConfig) -> dict[str, int]:
+    """Counts of what the catalogue holds: products, images, products_without_image.
+
+    Raises DataQualityError naming the column, how many rows and examples, for: an empty table, null product ids, one image listed twice
+    for a product, prices or stock flags that cannot be read.
+    """
+    where = f"catalogue.table={config.table}"
+    columns = config.columns
+    per_image = rows.groupBy("image_id").agg(
+        F.count("*").alias("n"),
+        F.countDistinct("product_id", "uri").alias("pairs"),
+        F.first("product_id").alias("product_id"),
+        F.first("_image").alias("_image"),
+    )
+    named = F.col("_image").isNotNull()
+    totals = rows.agg(
+        F.count("*").alias("rows"),
+        F.count(F.when(F.col("product_id").isNull() | (F.col("product_id") == ""), 1)).alias("null_ids"),
+        F.countDistinct("product_id").alias("products"),
+        F.countDistinct(F.when(named, F.col("product_id"))).alias("products_with_image"),
+        F.count(F.when(named, 1)).alias("images"),
+    ).first()
+    if totals["rows"] == 0:
+        raise DataQualityError(f"{where} is empty: expected at least one row")
+    if totals["null_ids"]:
+        raise DataQualityError(
+            f"{where}: column {columns.product_id} is null or blank in {totals['null_ids']} of {totals['rows']} rows; every row needs a product id"
+        )
+    if totals["images"] == 0:
+        raise DataQualityError(f"{where}: column {columns.image} names no image in any of {totals['rows']} rows")
+    doubles = per_image.where((F.col("n") > 1) & F.col("_image").isNotNull()).orderBy("product_id", "_image").limit(4).collect()
+    if doubles:
+        collided = [d for d in doubles if d.pairs > 1]
+        if collided:
+            raise DataQualityError(
+                f"{where}: two different images have the same 64-bit id (product {collided[0].product_id}, {collided[0]._image}); rename one of them"
+            )
+        examples = ", ".join(f"({d.product_id}, {d._image})" for d in doubles[:3])
+        raise DataQualityError(f"{where}: the same image is listed more than once for a product: {examples}; each (product, image) may appear once")
+    for role, name, readable in (("price", columns.price, _number), ("in_stock", columns.in_stock, _boolean)):
+        if name:
+            parsed = readable(name, table) if role == "price" else readable(name)
+            bad = table.where(F.col(_quoted(name)).isNotNull() & (F.trim(_text(name)) != "") & parsed.isNull()).select(_text(name).alias("v"))
+            examples = [r.v for r in bad.limit(3).collect()]
+            if examples:
+                allowed = "a number such as 19.90 (or empty)" if role == "price" else f"one of {', '.join(_TRUE + _FALSE)} (or empty)"
+                raise DataQualityError(f"{where}: column {name} ({role}) holds {', '.join(map(repr, examples))} in {bad.count()} rows; allowed is {allowed}")
+    return {"products": totals["products"], "images": totals["images"], "products_without_image": totals["products"] - totals["products_with_image"]}
+
+
+def named_images(rows: DataFrame) -> DataFrame:
+    """The checked rows in the shape of `images`; rows of products that name no image fall away here, counted before."""
+    return conform(rows.where(F.col("_image").isNotNull()), IMAGES, "images")
+
+
+def hash_id(*columns: str) -> Column:
+    """A non-negative 64-bit id: negative ones are free to mean "none" in the neighbour search."""
+    return F.xxhash64(*columns).bitwiseAND(F.lit(2**63 - 1))
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _text(name: str) -> Column:
+    return F.col(_quoted(name)).cast(StringType())
+
+
+def _number(name: str, table: DataFrame) -> Column:
+    if isinstance(table.schema[name].dataType, NumericType):
+        return F.col(_quoted(name)).cast("double")
+    number = F.expr(f"try_cast(trim(CAST({_quoted(name)} AS STRING)) AS DOUBLE)")
+    return F.when(~F.isnan(number) & (F.abs(number) != float("inf")), number)  # 'NaN' and 'Infinity' parse, and are no prices
+
+
+def _boolean(name: str) -> Column:
+    text = F.lower(F.trim(_text(name)))
+    return F.when(text.isin(*_TRUE), True).when(text.isin(*_FALSE), False)

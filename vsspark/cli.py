@@ -1,0 +1,55 @@
+"""How every job starts and ends: arguments, configuration, session, exit code.
+
+A job file calls `run_job(NAME, WORK, argv)`; `WORK(spark, config, args)` does the job and returns nothing.
+Exit codes: 0 done; 2 wrong usage, config or input; 3 the gate refused; 1 anything unexpected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from pyspark.sql import SparkSession
+
+from vsspark import progress, session
+from vsspark.config import Config, load_config
+from vsspark.errors import VssparkError
+
+
+def run_job(
+    name: str,
+    work: Callable[[SparkSession, Config, argparse.Namespace], None],
+    argv: Sequence[str] | None = None,
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> int:
+    """The job's exit code; every failure a user can mend is one message on stderr, without a stack trace."""
+    parser = argparse.ArgumentParser(prog=name)
+    parser.add_argument("--config", metavar="FILE", help="YAML file, see conf/")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one dotted key, for example knn.k=10")
+    parser.add_argument("--run-date", metavar="YYYY-MM-DD", type=dt.date.fromisoformat, default=None, help="the date the run is for (default: today, UTC)")
+    parser.add_argument("--run-id", default=None, help="name of the run (default: made from the date and the time)")
+    if add_arguments:
+        add_arguments(parser)
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    progress.configure_logging()
+    now = dt.datetime.now(dt.UTC)
+    args.run_date = args.run_date or now.date()
+    args.run_id = args.run_id or f"{args.run_date:%Y%m%d}-{now:%H%M%S%f}"[:-3]
+    try:
+        config = load_config(args.config, args.set)
+        spark = session.create(f"vsspark-{name}", config.spark)
+        work(spark, config, args)
+    except VssparkError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return error.exit_code
+    except Exception:
+        traceback.print_exc()
+        print(f"{name}: failed unexpectedly; what was published is as it was", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,1 @@
+"""Image neighbours merged into product -> similar products."""

@@ -1,0 +1,81 @@
+"""One run: its name and date, what it counted and timed, and the row it leaves in `runs`, whatever becomes of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+from types import TracebackType
+
+from pyspark.sql import SparkSession
+
+from vsspark.config import Config
+from vsspark.errors import GateRefused, StorageError, VssparkError
+from vsspark.progress import Progress
+from vsspark.schemas import RUNS
+from vsspark.store import Store
+
+log = logging.getLogger("vsspark")
+
+
+class Run:
+    """Context of one job: `with Run(...) as run:`; leaving it writes the row of `runs`.
+
+    status: published, staged (a single stage ran), refused, failed or rolled_back.
+    """
+
+    def __init__(self, spark: SparkSession, config: Config, run_id: str, run_date: dt.date):
+        self.spark, self.config, self.run_id, self.run_date = spark, config, run_id, run_date
+        self.store = Store(spark, config.output)
+        self.progress = Progress()
+        self.started_at = dt.datetime.now(dt.UTC)
+        self.status, self.message = "staged", None
+        self.model_version: str | None = None
+        self.metrics: dict[str, float] = {}
+
+    def __enter__(self) -> Run:
+        self.store.check_writable()
+        log.info("run        %s for %s, tables below %s", self.run_id, self.run_date, self.store.root)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None:
+            self.status = "refused" if isinstance(error, GateRefused) else "failed"
+            self.message = str(error) if isinstance(error, VssparkError) else f"{kind.__name__}: {error}".splitlines()[0]
+        try:
+            self.record()
+        except Exception:
+            if error is None:
+                raise
+            log.exception("the failed run could not be recorded in `runs`")
+
+    def row(self) -> dict:
+        """The run as a row of `runs`."""
+        return {
+            "run_id": self.run_id,
+            "run_date": self.run_date,
+            "started_at": self.started_at,
+            "finished_at": dt.datetime.now(dt.UTC),
+            "status": self.status,
+            "message": self.message,
+            "model_version": self.model_version,
+            "config": json.dumps(self.config.public(), sort_keys=True),
+            "counts": dict(self.progress.counts),
+            "metrics": dict(self.metrics),
+            "seconds": dict(self.progress.seconds),
+        }
+
+    def record(self) -> None:
+        """Writes the row; writing it again replaces it."""
+        row = self.row()
+        df = self.spark.createDataFrame([tuple(row[name] for name in RUNS.names)], RUNS).coalesce(1)
+        self.store.replace("runs", df, RUNS, by="run_id", value=self.run_id, run_id=self.run_id)
+
+    def current_model_version(self) -> str:
+        """The model version of the last run that embedded: what a stage works on when it runs alone."""
+        if self.model_version is None:
+            rows = self.store.read("runs").where("model_version IS NOT NULL").orderBy("finished_at", ascending=False).limit(1).collect()
+            if not rows:
+                raise StorageError(f"no run below output.path={self.store.root} has embedded anything yet: run jobs/embed.py first")
+            self.model_version = rows[0].model_version
+        return self.model_version

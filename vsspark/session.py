@@ -1,0 +1,71 @@
+"""The Spark session a job runs in, and what the Python side needs to know of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pyspark import SparkConf, SparkContext
+from pyspark.sql import SparkSession
+
+# Set where nothing else was said: the config's `spark:` section wins over --conf and spark-defaults.conf, and all three win over these.
+_DEFAULTS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.ui.showConsoleProgress": "true",
+    # A run_id or model_version that looks like a number stays text when it is a partition column.
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    # oneDNN is off by default on some CPUs, where it doubles TensorFlow's speed.
+    "spark.executorEnv.TF_ENABLE_ONEDNN_OPTS": "1",
+    "spark.executorEnv.TF_CPP_MIN_LOG_LEVEL": "3",
+    "spark.executorEnv.CUDA_MODULE_LOADING": "LAZY",
+}
+# On one machine 200 shuffle partitions and 50 snapshot partitions are 250 tiny tasks per write.
+_LOCAL_DEFAULTS = {
+    "spark.sql.shuffle.partitions": "4",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.ui.enabled": "false",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+}
+_S3_OPTIONS = (
+    "fs.s3a.endpoint",
+    "fs.s3a.endpoint.region",
+    "fs.s3a.access.key",
+    "fs.s3a.secret.key",
+    "fs.s3a.session.token",
+    "fs.s3a.path.style.access",
+    "fs.s3a.connection.ssl.enabled",
+)
+
+
+def create(app_name: str, properties: dict[str, str | int | float | bool]) -> SparkSession:
+    """The session: the one spark-submit or a notebook already made, else a local one on all cores."""
+    # The driver's own TensorFlow (export, training) and the workers forked in local mode read these from the environment.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not os.environ.get("SPARK_ENV_LOADED"):  # started as `python jobs/NAME.py`: the workers are this interpreter too, not the PATH's python3
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    SparkContext._ensure_initialized()  # starts or joins the JVM; only then does SparkConf() know what spark-submit was told
+    conf = SparkConf()
+    if not conf.contains("spark.master"):
+        conf.set("spark.master", "local[*]")
+    for key, value in properties.items():
+        conf.set(key if key.startswith("spark.") else f"spark.{key}", str(value).lower() if isinstance(value, bool) else str(value))
+    defaults = _DEFAULTS | (_LOCAL_DEFAULTS if conf.get("spark.master").startswith("local") else {})
+    for key, value in defaults.items():
+        if not conf.contains(key):
+            conf.set(key, value)
+    return SparkSession.builder.appName(app_name).config(conf=conf).getOrCreate()
+
+
+def storage_options(spark: SparkSession) -> dict[str, str]:
+    """The Hadoop settings the Python workers need to read object storage as the JVM does. Holds secrets: never log it."""
+    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+    return {key: value for key in _S3_OPTIONS if (value := hadoop.get(key))}
+
+
+def task_slots(spark: SparkSession) -> int:
+    """How many tasks the session's executors run at a time."""
+    return max(1, spark.sparkContext.defaultParallelism)
