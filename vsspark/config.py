@@ -7,7 +7,6 @@ An unknown key, a wrong type or a value out of range is a `ConfigError` that nam
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vsspark.errors import ConfigError
+from vsspark.masking import masked
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -136,21 +136,7 @@ class Config(Section):
 
     def public(self) -> dict[str, Any]:
         """The whole tree as plain values, secrets masked: what is logged, recorded in `runs` and tracked."""
-        return _masked(self.model_dump(mode="json"))
-
-
-_SECRET_NAME = re.compile(r"secret|password|passwd|token|access[._-]?key|credential", re.IGNORECASE)
-_URI_LOGIN = re.compile(r"(://)[^/@\s]+@")
-
-
-def _masked(node: Any, name: str = "") -> Any:
-    if isinstance(node, dict):
-        return {key: _masked(value, key) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_masked(value, name) for value in node]
-    if _SECRET_NAME.search(name) and node is not None:
-        return "***"
-    return _URI_LOGIN.sub(r"\1***@", node) if isinstance(node, str) else node
+        return masked(self.model_dump(mode="json"))
 
 
 def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] = ()) -> Config:

@@ -14,7 +14,7 @@ from vsspark.catalogue.spark import check_images, hash_id, images_from, named_im
 from vsspark.catalogue.uris import leads_outside
 from vsspark.config import CatalogueConfig, ColumnsConfig, Config
 from vsspark.demo.spark import generate_catalogue
-from vsspark.embed.spark import embed_images, prepare
+from vsspark.embed.spark import embed_images, prepare, spread
 from vsspark.errors import DataQualityError, GateRefused, Reason, StorageError
 from vsspark.knn.spark import search_neighbours
 from vsspark.products.spark import describe, merge_neighbours, short_products, top_products, with_backfill
@@ -95,7 +95,8 @@ def embed_stage(run: Run) -> None:
     total = images.count()
     with run.progress.stage("embed", f"{total:,} images with {run.model_version}") as stage:
         outside = leads_outside(F.col("uri"), config.catalogue)
-        embedded = embed_images(images.where(~outside).select("image_id", "uri"), model, config.images, config.encoder, session.storage_options(run.spark))
+        wanted = spread(images.where(~outside).select("image_id", "uri"), total, session.task_slots(run.spark))
+        embedded = embed_images(wanted, model, config.images, config.encoder, session.storage_options(run.spark))
         embedded = store.stage(run.run_id, "embedded", embedded)
         good = embedded.where("reason IS NULL").count()
         stage.count(embedded=good, quarantined=total - good)

@@ -32,7 +32,7 @@ def _field(name, data_type, comment):
 # image_id is a 64-bit hash of product and path: an 8-byte key keeps the neighbours table and its shuffles small,
 # and its order breaks ties the same way whatever the partitioning. Ingest refuses a catalogue in which two collide.
 IMAGES = StructType([
-    _field("image_id", LongType(), "xxhash64(product_id, uri)"),
+    _field("image_id", LongType(), "xxhash64(product_id, uri), sign bit cleared"),
     _field("product_id", StringType(), "the catalogue's"),
     _field("uri", StringType(), "where the image is read from; never percent-encoded"),
     _field("position", IntegerType(), "0 = the product's first image in the catalogue"),

@@ -46,9 +46,9 @@ def fit_softmax_head(x: np.ndarray, labels: np.ndarray, products: np.ndarray, ho
     if holdout > 0 and len(set(products.tolist())) >= 10:
         fit, held = next(GroupShuffleSplit(1, test_size=holdout, random_state=seed).split(x, groups=products))
         if len(set(labels[fit].tolist())) > 1:
-            accuracy = float((_fit(x[fit], labels[fit]).predict(_unit(x[held]) * _scale(x)) == labels[held]).mean())
+            accuracy = float((_fit(x[fit], labels[fit]).predict(_unit(x[held])) == labels[held]).mean())
     model = _fit(x, labels)
-    weights, bias = model.coef_.T * _scale(x), model.intercept_
+    weights, bias = model.coef_.T, model.intercept_
     if len(categories) == 2:  # scikit-learn keeps one column for two classes
         weights, bias = np.hstack([-weights / 2, weights / 2]), np.concatenate([-bias / 2, bias / 2])
     return Head(weights.astype(np.float32), bias.astype(np.float32), categories, accuracy)
@@ -66,11 +66,8 @@ def fit_cluster_head(x: np.ndarray, clusters: int, seed: int) -> Head:
 
 
 def _fit(x: np.ndarray, labels: np.ndarray) -> LogisticRegression:
-    return LogisticRegression(C=0.01, max_iter=200).fit(_unit(x) * _scale(x), labels)
-
-
-def _scale(x: np.ndarray) -> float:
-    return float(np.sqrt(x.shape[1]))
+    # Unit rows want a weak penalty: products held out of 723 studio photos in 10 categories, .67 right at C = 1, .76 at 10, .77 at 100.
+    return LogisticRegression(C=100, max_iter=200).fit(_unit(x), labels)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
-from pathlib import Path
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -20,8 +20,8 @@ def resolve_root(config: CatalogueConfig) -> str:
 
 
 def absolute(folder: str) -> str:
-    """A URI without its trailing slash, or a local path made absolute."""
-    return folder.rstrip("/") if _SCHEME.match(folder) else str(Path(folder or ".").absolute())
+    """A URI without its trailing slash, or a local path made absolute and free of `..`."""
+    return folder.rstrip("/") if _SCHEME.match(folder) else os.path.abspath(folder)
 
 
 def leads_outside(uri: Column, config: CatalogueConfig) -> Column:

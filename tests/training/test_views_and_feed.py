@@ -1,0 +1,70 @@
+"""Views keep hue and subject; batches are determined by seed, epoch and step, and come in pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vsspark.training.feed import Examples, batches
+from vsspark.training.views import mixed_view, random_view, relight, whole_view
+
+RED = np.full((90, 60, 3), (200, 40, 40), np.uint8)
+
+
+def test_views_have_the_asked_size_and_the_same_hue():
+    for seed in range(20):
+        view = random_view(RED, 48, np.random.default_rng(seed))
+        assert view.shape == (48, 48, 3)
+        assert view.dtype == np.uint8
+        red, green, blue = view.reshape(-1, 3).mean(0)
+        assert red > 3 * green > 2.2 * blue
+        assert abs(green - blue) < 12
+    assert whole_view(RED, 32).shape == (32, 32, 3)
+
+
+def test_a_random_view_shows_a_part_of_the_photo():
+    photo = np.zeros((120, 120, 3), np.uint8)
+    photo[:, :60] = 255
+    shares = [(random_view(photo, 32, np.random.default_rng(seed)) > 127).mean() for seed in range(60)]
+    assert min(shares) < 0.3
+    assert max(shares) > 0.7
+
+
+def test_relight_changes_brightness_within_bounds():
+    means = [relight(RED, np.random.default_rng(seed)).mean() / RED.mean() for seed in range(60)]
+    assert 0.65 < min(means) < 0.97
+    assert 1.03 < max(means) < 1.4
+
+
+def test_mixed_views_hold_both():
+    white, black = np.full((40, 40, 3), 255, np.uint8), np.zeros((40, 40, 3), np.uint8)
+    for seed in range(20):
+        assert 0.25 < mixed_view(white, black, np.random.default_rng(seed)).mean() / 255 < 0.75
+
+
+@pytest.fixture
+def sources():
+    rng = np.random.default_rng(0)
+    return [
+        Examples(rng.integers(0, 255, (n, 32, 32, 3), np.uint8), rng.normal(size=(n, 4)).astype(np.float32), np.repeat(np.arange(n // 4), 4), np.repeat(np.arange(n // 4) % 3, 4))
+        for n in (40, 24)
+    ]  # fmt: skip
+
+
+def test_a_batch_is_made_of_pairs_of_one_product(sources):
+    for batch in batches(sources, [0.75, 0.25], 16, 24, seed=3, epoch=0, steps=4):
+        assert batch.images.shape == (16, 24, 24, 3)
+        assert batch.images.dtype == np.float32
+        assert (batch.product[::2] == batch.product[1::2]).all()
+        assert (batch.category[::2] == batch.category[1::2]).all()
+        assert set(batch.product[:12] % 2) == {0}  # three quarters from the first source, numbered apart from the second
+        assert set(batch.product[12:] % 2) == {1}
+
+
+def test_batches_are_the_same_again_and_differ_between_epochs(sources):
+    def epoch(number):
+        return np.stack([batch.images for batch in batches(sources, [0.5, 0.5], 8, 24, seed=3, epoch=number, steps=5)])
+
+    first = epoch(0)
+    np.testing.assert_array_equal(first, epoch(0))
+    assert not np.array_equal(first, epoch(1))

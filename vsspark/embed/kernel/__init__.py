@@ -1,0 +1,1 @@
+"""The embed stage without Spark: Arrow record batches in, Arrow record batches out."""

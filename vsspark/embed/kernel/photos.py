@@ -1,0 +1,67 @@
+"""Photos fetched and decoded ahead of the network, by a bounded pool of threads."""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import NamedTuple
+
+from vsspark.config import ImagesConfig
+from vsspark.errors import ImageError
+from vsspark.images.decode import Photo, decode_photo
+from vsspark.images.fetch import read_image
+
+
+class Loaded(NamedTuple):
+    """One image on its way to the network, or the stage and the error that ended it."""
+
+    image_id: int
+    content_hash: str | None = None  # SHA-256 of the bytes, hex
+    size_bytes: int | None = None
+    photo: Photo | None = None
+    stage: str | None = None  # fetch or decode, where it failed
+    error: ImageError | None = None
+
+
+def load_photos(
+    rows: Iterable[tuple[int, str]], size: tuple[int, int], config: ImagesConfig, storage_options: Mapping[str, str], threads: int, ahead: int
+) -> Iterator[Loaded]:
+    """One `Loaded` per (image_id, uri), as they are ready: a slow object holds up nothing but itself.
+
+    threads: photos decoded at a time, the task's cores. ahead: photos asked for and not yet taken, which bounds the memory together with
+    config: fetch_threads * max_bytes of files, threads * max_pixels * 10 bytes of decoding, ahead * h * w * 3 of results.
+    """
+    decoding = threading.Semaphore(threads)
+    done: queue.SimpleQueue[Future[Loaded]] = queue.SimpleQueue()
+    rows = iter(rows)
+    pool = ThreadPoolExecutor(config.fetch_threads, thread_name_prefix="photos")
+    waiting = 0
+    try:
+        while True:
+            for image_id, uri in islice(rows, ahead - waiting):
+                pool.submit(_load, image_id, uri, size, config, storage_options, decoding).add_done_callback(done.put)
+                waiting += 1
+            if waiting == 0:
+                return
+            yield done.get().result()
+            waiting -= 1
+    finally:
+        pool.shutdown(cancel_futures=True)  # a cancelled task leaves no thread behind that still fetches
+
+
+def _load(image_id: int, uri: str, size: tuple[int, int], config: ImagesConfig, storage_options: Mapping[str, str], decoding: threading.Semaphore) -> Loaded:
+    try:
+        data = read_image(uri, config, storage_options)
+    except ImageError as error:
+        return Loaded(image_id, stage="fetch", error=error)
+    content_hash = hashlib.sha256(data).hexdigest()
+    try:
+        with decoding:
+            photo = decode_photo(data, size, config)
+    except ImageError as error:
+        return Loaded(image_id, content_hash, len(data), stage="decode", error=error)
+    return Loaded(image_id, content_hash, len(data), photo)

@@ -1,0 +1,42 @@
+"""An encoder as the other rooms see it: what it is called, what goes in, what comes out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vsspark.encoders.engines import load_engine
+from vsspark.images.decode import squash
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A network with its preprocessing inside, exported to files that an engine can run."""
+
+    name: str  # as the configuration names it
+    model_version: str  # name, layer and a hash of weights and preprocessing; the same on every engine
+    input_size: tuple[int, int]  # (height, width) pixels
+    dim: int  # length of an embedding
+    categories: tuple[str, ...] | None  # what the head's probabilities stand for, in order; None = no head
+    files: dict[str, Path] = field(repr=False)  # engine -> the exported network
+
+    def encode(self, images: np.ndarray, batch_size: int = 32) -> tuple[np.ndarray, np.ndarray | None]:
+        """(embeddings (n, dim) float32, probabilities (n, c) float32, or None without a head).
+
+        images: (n, h, w, 3) uint8 RGB; another size than `input_size` is squashed to it, as decoding does.
+        Runs here, on every core, with the CPU's default engine.
+        """
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            raise ValueError(f"images: got {images.dtype} {images.shape}, expected uint8 (n, h, w, 3)")
+        if images.shape[1:3] != self.input_size:
+            images = np.stack([squash(image, self.input_size) for image in images]) if len(images) else images
+        engine = load_engine("onnxruntime", str(self.files["onnxruntime"]), batch_size, os.cpu_count() or 1)
+        results = [engine.run(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
+        embeddings = np.concatenate([np.zeros((0, self.dim), np.float32)] + [result[0] for result in results])
+        if self.categories is None:
+            return embeddings, None
+        return embeddings, np.concatenate([np.zeros((0, len(self.categories)), np.float32)] + [result[1] for result in results])

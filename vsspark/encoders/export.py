@@ -1,0 +1,78 @@
+"""A Keras network written once per model version for the engines: `.onnx`, `.keras` and a small `.json` about both.
+
+The exported network takes uint8 RGB: the cast and the encoder's own preprocessing are inside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vsspark.encoders.encoder import Encoder
+from vsspark.encoders.engines import ENGINES, SUFFIX
+
+if TYPE_CHECKING:
+    import keras
+
+CACHE = Path("build/encoders")  # relative to where the job was started, as everything generated is
+
+
+def exported(name: str, model_version: str) -> Encoder | None:
+    """The encoder as an earlier run exported it, without importing TensorFlow; None when there is none."""
+    about = CACHE / f"{model_version}.json"
+    if not about.is_file() or not all(about.with_suffix(SUFFIX[engine]).is_file() for engine in ENGINES):
+        return None
+    return _encoder(name, about)
+
+
+def export(name: str, model_version: str, network: keras.Model, categories: tuple[str, ...] | None) -> Encoder:
+    """The encoder, its network exported for every engine.
+
+    network: RGB 0..255 float32 (n, h, w, 3) to the embedding (n, d), or to [embedding, category probabilities (n, c)].
+    The files appear whole or not at all, so that two runs that export at once do no harm.
+    """
+    import keras
+
+    height, width = network.input_shape[1:3]
+    pixels = keras.Input((height, width, 3), dtype="uint8", name="pixels")
+    outputs = network(keras.ops.cast(pixels, "float32"))
+    wrapped = keras.Model(pixels, outputs, name="encoder")
+    wrapped(np.zeros((1, height, width, 3), np.uint8))
+    folder = _writable_cache()
+    dim = int((network.output[0] if categories else network.output).shape[-1])
+    description = {"input_size": [height, width], "dim": dim, "categories": list(categories) if categories else None}
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        onnx, whole, about = (Path(scratch) / f"{model_version}{suffix}" for suffix in (".onnx", ".keras", ".json"))
+        wrapped.export(onnx, format="onnx", verbose=False)
+        wrapped.save(whole)
+        about.write_text(json.dumps(description), encoding="utf-8")
+        for file in (onnx, whole, about):
+            os.replace(file, folder / file.name)
+    return _encoder(name, folder / f"{model_version}.json")
+
+
+def _encoder(name: str, about: Path) -> Encoder:
+    description = json.loads(about.read_text(encoding="utf-8"))
+    return Encoder(
+        name=name,
+        model_version=about.stem,
+        input_size=tuple(description["input_size"]),
+        dim=description["dim"],
+        categories=tuple(description["categories"]) if description["categories"] else None,
+        files={engine: about.with_suffix(SUFFIX[engine]).absolute() for engine in ENGINES},
+    )
+
+
+def _writable_cache() -> Path:
+    try:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        if os.access(CACHE, os.W_OK):
+            return CACHE
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="vsspark-encoders-"))  # a job started where it may not write exports anew every time

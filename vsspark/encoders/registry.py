@@ -1,0 +1,113 @@
+"""Encoders by name: the one that ships, every `keras.applications` network, and models registered in MLflow."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import os
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vsspark.encoders.backbones import BACKBONES, build_backbone
+from vsspark.encoders.encoder import Encoder
+from vsspark.encoders.export import export, exported
+from vsspark.encoders.mlflow_models import find_model, load_model
+from vsspark.encoders.model_files import check_weights, content_hash, load_weights
+from vsspark.errors import ConfigError
+from vsspark.images.decode import PREPROCESSING
+
+if TYPE_CHECKING:
+    import keras
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets with a page of log lines
+
+MLFLOW_SCHEMES = ("models:/", "runs:/")
+_EXPORT = b"export-1"  # enters every model version: change it when the exported network computes something else
+
+
+def names() -> list[str]:
+    """The names that `load` knows."""
+    return ["default", *BACKBONES]
+
+
+def load(name: str, weights: str | None = None, layer: str | None = None) -> Encoder:
+    """The encoder of that name, exported for the engines; TensorFlow is imported only when no earlier run has done so.
+
+    name: one of `names()`, or an MLflow URI of a Keras model (`models:/NAME@alias`, `models:/NAME/VERSION`, `runs:/RUN/PATH`).
+    weights: an HDF5 file, or "imagenet" for Keras's own download; None = the encoder's own, which `keras.applications` networks lack.
+    layer: whose output is the embedding; None = the encoder's own choice.
+    Raises ConfigError naming the key, what was found and what is allowed.
+    """
+    if name.startswith(MLFLOW_SCHEMES):
+        return _load_mlflow(name, weights, layer)
+    if name == "default":
+        return _load_default(weights, layer)
+    if name in BACKBONES:
+        return _load_backbone(name, weights, layer)
+    close = difflib.get_close_matches(name, names(), 1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise ConfigError(f"encoder.name: got {name!r}{hint}; known are {', '.join(names())}, and MLflow's {' and '.join(MLFLOW_SCHEMES)} URIs")
+
+
+def _load_default(weights: str | None, layer: str | None) -> Encoder:
+    if layer is not None:
+        raise ConfigError(f"encoder.layer: got {layer!r}; the default encoder's embedding is its own, leave the key out")
+    folder = resources.files("vsspark.encoders") / "weights"
+    about = json.loads((folder / "default.json").read_text(encoding="utf-8"))
+    source = (resources.files("vsspark.encoders") / "default.py").read_bytes()
+    if weights is not None and weights == "imagenet":
+        raise ConfigError("encoder.weights: got 'imagenet'; the default encoder has its own weights, leave the key out or name a file")
+    with resources.as_file(folder / "default.weights.h5") as shipped:
+        file = check_weights(weights) if weights else shipped
+        version = f"default-{content_hash(file, source, json.dumps(about).encode(), PREPROCESSING.encode(), _EXPORT)}"
+        found = exported("default", version)
+        if found:
+            return found
+        from vsspark.encoders.default import build
+
+        categories = tuple(about["categories"])
+        network = build(len(categories), tuple(about["input_size"]))
+        load_weights(network, file, "the default encoder")
+    return export("default", version, network, categories)
+
+
+def _load_backbone(name: str, weights: str | None, layer: str | None) -> Encoder:
+    if weights is None:
+        raise ConfigError(f"encoder.weights: {name} needs weights; give an HDF5 file (.weights.h5, .h5), or imagenet for Keras's own download")
+    title = f"{name}.{layer}" if layer else name
+    stamps = (title.encode(), PREPROCESSING.encode(), _EXPORT)
+    if weights == "imagenet":
+        network = _imagenet(name, layer)
+        version = f"{title}-{content_hash(*stamps, *(value.tobytes() for value in network.get_weights()))}"
+        return exported(name, version) or export(name, version, network, None)
+    file = check_weights(weights)
+    version = f"{title}-{content_hash(file, *stamps)}"
+    found = exported(name, version)
+    if found:
+        return found
+    network, backbone = build_backbone(name, layer, None)
+    load_weights(backbone, file, name)
+    return export(name, version, network, None)
+
+
+def _imagenet(name: str, layer: str | None) -> keras.Model:
+    try:
+        return build_backbone(name, layer, "imagenet")[0]
+    except ConfigError:
+        raise
+    except Exception as error:  # Keras passes on whatever urllib raises, a bare Exception among them
+        raise ConfigError(f"encoder.weights: Keras could not download the imagenet weights of {name}: {error}; give a file instead") from None
+
+
+def _load_mlflow(uri: str, weights: str | None, layer: str | None) -> Encoder:
+    if weights is not None or layer is not None:
+        raise ConfigError(f"encoder.weights, encoder.layer: a registered model has its own, leave both out beside encoder.name={uri}")
+    found = find_model(uri)
+    version = f"{found.title}-{content_hash(Path(found.archive), PREPROCESSING.encode(), _EXPORT)}"
+    ready = exported(uri, version)
+    if ready:
+        return ready
+    logging.getLogger("vsspark").debug("exporting %s from %s", version, found.archive)
+    return export(uri, version, load_model(found, uri), found.categories)

@@ -1,0 +1,165 @@
+"""The bytes behind an image's URI: a local file, or an object on S3.
+
+A URI here is a plain name: spaces, `%`, `#` and non-ASCII letters stand for themselves and nothing is percent-decoded,
+because catalogues hold file names, and a file may well be called `100%25 wool.jpg`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from functools import lru_cache
+
+import pyarrow as pa
+from pyarrow import fs
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from vsspark.config import ImagesConfig
+from vsspark.errors import ConfigError, ImageError, Reason
+
+S3_SCHEMES = ("s3a", "s3", "s3n")
+
+
+class _Transient(Exception):
+    """The store answered in a way that may pass: throttled, reset, timed out, cut short."""
+
+
+def read_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str] | None = None) -> bytes:
+    """All bytes of one image file.
+
+    uri: a local path, `file:/...`, or `s3a://bucket/key` (also s3://, s3n://).
+    storage_options: Hadoop's own names, `fs.s3a.endpoint` and so on; see `open_filesystem`.
+    Raises ImageError: MISSING, UNREADABLE (directory, no permission, the store kept failing), EMPTY, TOO_MANY_BYTES (seen before reading).
+    """
+    scheme, path = split_uri(uri)
+    if scheme == "file":
+        return _read_local(path, config)
+    if scheme not in S3_SCHEMES:
+        raise ImageError(Reason.UNREADABLE, f"{scheme}:// is not read here; use a local path, file: or s3a://")
+    options = dict(storage_options or {})
+    retrying = Retrying(
+        retry=retry_if_exception_type(_Transient),
+        stop=stop_after_attempt(config.attempts),
+        wait=wait_random_exponential(multiplier=0.2, max=10),
+        reraise=True,
+    )
+    try:
+        return retrying(_read_s3, path, config, options)
+    except _Transient as error:
+        raise ImageError(Reason.UNREADABLE, f"the store failed {config.attempts} times, last: {error}") from None
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """(scheme, path): `file` and a local path, or the URI's scheme and what follows `://`, as it is written."""
+    scheme, colon, rest = uri.partition(":")
+    if scheme == "file" and colon:
+        if rest.startswith("//"):  # file://host/path: the host, mostly empty, names this machine
+            rest = "/" + rest[2:].partition("/")[2]
+        return "file", rest
+    if rest.startswith("//") and scheme.isalnum():
+        return scheme, rest[2:]
+    return "file", uri
+
+
+def open_filesystem(uri: str, storage_options: Mapping[str, str] | None = None, timeout_s: float = 20.0, attempts: int = 4) -> tuple[fs.FileSystem, str]:
+    """The pyarrow file system that holds a URI, and the URI's path on it.
+
+    storage_options: `fs.s3a.` + endpoint, endpoint.region, access.key, secret.key, session.token, path.style.access,
+    connection.ssl.enabled; `fs.s3a.bucket.NAME.` + the same overrides for one bucket. Without keys, AWS's own credential chain.
+    timeout_s: seconds per connection and per request. attempts: tries per request, with backoff.
+    Raises ConfigError for a scheme that is not handled.
+    """
+    scheme, path = split_uri(uri)
+    if scheme == "file":
+        return fs.LocalFileSystem(), os.path.abspath(path)
+    if scheme not in S3_SCHEMES:
+        raise ConfigError(f"{uri}: {scheme}:// is not handled here; allowed are a local path, file: and s3a://")
+    bucket = path.partition("/")[0]
+    return _s3(_s3_settings(bucket, storage_options or {}), timeout_s, attempts), path.rstrip("/")
+
+
+def _read_local(path: str, config: ImagesConfig) -> bytes:
+    try:
+        # O_NONBLOCK: opening a named pipe must not wait for somebody to write into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise ImageError(Reason.MISSING, f"no such file: {path}") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character or a lone surrogate in the name
+        raise ImageError(Reason.UNREADABLE, f"{path!r}: {error}") from None
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError(Reason.UNREADABLE, f"{path} is a directory")
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(Reason.UNREADABLE, f"{path} is no regular file")
+        _check_size(status.st_size, config)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(config.max_bytes)
+    except OSError as error:
+        raise ImageError(Reason.UNREADABLE, f"{path}: {error}") from None
+    finally:
+        os.close(descriptor)
+
+
+def _read_s3(path: str, config: ImagesConfig, options: dict[str, str]) -> bytes:
+    bucket, _, key = path.partition("/")
+    # One attempt per request: the retries are counted in one place, around the whole object.
+    store = _s3(_s3_settings(bucket, options), config.timeout_s, 1)
+    try:
+        with store.open_input_file(path) as file:
+            size = file.size()
+            _check_size(size, config)
+            data = file.read()
+    except FileNotFoundError:
+        if not key or key.endswith("/") or store.get_file_info(path).type == fs.FileType.Directory:
+            raise ImageError(Reason.UNREADABLE, f"{path} is a folder") from None
+        raise ImageError(Reason.MISSING, f"no such object: {path}") from None
+    except PermissionError as error:
+        raise ImageError(Reason.UNREADABLE, str(error)) from None
+    except pa.ArrowInvalid as error:
+        raise ImageError(Reason.UNREADABLE, str(error)) from None
+    except OSError as error:
+        if "ACCESS_DENIED" in str(error) or "HTTP status 403" in str(error):
+            raise ImageError(Reason.UNREADABLE, str(error)) from None
+        raise _Transient(str(error)) from None
+    if len(data) != size:
+        raise _Transient(f"got {len(data)} of {size} bytes")
+    return data
+
+
+def _check_size(size: int, config: ImagesConfig) -> None:
+    if size == 0:
+        raise ImageError(Reason.EMPTY, "0 bytes")
+    if size > config.max_bytes:
+        raise ImageError(Reason.TOO_MANY_BYTES, f"{size} bytes, allowed are {config.max_bytes}")
+
+
+def _s3_settings(bucket: str, options: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """The settings that hold for one bucket, hashable, so that buckets with the same settings share a client."""
+    names = ("endpoint", "endpoint.region", "access.key", "secret.key", "session.token", "path.style.access", "connection.ssl.enabled")
+    found = {name: options.get(f"fs.s3a.bucket.{bucket}.{name}", options.get(f"fs.s3a.{name}")) for name in names}
+    return tuple((name, str(value)) for name, value in found.items() if value not in (None, ""))
+
+
+@lru_cache(maxsize=32)
+def _s3(settings: tuple[tuple[str, str], ...], timeout_s: float, attempts: int) -> fs.S3FileSystem:
+    given = dict(settings)
+    endpoint = given.get("endpoint")
+    secure = given.get("connection.ssl.enabled", "true").lower() != "false"
+    if endpoint and "://" in endpoint:
+        scheme, _, endpoint = endpoint.partition("://")
+        secure = scheme == "https"
+    return fs.S3FileSystem(
+        access_key=given.get("access.key"),
+        secret_key=given.get("secret.key"),
+        session_token=given.get("session.token"),
+        # An endpoint of one's own has no region to look up; the signature still wants a name.
+        region=given.get("endpoint.region", "us-east-1" if endpoint else None),
+        scheme="https" if secure else "http",
+        endpoint_override=endpoint,
+        force_virtual_addressing=bool(endpoint) and given.get("path.style.access", "false").lower() == "false",
+        connect_timeout=timeout_s,
+        request_timeout=timeout_s,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=attempts),
+    )

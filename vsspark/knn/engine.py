@@ -1,0 +1,156 @@
+"""`self_join` and `search`: nearest neighbours of arrays, without Spark."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vsspark.knn import exact, metrics, refine, topk
+from vsspark.knn.exact import Rows
+
+MODES = ("exact", "approximate")
+
+
+def self_join(
+    x: np.ndarray,
+    k: int,
+    metric: str = "cosine",
+    mode: str = "exact",
+    *,
+    ids: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+    thresholds: np.ndarray | None = None,
+    target_recall: float = 0.99,
+    threads: int | None = None,
+    seed: int = 0,
+    tile_rows: int = 8192,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(values (n, k) float32, ids (n, k) int64): every row's nearest other rows, best first.
+
+    values: similarities for cosine, distances otherwise; equal values order by lower id. Where there are fewer than k: id -1, value -inf for
+    cosine and +inf for distances.
+    ids: (n,) int64, unique, any values; row numbers by default. A row is never its own neighbour, whatever its vector.
+    groups: (n,) int64, the product an image belongs to. Rows of one group are no neighbours of each other, and a list holds at most one row
+    of a group: its best, the lower id among equals.
+    thresholds: for hamming, (d,) floats; a bit is set where x lies above. 0 by default, the sign.
+    target_recall: share of the true neighbours that mode "approximate" finds, measured on a sample in every call.
+    threads: OMP_NUM_THREADS or all cores by default. tile_rows: most rows per tile.
+    Raises ValueError for NaN or infinity in x, duplicate ids, an unknown metric or mode, k < 1. A zero vector has cosine 0 to everything.
+    """
+    vectors, order = _accepted(x, k, metric, mode, ids, "x")
+    rank = _inverse(order)
+    numbers = rank if groups is None else _numbered(groups, len(vectors), "groups")
+    rows = _rows(vectors, metric, rank, numbers, k, thresholds)
+    _join(rows, rows, metric, mode, target_recall, threads, seed, tile_rows)
+    return _answer(rows.top, metric, _given(ids, len(vectors))[order])
+
+
+def search(
+    queries: np.ndarray,
+    items: np.ndarray,
+    k: int,
+    metric: str = "cosine",
+    mode: str = "exact",
+    *,
+    query_ids: np.ndarray | None = None,
+    item_ids: np.ndarray | None = None,
+    query_groups: np.ndarray | None = None,
+    item_groups: np.ndarray | None = None,
+    thresholds: np.ndarray | None = None,
+    target_recall: float = 0.99,
+    threads: int | None = None,
+    seed: int = 0,
+    tile_rows: int = 8192,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(values (q, k) float32, ids (q, k) int64): every query's nearest items, best first; the rest as in `self_join`.
+
+    An item with the query's own id is left out where query_ids are given, items of the query's own group where both groups are given; with
+    item_groups a list holds at most one item of a group.
+    """
+    vectors, order = _accepted(items, k, metric, mode, item_ids, "items")
+    asked = metrics.checked(queries, "queries")
+    if asked.shape[1] != vectors.shape[1]:
+        raise ValueError(f"queries have {asked.shape[1]} dimensions, items {vectors.shape[1]}")
+    if query_groups is not None and item_groups is None:
+        raise ValueError("query_groups are given without item_groups")
+    rank, known = _inverse(order), _given(item_ids, len(vectors))
+    own = np.full(len(asked), -1, np.int64)
+    if query_ids is not None:
+        position = refine.positions_of(_column(query_ids, len(asked), "query_ids"), known)
+        own = np.where(position >= 0, rank[position] if len(rank) else -1, -1)
+    query_numbers, item_numbers = own, rank
+    if item_groups is not None:
+        both = [_column(item_groups, len(vectors), "item_groups")]
+        both += [] if query_groups is None else [_column(query_groups, len(asked), "query_groups")]
+        numbers = _numbered(np.concatenate(both), sum(map(len, both)), "groups")
+        item_numbers = numbers[: len(vectors)]
+        query_numbers = np.full(len(asked), -1, np.int64) if query_groups is None else numbers[len(vectors) :]
+    left = _rows(asked, metric, own, query_numbers, k, thresholds)
+    right = _rows(vectors, metric, rank, item_numbers, 1, thresholds)
+    _join(left, right, metric, mode, target_recall, threads, seed, tile_rows)
+    return _answer(left.top, metric, known[order])
+
+
+def offer(left: Rows, right: Rows, metric: str, both: bool, threads: int | None = None, tile_rows: int = 8192) -> None:
+    """Offer right to left's lists and, if `both`, left to right's, exactly; `left is right` joins rows with themselves.
+
+    The vectors are those of `prepared`; the lists then hold cosines, or minus distances.
+    """
+    if metric == "l2":
+        refine.join_l2(left, right, both, threads, tile_rows)
+    else:
+        exact.join(left, right, metric, both, threads, tile_rows)
+
+
+def prepared(x: np.ndarray, metric: str, thresholds: np.ndarray | None = None) -> np.ndarray:
+    """What `offer` takes as vectors: unit rows for cosine, packed bits for hamming, the rows themselves for l1 and l2."""
+    return x if metric == "l2" else metrics.prepare(x, metric, thresholds=thresholds)[0]
+
+
+def _join(left: Rows, right: Rows, metric: str, mode: str, target_recall: float, threads: int | None, seed: int, tile_rows: int) -> None:
+    offer(left, right, metric, left is right, threads, tile_rows)
+
+
+def _rows(x: np.ndarray, metric: str, ids: np.ndarray, groups: np.ndarray, k: int, thresholds: np.ndarray | None) -> Rows:
+    return Rows(prepared(x, metric, thresholds), np.zeros(len(x), np.float32), ids, groups, topk.empty(len(x), k))
+
+
+def _accepted(x: np.ndarray, k: int, metric: str, mode: str, ids: np.ndarray | None, what: str) -> tuple[np.ndarray, np.ndarray]:
+    if metric not in metrics.METRICS:
+        raise ValueError(f"metric {metric!r}: expected one of {', '.join(metrics.METRICS)}")
+    if mode not in MODES:
+        raise ValueError(f"mode {mode!r}: expected one of {', '.join(MODES)}")
+    if k < 1:
+        raise ValueError(f"k = {k}: expected at least 1")
+    x = metrics.checked(x, what)
+    given = _given(ids, len(x))
+    order = np.argsort(given, kind="stable")
+    if (np.diff(given[order]) == 0).any():
+        raise ValueError(f"{what}: ids are not unique")
+    return x, order
+
+
+def _given(ids: np.ndarray | None, n: int) -> np.ndarray:
+    return np.arange(n) if ids is None else _column(ids, n, "ids")
+
+
+def _column(values: np.ndarray, n: int, what: str) -> np.ndarray:
+    values = np.asarray(values)
+    if values.shape != (n,) or (n and values.dtype.kind not in "iu"):
+        raise ValueError(f"{what}: expected {n} integers, got {values.dtype} {values.shape}")
+    return values.astype(np.int64)
+
+
+def _numbered(groups: np.ndarray, n: int, what: str) -> np.ndarray:
+    return np.unique(_column(groups, n, what), return_inverse=True)[1].astype(np.int64)
+
+
+def _inverse(order: np.ndarray) -> np.ndarray:
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return rank
+
+
+def _answer(top: topk.TopK, metric: str, ids_by_rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    missing = top.ids == topk.NO_ID
+    ids = np.append(ids_by_rank, -1)[np.where(missing, -1, top.ids)]
+    return (top.values if metric == "cosine" else -top.values), ids

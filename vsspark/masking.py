@@ -1,0 +1,32 @@
+"""What must not be seen in logs, tables and trackers, blanked: values whose key or text tells that they are credentials."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MASK = "***"
+_SECRET = r"(?:secret|password|passwd|token|credential|signature|(?:access|account|api|private|encryption)[._-]?key|\.key)"
+_SECRET_KEY = re.compile(rf"(?i){_SECRET}|(?:^|[._-])(?:key|sas|pwd)(?:$|[._-])")
+_USER_INFO = re.compile(r"(?<=://)[^/\s@]+@")  # scheme://user:password@host
+_ASSIGNED = re.compile(rf"(?i)([\w.\-]*{_SECRET}[\w.\-]*\s*[=:]\s*)[^\s&;,]+")  # -Dx.password=..., ?X-Amz-Signature=...
+_SAS = re.compile(r"(?i)([?&](?:sig|sv|se)=)[^\s&]+")  # Azure's shared access signatures
+
+
+def masked(tree: Any) -> Any:
+    """The same tree of dicts, lists and scalars with every credential replaced by ***."""
+    if isinstance(tree, Mapping):
+        return {key: MASK if _is_secret(key, value) else masked(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [masked(value) for value in tree]
+    return mask_text(tree) if isinstance(tree, str) else tree
+
+
+def mask_text(text: str) -> str:
+    """The text without user names and passwords in URIs, signatures in query strings and passwords in Java options."""
+    return _SAS.sub(rf"\1{MASK}", _ASSIGNED.sub(rf"\1{MASK}", _USER_INFO.sub(f"{MASK}@", text)))
+
+
+def _is_secret(key: str, value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool) and bool(_SECRET_KEY.search(key))

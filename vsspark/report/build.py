@@ -1,0 +1,64 @@
+"""The report of a run from its published tables: queries, pictures, HTML, file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vsspark.config import Config
+from vsspark.errors import StorageError
+from vsspark.report.contents import Contents
+from vsspark.report.render import render_report
+from vsspark.report.thumbnails import read_thumbnails
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from vsspark.report.spark import Tables
+
+
+def write_report(spark: SparkSession, tables: Tables, run: dict, config: Config, storage_options: dict) -> str:
+    """Path of the HTML file: `report.path`, or build/report/RUN_ID.html. Raises StorageError when it cannot be written."""
+    path = Path(config.report.path or f"build/report/{run['run_id']}.html")
+    html = build_report(spark, tables, run, config, storage_options)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"report.path={path} cannot be written: {error}") from None
+    return str(path)
+
+
+def build_report(spark: SparkSession, tables: Tables, run: dict, config: Config, storage_options: dict) -> str:
+    """The report of `run` as one HTML document.
+
+    run: a RUNS row as a dict. tables: `.read(name)` gives the published table of that name. storage_options: how object storage is reached.
+    """
+    from vsspark.report.spark import read_contents
+
+    spark.sparkContext.setJobDescription("report")
+    try:
+        contents = read_contents(tables, run, config)
+    finally:
+        spark.sparkContext.setJobDescription(None)
+    thumbnails = read_thumbnails(_shown_uris(contents), config.images, storage_options)
+    return render_report(contents, run, _settings(config), config.recommend.k, config.report.neighbours, thumbnails)
+
+
+def _shown_uris(contents: Contents) -> list[str]:
+    examples = contents.best + contents.worst
+    queries = [example.query.image_uri for example in examples]
+    return list(dict.fromkeys(queries + [shown.product.image_uri for example in examples for shown in example.recommendations]))
+
+
+def _settings(config: Config) -> dict[str, str]:
+    """The few settings that explain what is seen; the whole configuration is in the `runs` table."""
+    layer = f", layer {config.encoder.layer}" if config.encoder.layer else ""
+    return {
+        "encoder": f"{config.encoder.name}{layer}",
+        "metric": config.knn.metric,
+        "search": config.knn.mode,
+        "blocks": config.blocking.by,
+        "recommendations per product": str(config.recommend.k),
+        "output": config.output.format,
+    }

@@ -1,0 +1,96 @@
+"""Every run in MLflow: resolved configuration, counts, seconds per stage, quality metrics and the report; secrets stay out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vsspark.config import Config, MlflowConfig
+from vsspark.errors import ConfigError, StorageError
+from vsspark.masking import mask_text
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+_PARAM_LENGTH = 6000  # MLflow's limits
+_PARAMS_AT_ONCE = 100
+
+
+def log_run(config: Config, run: Mapping[str, Any], report_html_path: str) -> None:
+    """Logs a RUNS row (as a dict) and its report as one MLflow run of `mlflow.experiment`.
+
+    Raises ConfigError for an experiment that was deleted, StorageError when the tracking store cannot be reached or written.
+    """
+    client = _client(config.mlflow)
+    from mlflow.entities import Metric, Param
+    from mlflow.exceptions import MlflowException
+
+    started, finished = (int(run[name].timestamp() * 1000) for name in ("started_at", "finished_at"))
+    tags = {name: str(run[name]) for name in ("run_id", "run_date", "model_version", "status")}
+    if run.get("message"):
+        tags["message"] = mask_text(run["message"])
+    figures = {f"{group}.{name}": value for group in ("counts", "seconds", "metrics") for name, value in (run.get(group) or {}).items()}
+    metrics = [Metric(name, float(value), finished, 0) for name, value in figures.items()]
+    params = [Param(name, value[:_PARAM_LENGTH]) for name, value in flattened(config.public()).items()]
+    try:
+        experiment_id = _experiment(client, config.mlflow)
+        logged = client.create_run(experiment_id, start_time=started, tags=tags, run_name=run["run_id"]).info.run_id
+        for start in range(0, len(params), _PARAMS_AT_ONCE):
+            client.log_batch(logged, params=params[start : start + _PARAMS_AT_ONCE])
+        client.log_batch(logged, metrics=metrics)
+        client.log_artifact(logged, report_html_path)
+        client.set_terminated(logged, status="FINISHED" if run["status"] == "published" else "FAILED", end_time=finished)
+    except (MlflowException, OSError) as error:
+        raise StorageError(f"mlflow.tracking_uri={mask_text(config.mlflow.tracking_uri)}: {mask_text(str(error))}") from None
+
+
+def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Dotted key -> value as text, one entry per leaf."""
+    flat: dict[str, str] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        flat |= flattened(value, f"{name}.") if isinstance(value, Mapping) and value else {name: str(value)}
+    return flat
+
+
+def _client(config: MlflowConfig) -> MlflowClient:
+    """A client of the tracking store. Importing MLflow takes a second or two and switches on telemetry and chatter: both wait until they are wanted."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # the run is already published: do not hold the job for minutes
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    database = _sqlite_file(config.tracking_uri)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+
+        try:
+            if database is not None:
+                database.parent.mkdir(parents=True, exist_ok=True)
+            logging.getLogger("mlflow").setLevel(logging.ERROR)  # importing it sets its own level
+            return MlflowClient(tracking_uri=config.tracking_uri)
+        except (MlflowException, OSError) as error:
+            raise StorageError(f"mlflow.tracking_uri={mask_text(config.tracking_uri)} cannot be used: {mask_text(str(error))}") from None
+
+
+def _experiment(client: MlflowClient, config: MlflowConfig) -> str:
+    found = client.get_experiment_by_name(config.experiment)
+    if found is None:
+        database = _sqlite_file(config.tracking_uri)
+        # Without a place of its own, a local store would put artifacts into ./mlruns, wherever the job was started.
+        location = None if database is None else (database.parent / f"{database.stem}-artifacts").as_uri()
+        return client.create_experiment(config.experiment, artifact_location=location)
+    if found.lifecycle_stage != "active":
+        raise ConfigError(f"mlflow.experiment={config.experiment} was deleted in {mask_text(config.tracking_uri)}: restore it or name another")
+    return found.experiment_id
+
+
+def _sqlite_file(tracking_uri: str) -> Path | None:
+    """The database file of a `sqlite:///relative` or `sqlite:////absolute` URI, None for any other store."""
+    path = tracking_uri.removeprefix("sqlite:///")
+    return Path(path).resolve() if path != tracking_uri else None

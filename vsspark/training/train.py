@@ -1,0 +1,157 @@
+"""From settings to shipped weights: pools, targets, training, calibration, files."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from vsspark.demo.products import KINDS
+from vsspark.encoders.default import EMBEDDING_DIM, build
+from vsspark.errors import ConfigError
+from vsspark.training.config import TrainingConfig
+from vsspark.training.feed import Examples
+from vsspark.training.fit import Progress, fit
+from vsspark.training.measure import best_temperature, calibration_error, nearest_agrees
+from vsspark.training.pool import Photo, Pool, build_pool
+from vsspark.training.sources import generated_photos, real_photos
+from vsspark.training.targets import fit_projection, steady_targets
+from vsspark.training.teacher import Teacher, export_teacher
+
+_HELD_OUT_FROM = 1_000_000  # product index the held-out generated products start at: families apart from those trained on
+
+
+def train(config: TrainingConfig) -> Path | None:
+    """The folder with NAME.weights.h5 (16-bit floats) and NAME.json; None when `config.minutes` ended the call first."""
+    import keras
+
+    work = Path(config.work)
+    teacher = _teacher(config, work)
+    real, generated = _pools(config, work, teacher)
+    sources = [examples for examples in (real, generated) if examples is not None]
+    shares = [1 - config.generated_share, config.generated_share] if real is not None else [1.0]
+    held_out = _held_out(config)
+    keras.utils.set_random_seed(config.seed)
+    # Weights stay 32 bits wide; only the convolutions' arithmetic is narrow.
+    keras.config.set_dtype_policy(config.precision)
+    student = build(len(KINDS), (None, None))
+    keras.config.set_dtype_policy("float32")
+    run = work / "run"
+    progress = fit(student, sources, shares, partial(_judge, held_out=held_out), config, run)
+    if progress is None:
+        return None
+    student.load_weights(run / "best.weights.h5")
+    return _write(student, held_out, config, progress)
+
+
+def encode(student, views: np.ndarray, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings (n, d) and probabilities (n, c), float32, of uint8 views, as inference sees them."""
+    import tensorflow as tf
+
+    answer = tf.function(lambda images: student(images, training=False), reduce_retracing=True)
+    parts = [answer(tf.constant(np.asarray(views[i : i + batch], np.float32))) for i in range(0, len(views), batch)]
+    return tuple(np.concatenate([part[i].numpy() for part in parts]) for i in (0, 1))
+
+
+def _teacher(config: TrainingConfig, work: Path) -> Teacher | None:
+    if config.teacher is None:
+        return None
+    weights, exported = Path(config.teacher), work / "teacher.onnx"
+    if not weights.exists():
+        raise ConfigError(f"training.teacher: {weights} does not exist; give MobileNetV2's weights without its top, or null to learn from categories and pairs alone")
+    return Teacher(exported if exported.exists() else export_teacher(weights, exported), config.threads)
+
+
+def _pools(config: TrainingConfig, work: Path, teacher: Teacher | None) -> tuple[Examples | None, Examples]:
+    pools: dict[str, Pool] = {}
+    if config.photos is not None:
+        photos = real_photos(Path(config.photos), "train", KINDS)
+        pools["train"] = build_pool(work / "train", photos, config.crops, config.mixes, config.stored_side, teacher, config.seed)
+    drawn = generated_photos(config.seed, range(config.products))
+    pools["generated"] = build_pool(work / "generated", drawn, config.generated_crops, 0, config.stored_side, teacher, config.seed)
+    examples = {}
+    for name, pool in pools.items():
+        if teacher is None:
+            target = np.zeros((len(pool.views), EMBEDDING_DIM), np.float32)
+        else:
+            # The projection is fitted on real photos where there are any: generated ones span too little of what the teacher sees.
+            base = pools.get("train", pool)
+            projection = fit_projection(base.features, base.category, EMBEDDING_DIM)
+            target = steady_targets(projection(pool.features), pool.product)
+        examples[name] = Examples(pool.views, target, pool.product, pool.category)
+    return examples.get("train"), examples["generated"]
+
+
+def _held_out(config: TrainingConfig) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """views, product, category of the photos that training never sees, as the encoder will see them."""
+    from vsspark.training.views import whole_view
+
+    sets: dict[str, list[Photo]] = {"generated": generated_photos(config.seed, range(_HELD_OUT_FROM, _HELD_OUT_FROM + config.held_out))}
+    if config.photos is not None:
+        sets["real"] = real_photos(Path(config.photos), "validation", KINDS)
+    return {
+        name: (np.stack([whole_view(p.read(), config.side) for p in photos]), np.array([p.product for p in photos]), np.array([p.category for p in photos]))
+        for name, photos in sets.items()
+    }  # fmt: skip
+
+
+def _judge(student, held_out: dict) -> dict[str, float]:
+    """Figures on what was held out; "held_out" is their mean: category and product count alike, and real photos as much as generated ones."""
+    figures = {}
+    for name, (views, product, category) in held_out.items():
+        embedding, probabilities = encode(student, views)
+        figures[f"{name}_top1"] = float((probabilities.argmax(1) == category).mean())
+        if name == "generated":
+            figures["generated_product"] = nearest_agrees(embedding, product)
+        else:
+            figures["real_category"] = nearest_agrees(embedding, category)
+    return figures | {"held_out": float(np.mean(list(figures.values())))}
+
+
+def _write(student, held_out: dict, config: TrainingConfig, progress: Progress) -> Path:
+    """Calibrates the head on held-out photos, and stores weights and facts."""
+    views, _, category = held_out.get("real", held_out["generated"])
+    embedding, _ = encode(student, views)
+    head = student.get_layer("category")
+    kernel, bias = head.get_weights()
+    logits = student.get_layer("stretch")(embedding).numpy() @ kernel + bias
+    temperature = best_temperature(logits, category)
+    head.set_weights([kernel / temperature, bias / temperature])
+    output = Path(config.output)
+    output.mkdir(parents=True, exist_ok=True)
+    weights = output / f"{config.name}.weights.h5"
+    student.save_weights(weights)
+    _halve(weights)
+    student.load_weights(weights)  # what is shipped is what is judged
+    _, probabilities = encode(student, views)
+    facts = {
+        "input_size": [config.side, config.side], "categories": list(KINDS), "dim": EMBEDDING_DIM,
+        "trained_on": {"photos": config.photos and "CC0 photos of clothes, train split", "generated_products": config.products, "teacher": config.teacher and "MobileNetV2, ImageNet (Apache-2.0)"},
+        "training": {"seed": config.seed, "epochs": progress.epoch, "best_epoch": progress.best_epoch, "minutes": round(progress.seconds / 60, 1), "views": progress.images},
+        "figures": {name: round(value, 4) for name, value in _judge(student, held_out).items()} | {"calibration_error": round(calibration_error(probabilities, category), 4)},
+    }  # fmt: skip
+    (output / f"{config.name}.json").write_text(json.dumps(facts, indent=2) + "\n")
+    print(json.dumps(facts["figures"]), flush=True)
+    return output
+
+
+def _halve(weights: Path) -> None:
+    """Rewrites a Keras weights file with 16-bit floats, compressed; Keras widens them when it loads."""
+    import h5py
+
+    partial_file = weights.with_name("partial.h5")
+    with h5py.File(weights, "r") as full, h5py.File(partial_file, "w") as half:
+
+        def copy(name: str, item) -> None:
+            if isinstance(item, h5py.Dataset):
+                narrow = item.dtype == np.float32
+                created = half.create_dataset(name, data=item[()].astype(np.float16) if narrow else item[()], **({"compression": "gzip", "shuffle": True} if item.size > 1024 else {}))
+            else:
+                created = half.require_group(name)
+            created.attrs.update(item.attrs)
+
+        half.attrs.update(full.attrs)
+        full.visititems(copy)
+    partial_file.replace(weights)
