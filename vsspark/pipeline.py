@@ -235,7 +235,7 @@ def _backfill(run: Run, visual: DataFrame, usable: DataFrame) -> DataFrame | Non
         F.when(F.col("asks"), F.array(F.lit(0))).otherwise(F.array().cast("array<int>")).alias("probes"),
     )
     knn = run.config.knn.model_copy(update={"k": run.config.recommend.k, "mode": "exact"})
-    found = search_neighbours(rows, run.store.staging(run.run_id, "backfill_tiles"), knn)
+    found = search_neighbours(rows, run.store.staging(run.run_id, "backfill_tiles"), knn, session.storage_options(run.spark))
     merged = merge_neighbours(found, run.store.read("images"))
     return run.store.stage(run.run_id, "backfill", top_products(merged, run.config.recommend.k))
 

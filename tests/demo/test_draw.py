@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from vsspark.demo.draw import HEIGHT, WIDTH, encode_photo, render_photo
+from vsspark.demo.draw import encode_photo, render_photo
 from vsspark.demo.fabrics import TILE, fabric
 from vsspark.demo.products import COLOURS, KINDS, PATTERNS, PhotoSpec, photo_specs, product_spec
+from vsspark.demo.scene import HEIGHT, WIDTH
 
 
 def _first(**wanted):

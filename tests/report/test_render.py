@@ -66,7 +66,7 @@ class Tags(HTMLParser):
 
 def test_html_in_names_ids_and_details_stays_text():
     page = Tags(rendered())
-    assert not {"script", "b>bold", "iframe", "link", "object"} & {tag for tag, _ in page.seen}
+    assert not {"script", "iframe", "link", "object"} & {tag for tag, _ in page.seen}
     text = " ".join(page.text)
     assert BOLD in text
     assert text.count(SCRIPT) >= 8  # model, message, category, reason's product and detail and file, product list, names, setting

@@ -42,7 +42,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path):
 def test_settings_are_checked(tmp_path):
     file = tmp_path / "training.yaml"
     file.write_text("epochs: 3\nbatch_sise: 4\n")
-    with pytest.raises(ConfigError, match="batch_sise: unknown key, allowed are .*batch_size"):
+    with pytest.raises(ConfigError, match=r"batch_sise: unknown key, allowed are .*batch_size"):
         load_training_config(file)
     file.write_text("epochs: 0\n")
     with pytest.raises(ConfigError, match="epochs: got 0"):

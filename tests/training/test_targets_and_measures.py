@@ -63,6 +63,7 @@ def test_rows_without_category_do_not_disturb_the_projection():
 def test_steady_targets_bring_views_of_a_product_together():
     targets = np.eye(4, dtype=np.float32)
     steady = steady_targets(targets, np.array([5, 5, 9, 9]), own=0.5)
+    assert steady.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(steady, axis=1), 1, atol=1e-6)
     # own half plus half of the mean (.5, .5): (.75, .25), so the cosine of the two views is .375 / .625
     assert steady[0] @ steady[1] == pytest.approx(0.6)

@@ -40,7 +40,14 @@ def figure_parts(look: Look, kind: str, back: bool) -> list[Part]:
     pose, skin = look.pose, look.skin
     parts = []
     if look.long_hair and not back:
-        parts.append(Part([outline(spline((-0.36, 0.35), (-0.46, 1.0), (-0.4, 1.62)), spline((0.4, 1.62), (0.46, 1.0), (0.36, 0.35), (0, 0.0), (-0.36, 0.35)))], look.hair, folds=0.5, pleats=0))
+        parts.append(
+            Part(
+                [outline(spline((-0.36, 0.35), (-0.46, 1.0), (-0.4, 1.62)), spline((0.4, 1.62), (0.46, 1.0), (0.36, 0.35), (0, 0.0), (-0.36, 0.35)))],
+                look.hair,
+                folds=0.5,
+                pleats=0,
+            )
+        )
     body = [outline(spline((-0.17, 0.9), (-0.2, 1.25), (-0.5, 1.45), (-0.84, 1.56)), spline((-0.84, 1.56), (-0.72, 2.2), (-0.56, 3.0), (-0.78, 3.9), (-0.74, 4.3)),
                     spline((0.74, 4.3), (0.78, 3.9), (0.56, 3.0), (0.72, 2.2), (0.84, 1.56)), spline((0.84, 1.56), (0.5, 1.45), (0.2, 1.25), (0.17, 0.9)))]  # fmt: skip
     for side in (-1, 1):
@@ -63,11 +70,43 @@ def head_parts(look: Look, back: bool, hat: bool) -> list[Part]:
     """Head and hair, drawn over collars."""
     hair_low = 1.45 if look.long_hair else 0.98
     if back:
-        return [Part([outline(spline((-0.38, 0.5), (-0.3, 0.06), (0, -0.03), (0.3, 0.06), (0.38, 0.5), (0.36, hair_low), (0, hair_low + 0.08), (-0.36, hair_low), (-0.38, 0.5)))], look.hair, folds=0.4, roundness=1.2)]
+        return [
+            Part(
+                [
+                    outline(
+                        spline(
+                            (-0.38, 0.5),
+                            (-0.3, 0.06),
+                            (0, -0.03),
+                            (0.3, 0.06),
+                            (0.38, 0.5),
+                            (0.36, hair_low),
+                            (0, hair_low + 0.08),
+                            (-0.36, hair_low),
+                            (-0.38, 0.5),
+                        )
+                    )
+                ],
+                look.hair,
+                folds=0.4,
+                roundness=1.2,
+            )
+        ]
     face = outline(spline((-0.335, 0.4), (-0.31, 0.75), (-0.17, 1.0), (0, 1.06), (0.17, 1.0), (0.31, 0.75), (0.335, 0.4), (0, 0.06), (-0.335, 0.4)))
-    parts = [Part([outline(spline((-0.17, 0.85), (-0.19, 1.2), (-0.24, 1.34)), spline((0.24, 1.34), (0.19, 1.2), (0.17, 0.85)))], look.skin, folds=0, roundness=0.8, tint=0.9)]
+    parts = [
+        Part(
+            [outline(spline((-0.17, 0.85), (-0.19, 1.2), (-0.24, 1.34)), spline((0.24, 1.34), (0.19, 1.2), (0.17, 0.85)))],
+            look.skin,
+            folds=0,
+            roundness=0.8,
+            tint=0.9,
+        )
+    ]
     parts.append(Part([face, ellipse(-0.345, 0.6, 0.05, 0.09), ellipse(0.345, 0.6, 0.05, 0.09)], look.skin, folds=0, roundness=1.3))
-    fringe = outline(spline((-0.37, 0.62), (-0.37, 0.25), (-0.2, 0.0), (0.05, -0.05), (0.26, 0.04), (0.38, 0.3), (0.37, 0.62)), spline((0.37, 0.62), (0.3, 0.34), (0.05, 0.24), (-0.2, 0.3), (-0.37, 0.62)))
+    fringe = outline(
+        spline((-0.37, 0.62), (-0.37, 0.25), (-0.2, 0.0), (0.05, -0.05), (0.26, 0.04), (0.38, 0.3), (0.37, 0.62)),
+        spline((0.37, 0.62), (0.3, 0.34), (0.05, 0.24), (-0.2, 0.3), (-0.37, 0.62)),
+    )
     parts.append(Part([fringe], look.hair, folds=0.4, roundness=1.2))
     return parts
 
@@ -80,7 +119,22 @@ def _hand(arm: np.ndarray) -> np.ndarray:
 
 def _foot(leg: np.ndarray, side: int, colour) -> Part:
     x, y = leg[2]
-    return Part([outline(spline((x - 0.14, y - 0.02), (x - 0.17 + 0.05 * side, y + 0.34), (x + 0.08 * side, y + 0.46), (x + 0.17 + 0.05 * side, y + 0.34), (x + 0.14, y - 0.02)))], colour, folds=0, roundness=1.2)
+    return Part(
+        [
+            outline(
+                spline(
+                    (x - 0.14, y - 0.02),
+                    (x - 0.17 + 0.05 * side, y + 0.34),
+                    (x + 0.08 * side, y + 0.46),
+                    (x + 0.17 + 0.05 * side, y + 0.34),
+                    (x + 0.14, y - 0.02),
+                )
+            )
+        ],
+        colour,
+        folds=0,
+        roundness=1.2,
+    )
 
 
 def _plain_trousers(pose: Pose, colour) -> list[Part]:
@@ -96,5 +150,8 @@ def _plain_trousers(pose: Pose, colour) -> list[Part]:
 def _plain_top(pose: Pose, colour) -> list[Part]:
     flank = spline((0.84, 1.52), (0.74, 2.1), (0.6, 2.9), (0.68, 3.3))
     neck = spline((-0.34, 1.38), (0, 1.62), (0.34, 1.38))
-    sleeves = [Part([tube(np.stack([pose.arm(side)[0] - (0.1 * side, 0), pose.arm(side)[0] * 0.58 + pose.arm(side)[1] * 0.42]), (0.34, 0.27))], colour, folds=0.4) for side in (-1, 1)]
+    sleeves = [
+        Part([tube(np.stack([pose.arm(side)[0] - (0.1 * side, 0), pose.arm(side)[0] * 0.58 + pose.arm(side)[1] * 0.42]), (0.34, 0.27))], colour, folds=0.4)
+        for side in (-1, 1)
+    ]
     return [*sleeves, Part([outline(neck, flank, flank[::-1] * (-1, 1))], colour, folds=0.5)]

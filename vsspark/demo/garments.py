@@ -40,7 +40,14 @@ def _dress_parts(product: ProductSpec, pose: Pose, back: bool) -> list[Part]:
         parts[-1].seams.append(spline((0.38, 1.36), (0.0, 2.3), (-0.6, 2.9)))
     parts.append(collar_band(curve, None, 0.05))
     if product.variant in ("wrap", "a-line"):
-        parts.append(Part([np.array([(-waist - 0.02, 2.86), (waist + 0.02, 2.86), (waist + 0.03, 3.06), (-waist - 0.03, 3.06)])], trim_colour(product), folds=0.05, roundness=0.6))
+        parts.append(
+            Part(
+                [np.array([(-waist - 0.02, 2.86), (waist + 0.02, 2.86), (waist + 0.03, 3.06), (-waist - 0.03, 3.06)])],
+                trim_colour(product),
+                folds=0.05,
+                roundness=0.6,
+            )
+        )
     return parts
 
 

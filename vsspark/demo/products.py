@@ -44,7 +44,24 @@ _VARIANTS = {
     "skirt": ("a-line", "pencil", "pleated", "tiered"), "t-shirt": ("crew", "v", "scoop", "boxy"),
 }  # fmt: skip
 _PRICES = {"dress": 59, "hat": 22, "longsleeve": 34, "outwear": 119, "pants": 54, "shirt": 44, "shoes": 79, "shorts": 32, "skirt": 39, "t-shirt": 19}
-_WORDS = ("Alder", "Birch", "Cove", "Dune", "Ember", "Fjord", "Grove", "Harbour", "Isle", "Juniper", "Kestrel", "Linden", "Meadow", "Nordic", "Orchard", "Pebble")
+_WORDS = (
+    "Alder",
+    "Birch",
+    "Cove",
+    "Dune",
+    "Ember",
+    "Fjord",
+    "Grove",
+    "Harbour",
+    "Isle",
+    "Juniper",
+    "Kestrel",
+    "Linden",
+    "Meadow",
+    "Nordic",
+    "Orchard",
+    "Pebble",
+)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ def trim_colour(product: ProductSpec) -> tuple[int, int, int]:
     return tuple(int(v) for v in (colour * 0.78 if colour.mean() > 90 else colour * 1.25 + 14))
 
 
-def sleeves(product: ProductSpec, pose: Pose, share: float, width: float, cuff: float = 0.0, folds: float = 0.5, cuff_colour=None, quilts: int = 0) -> list[Part]:
+def sleeves(
+    product: ProductSpec, pose: Pose, share: float, width: float, cuff: float = 0.0, folds: float = 0.5, cuff_colour=None, quilts: int = 0
+) -> list[Part]:
     """Both sleeves, covering `share` of the arm; `cuff` is the height of a ribbed cuff."""
     parts = []
     for side in (-1, 1):
@@ -52,8 +54,11 @@ def bodice(style: str, back: bool, shoulder: float, ease: float, side: Points, h
     """A top's outline and its neckline; `side` runs from below the armpit down to the hem on the right."""
     half, depth = _neck(style, back)
     left, right = (-half, 1.36), (half, 1.36)
-    curve = spline(left, (0, 1.36 + depth), right, steps=2) if style in ("v", "wrap") and not back else spline(
-        left, (-half * 0.72, 1.36 + depth * 0.72), (0, 1.36 + depth), (half * 0.72, 1.36 + depth * 0.72), right)
+    curve = (
+        spline(left, (0, 1.36 + depth), right, steps=2)
+        if style in ("v", "wrap") and not back
+        else spline(left, (-half * 0.72, 1.36 + depth * 0.72), (0, 1.36 + depth), (half * 0.72, 1.36 + depth * 0.72), right)
+    )
     flank = outline(spline((shoulder - 0.16, 1.45), (shoulder - 0.02, 1.52), (shoulder - 0.04, 1.8), (0.74 + ease, 2.12)), side)
     bottom = spline(tuple(side[-1]), (0, side[-1][1] + hem_sag), (-side[-1][0], side[-1][1]))
     return outline(curve, flank, bottom, mirror(flank)), curve

@@ -18,7 +18,7 @@ from vsspark.images.fetch import open_filesystem
 
 TABLE = "catalogue"  # a Parquet folder below DemoConfig.path; images lie in images/ beside it
 _DONE = "catalogue.json"  # written last: what lies here is the whole catalogue of that specification
-_VERSION = 1  # raise it when the same seed would draw other pictures
+_VERSION = 2  # raise it when the same seed would draw other pictures
 _FOLDER_PRODUCTS = 500  # per image folder: listings stay short
 _TASK_PRODUCTS = 200  # ~6 s of drawing
 
@@ -81,7 +81,13 @@ def draw_products(indices: Iterable[int], seed: int, path: str, storage_options:
             if content is not None:
                 with files.open_output_stream(target) as out:
                     out.write(content)
-            facts = asdict(product) | {"category": product.kind, "family": f"F{product.family:06d}", "image": image, "view": photo.view, "background": photo.background}
+            facts = asdict(product) | {
+                "category": product.kind,
+                "family": f"F{product.family:06d}",
+                "image": image,
+                "view": photo.view,
+                "background": photo.background,
+            }
             rows.append({name: facts[name] for name in CATALOGUE.names})
         yield pa.RecordBatch.from_pylist(rows, CATALOGUE)
 

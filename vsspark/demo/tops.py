@@ -25,7 +25,14 @@ def top_parts(product: ProductSpec, pose: Pose, back: bool) -> list[Part]:
     parts += [] if back else [lining(style, trim_colour(product))]
     parts += [main, collar_band(curve, trim)]
     if style == "turtle":
-        parts.append(Part([outline(spline((-0.31, 1.46), (-0.3, 1.1)), spline((0.3, 1.1), (0.31, 1.46), (0, 1.52), (-0.31, 1.46)))], trim_colour(product), folds=0.2, ribs=14))
+        parts.append(
+            Part(
+                [outline(spline((-0.31, 1.46), (-0.3, 1.1)), spline((0.3, 1.1), (0.31, 1.46), (0, 1.52), (-0.31, 1.46)))],
+                trim_colour(product),
+                folds=0.2,
+                ribs=14,
+            )
+        )
     if product.variant == "henley" and not back:
         strip = outline(np.array([(-0.09, 1.6), (0.09, 1.6), (0.09, 2.25), (-0.09, 2.25)]))
         parts.append(Part([strip], trim_colour(product), folds=0, buttons=[(0, y, 0.035) for y in (1.72, 1.92, 2.12)]))
@@ -50,10 +57,25 @@ def shirt_parts(product: ProductSpec, pose: Pose, back: bool) -> list[Part]:
     count = 6
     opening = 1.9
     buttons = [(0.0, float(y), 0.035) for y in np.linspace(opening + 0.08, hem - 0.1, count)]
-    parts.append(Part([np.array([(-0.1, opening), (0.1, opening), (0.1, hem + 0.1), (-0.1, hem + 0.1)])], folds=0.2, roundness=0.6, seams=[np.array([(-0.1, opening), (-0.1, hem + 0.1)]), np.array([(0.1, opening), (0.1, hem + 0.1)])], buttons=buttons))
+    parts.append(
+        Part(
+            [np.array([(-0.1, opening), (0.1, opening), (0.1, hem + 0.1), (-0.1, hem + 0.1)])],
+            folds=0.2,
+            roundness=0.6,
+            seams=[np.array([(-0.1, opening), (-0.1, hem + 0.1)]), np.array([(0.1, opening), (0.1, hem + 0.1)])],
+            buttons=buttons,
+        )
+    )
     if product.motif % 3:
         x = 0.42
-        parts.append(Part([np.array([(x - 0.2, 2.1), (x + 0.2, 2.1), (x + 0.2, 2.5), (x, 2.6), (x - 0.2, 2.5)])], folds=0.1, roundness=0.3, seams=[np.array([(x - 0.2, 2.18), (x + 0.2, 2.18)])]))
+        parts.append(
+            Part(
+                [np.array([(x - 0.2, 2.1), (x + 0.2, 2.1), (x + 0.2, 2.5), (x, 2.6), (x - 0.2, 2.5)])],
+                folds=0.1,
+                roundness=0.3,
+                seams=[np.array([(x - 0.2, 2.18), (x + 0.2, 2.18)])],
+            )
+        )
     if product.variant == "band":
         parts.append(collar_band(spline((-0.36, 1.3), (0, 1.9), (0.36, 1.3), steps=2), trim_colour(product), 0.13))
         return parts
@@ -78,10 +100,19 @@ def outwear_parts(product: ProductSpec, pose: Pose, back: bool) -> list[Part]:
     parts.append(main)
     if banded:
         w = side[-1][0]
-        parts.append(Part([outline(spline((-w, hem - 0.22), (0, hem - 0.17), (w, hem - 0.22)), spline((w - 0.05, hem + 0.08), (0, hem + 0.13), (-w + 0.05, hem + 0.08)))], trim, folds=0.1, ribs=12))
+        parts.append(
+            Part(
+                [outline(spline((-w, hem - 0.22), (0, hem - 0.17), (w, hem - 0.22)), spline((w - 0.05, hem + 0.08), (0, hem + 0.13), (-w + 0.05, hem + 0.08)))],
+                trim,
+                folds=0.1,
+                ribs=12,
+            )
+        )
     if back:
         if hood:
-            parts.append(Part([outline(spline((-0.6, 1.4), (-0.5, 2.1), (0, 2.45), (0.5, 2.1), (0.6, 1.4)), spline((0.6, 1.4), (0, 1.25), (-0.6, 1.4)))], folds=0.6))
+            parts.append(
+                Part([outline(spline((-0.6, 1.4), (-0.5, 2.1), (0, 2.45), (0.5, 2.1), (0.6, 1.4)), spline((0.6, 1.4), (0, 1.25), (-0.6, 1.4)))], folds=0.6)
+            )
         else:
             main.seams.append(np.array([(0, 1.45), (0, hem)]))
         return parts
@@ -102,7 +133,14 @@ def outwear_parts(product: ProductSpec, pose: Pose, back: bool) -> list[Part]:
             continue
         parts.append(Part([np.array([(x - 0.2, y), (x + 0.2, y), (x + 0.2, y + 0.09), (x - 0.2, y + 0.09)])], trim, folds=0.0, roundness=0.4))
     if hood:
-        parts.append(Part([np.array([(-0.42, 3.05), (0.42, 3.05), (0.62, 3.6), (0.62, 3.75), (-0.62, 3.75), (-0.62, 3.6)])], folds=0.2, roundness=0.5, seams=[np.array([(-0.42, 3.05), (-0.62, 3.6)]), np.array([(0.42, 3.05), (0.62, 3.6)])]))
+        parts.append(
+            Part(
+                [np.array([(-0.42, 3.05), (0.42, 3.05), (0.62, 3.6), (0.62, 3.75), (-0.62, 3.75), (-0.62, 3.6)])],
+                folds=0.2,
+                roundness=0.5,
+                seams=[np.array([(-0.42, 3.05), (-0.62, 3.6)]), np.array([(0.42, 3.05), (0.62, 3.6)])],
+            )
+        )
         for x in (-0.13, 0.13):
             parts.append(Part([np.array([(x - 0.02, 1.7), (x + 0.02, 1.7), (x + 0.03, 2.4), (x - 0.01, 2.4)])], (232, 230, 224), folds=0))
     return parts

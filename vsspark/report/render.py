@@ -63,8 +63,8 @@ def render_report(contents: Contents, run: Mapping, settings: Mapping[str, str],
 
 
 def _sections(contents: Contents) -> list[tuple[str, str, str, tuple]]:
-    best = "The closest matches the run found, a few from every category. They should look right at a glance."
-    worst = "The products whose best recommendation is the least similar, a few from every category. Judge the run by these."
+    best = "The closest matches the run found, the categories taking turns. They should look right at a glance."
+    worst = "The products whose best recommendation is the least similar, the categories taking turns. Judge the run by these."
     return [("best", "Best first", best, contents.best), ("worst", "Worst first", worst, contents.worst)]
 
 

@@ -66,6 +66,7 @@ def load_training_config(path: str | Path, overrides: Sequence[str] = ()) -> Tra
     except ValidationError as error:
         known = ", ".join(sorted(TrainingConfig.model_fields))
         problems = [
-            f"{p['loc'][0]}: unknown key, allowed are {known}" if p["type"] == "extra_forbidden" else f"{p['loc'][0]}: got {p['input']!r}, {p['msg'].lower()}" for p in error.errors()
+            f"{p['loc'][0]}: unknown key, allowed are {known}" if p["type"] == "extra_forbidden" else f"{p['loc'][0]}: got {p['input']!r}, {p['msg'].lower()}"
+            for p in error.errors()
         ]
         raise ConfigError(f"{path}: " + "; ".join(problems)) from None

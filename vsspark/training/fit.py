@@ -29,7 +29,9 @@ class Progress:
     images: int = 0
 
 
-def fit(student, sources: Sequence[Examples], shares: Sequence[float], judge: Callable[[object], dict[str, float]], config: TrainingConfig, folder: Path) -> Progress | None:
+def fit(
+    student, sources: Sequence[Examples], shares: Sequence[float], judge: Callable[[object], dict[str, float]], config: TrainingConfig, folder: Path
+) -> Progress | None:
     """Trains until `config.epochs`, or until `patience` epochs brought nothing; None when `config.minutes` ended the call before that.
 
     student: a keras.Model with the outputs [embedding, probabilities] that takes pictures of any size.
@@ -61,7 +63,9 @@ def fit(student, sources: Sequence[Examples], shares: Sequence[float], judge: Ca
             progress.best, progress.best_epoch = figures["held_out"], progress.epoch
             student.save_weights(folder / "best.weights.h5")
         _save(folder, student, optimizer, progress)
-        line = {"epoch": progress.epoch, "side": side, "images_per_s": round(config.steps * config.batch_size / seconds)} | {k: round(v, 4) for k, v in figures.items()}
+        line = {"epoch": progress.epoch, "side": side, "images_per_s": round(config.steps * config.batch_size / seconds)} | {
+            k: round(v, 4) for k, v in figures.items()
+        }
         with (folder / "history.jsonl").open("a") as log:
             log.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)

@@ -64,7 +64,10 @@ def build_pool(folder: Path, photos: Sequence[Photo], crops: int, mixes: int, si
             views[rows] = list(threads.map(lambda view: whole_view(view, side), large))
             if first // step % 20 == 19 or chosen[-1] + 1 == len(photos):
                 state_file.write_text(json.dumps({"request": request, "done": chosen[-1] + 1}))
-                print(f"{folder.name}: {chosen[-1] + 1} of {len(photos)} photos, {(chosen[-1] + 1 - done) * per_photo / (time.monotonic() - started):.0f} views/s", flush=True)
+                print(
+                    f"{folder.name}: {chosen[-1] + 1} of {len(photos)} photos, {(chosen[-1] + 1 - done) * per_photo / (time.monotonic() - started):.0f} views/s",
+                    flush=True,
+                )
     category = np.repeat(np.array([photo.category for photo in photos]), per_photo).reshape(-1, per_photo)
     category[:, 1 + crops :] = -1
     photo = np.repeat(np.arange(len(photos)), per_photo)

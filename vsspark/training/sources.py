@@ -19,7 +19,9 @@ from vsspark.training.pool import Photo
 def real_photos(catalogue: Path, split: str, categories: tuple[str, ...]) -> list[Photo]:
     """The photos of one split of a catalogue.csv with the columns image, category and split; each photo is a product of its own."""
     if not catalogue.exists():
-        raise ConfigError(f"training.photos: {catalogue} does not exist; give a catalogue.csv with the columns image, category and split, or null to train on generated pictures alone")
+        raise ConfigError(
+            f"training.photos: {catalogue} does not exist; give a catalogue.csv with the columns image, category and split, or null to train on generated pictures alone"
+        )
     with catalogue.open(encoding="utf-8", newline="") as lines:
         rows = [row for row in csv.DictReader(lines) if row["split"] == split]
     index = {name: i for i, name in enumerate(categories)}

@@ -51,6 +51,6 @@ def steady_targets(targets: np.ndarray, product: np.ndarray, own: float = 0.5) -
     _, group = np.unique(product, return_inverse=True)
     sums = np.zeros((group.max() + 1, targets.shape[1]), np.float32)
     np.add.at(sums, group, targets)
-    mean = sums / np.bincount(group)[:, None]
+    mean = sums / np.bincount(group).astype(np.float32)[:, None]
     mixed = own * targets + (1 - own) * mean[group]
     return mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-9)

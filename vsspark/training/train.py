@@ -60,7 +60,9 @@ def _teacher(config: TrainingConfig, work: Path) -> Teacher | None:
         return None
     weights, exported = Path(config.teacher), work / "teacher.onnx"
     if not weights.exists():
-        raise ConfigError(f"training.teacher: {weights} does not exist; give MobileNetV2's weights without its top, or null to learn from categories and pairs alone")
+        raise ConfigError(
+            f"training.teacher: {weights} does not exist; give MobileNetV2's weights without its top, or null to learn from categories and pairs alone"
+        )
     return Teacher(exported if exported.exists() else export_teacher(weights, exported), config.threads)
 
 
@@ -147,7 +149,9 @@ def _halve(weights: Path) -> None:
         def copy(name: str, item) -> None:
             if isinstance(item, h5py.Dataset):
                 narrow = item.dtype == np.float32
-                created = half.create_dataset(name, data=item[()].astype(np.float16) if narrow else item[()], **({"compression": "gzip", "shuffle": True} if item.size > 1024 else {}))
+                created = half.create_dataset(
+                    name, data=item[()].astype(np.float16) if narrow else item[()], **({"compression": "gzip", "shuffle": True} if item.size > 1024 else {})
+                )
             else:
                 created = half.require_group(name)
             created.attrs.update(item.attrs)

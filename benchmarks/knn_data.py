@@ -1,0 +1,98 @@
+"""The embeddings the kNN benchmarks run on: MobileNetV2 features of augmented views of real photos, made once below build/.
+
+Without the folder of photos a clustered synthetic set stands in, and every result says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+PHOTOS = ROOT.parent / "shared" / "data"
+CACHE = ROOT / "build" / "bench" / "data"
+WEIGHTS = PHOTOS / "weights" / "mobilenet_v2_imagenet_notop.weights.h5"
+WIDTH = 1280
+CHUNK = 4000  # views embedded between two saves, about half a minute
+
+
+def embeddings(n: int) -> tuple[np.ndarray, str]:
+    """(n, 1280) float32 unit vectors in random order and what they are: "real" where the cached features reach, else "synthetic"."""
+    chunks = sorted(CACHE.glob("mobilenet_*.npy"))
+    if len(chunks) * CHUNK >= n:
+        order = np.random.default_rng(0).permutation(len(chunks) * CHUNK)[:n]
+        x = np.concatenate([np.load(chunk) for chunk in chunks])[order].astype(np.float32)
+        return x / np.linalg.norm(x, axis=1, keepdims=True), "real: MobileNetV2 of augmented photos"
+    return synthetic(n, WIDTH), "synthetic: clustered, photos not at hand"
+
+
+def synthetic(n: int, d: int, seed: int = 0) -> np.ndarray:
+    """(n, d) float32 unit vectors around n / 13 centres on a 64-dimensional subspace, non-negative like pooled ReLU features."""
+    rng = np.random.default_rng(seed)
+    basis = rng.standard_normal((64, d), dtype=np.float32) * (np.arange(1, 65, dtype=np.float32) ** -0.5)[:, None]
+    centres = rng.standard_normal((max(1, n // 13), 64), dtype=np.float32)
+    low = centres[rng.integers(0, len(centres), n)] + 0.35 * rng.standard_normal((n, 64), dtype=np.float32)
+    x = np.maximum(low @ basis + 0.1 * rng.standard_normal((n, d), dtype=np.float32), 0)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def make(chunks: int) -> int:
+    """How many chunks of CHUNK raw features were added, at most `chunks`, towards 60,000 views."""
+    import cv2
+    import onnxruntime
+
+    photos = sorted(p for folder in ("clothing", "luma") for p in (PHOTOS / folder).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    CACHE.mkdir(parents=True, exist_ok=True)
+    session = onnxruntime.InferenceSession(_network(), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    made = 0
+    for number in range(math.ceil(60_000 / CHUNK)):
+        target = CACHE / f"mobilenet_{number:03d}.npy"
+        if target.exists() or made == chunks:
+            continue
+        rng = np.random.default_rng(number)
+        features = np.empty((CHUNK, WIDTH), np.float32)
+        for start in range(0, CHUNK, 32):
+            views = [number * CHUNK + i for i in range(start, min(start + 32, CHUNK))]
+            batch = np.stack([_view(cv2.imread(str(photos[v % len(photos)])), rng) for v in views])
+            features[start : start + len(batch)] = session.run(None, {name: batch})[0]
+        partial = target.with_suffix(".partial")
+        with open(partial, "wb") as file:
+            np.save(file, features)
+        partial.rename(target)
+        made += 1
+    return made
+
+
+def _view(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    import cv2
+
+    height, width = image.shape[:2]
+    share = rng.uniform(0.6, 1.0)  # of each side
+    h, w = int(height * share), int(width * share)
+    top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
+    crop = cv2.resize(image[top : top + h, left : left + w], (224, 224), interpolation=cv2.INTER_AREA)
+    if rng.random() < 0.5:
+        crop = crop[:, ::-1]
+    pixels = crop[:, :, ::-1].astype(np.float32) * rng.uniform(0.8, 1.2, 3).astype(np.float32)
+    return np.clip(pixels, 0, 255) / 127.5 - 1
+
+
+def _network() -> str:
+    path = CACHE / "mobilenet_v2.onnx"
+    if not path.exists():
+        import keras
+
+        model = keras.applications.MobileNetV2(weights=str(WEIGHTS), include_top=False, pooling="avg", input_shape=(224, 224, 3))
+        model(np.zeros((1, 224, 224, 3), np.float32))  # the exporter wants a model that has been called
+        model.export(str(path), format="onnx", verbose=False)
+    return str(path)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--chunks", type=int, default=15)
+    print(make(parser.parse_args().chunks))

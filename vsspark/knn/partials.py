@@ -1,0 +1,147 @@
+"""What a Spark task does with Arrow data: write a pack of tiles, search a unit of tile pairs, merge partial lists. No Spark in here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from vsspark.errors import DataQualityError
+from vsspark.knn import engine, metrics, topk
+from vsspark.knn.exact import Rows
+from vsspark.knn.plan import Unit
+from vsspark.knn.tiles import Tile, TileRows, read_tile, write_tiles
+
+_EMIT = 16_384  # lists per Arrow batch
+
+
+def to_matrix(lists: pa.ListArray) -> np.ndarray:
+    """(n, d) float32 from an Arrow column of lists, without a Python object per row.
+
+    Raises DataQualityError for nulls and for lists of differing lengths.
+    """
+    widths = np.diff(lists.offsets.to_numpy())
+    flat = lists.flatten()
+    if lists.null_count or flat.null_count or len(np.unique(widths)) > 1:
+        raise DataQualityError(f"embeddings: expected lists of one length without nulls, got lengths {np.unique(widths)[:5]}, {lists.null_count} null rows")
+    return flat.to_numpy().reshape(len(lists), -1)
+
+
+def write_pack(
+    table: pa.Table, folder: str, metric: str, thresholds: np.ndarray | None, storage_options: Mapping[str, str] | None
+) -> pa.RecordBatch:
+    """One row per tile written: tile, uri, batch, rows, and how many rows probe which other blocks.
+
+    table: image_id, group_id, embedding, probes, tile, pack; the pack names the file.
+    """
+    table = table.combine_chunks()
+    embedding, probes = table.column("embedding").chunk(0), table.column("probes").chunk(0)
+    x = metrics.checked(to_matrix(embedding), "embeddings")
+    ids, groups, tile_of = (table.column(name).to_numpy() for name in ("image_id", "group_id", "tile"))
+    probe_rows = np.repeat(np.arange(len(probes)), np.diff(probes.offsets.to_numpy()))
+    probe_blocks = probes.flatten().to_numpy(zero_copy_only=False)
+    numbers = np.unique(tile_of)
+    contents = []
+    for number in numbers:
+        members = np.flatnonzero(tile_of == number)
+        members = members[np.argsort(ids[members], kind="stable")]
+        place = np.full(len(ids), -1, np.int64)
+        place[members] = np.arange(len(members))
+        rows, blocks = place[probe_rows], probe_blocks
+        order = np.argsort(rows, kind="stable")[(rows < 0).sum() :]
+        vectors = engine.prepared(x[members], metric, thresholds)
+        contents.append(TileRows(vectors, ids[members], groups[members], rows[order], blocks[order]))
+    uri = write_tiles(folder, f"pack-{table.column('pack')[0].as_py():06d}", contents, storage_options)
+    # A row that names a block twice still searches it once.
+    probed = [np.unique(np.unique(np.stack([c.probe_rows, c.probe_blocks]), axis=1)[1], return_counts=True) for c in contents]
+    columns = {
+        "tile": pa.array(numbers, pa.int32()),
+        "uri": pa.array([uri] * len(numbers)),
+        "batch": pa.array(range(len(numbers)), pa.int32()),
+        "rows": pa.array([len(c.ids) for c in contents], pa.int32()),
+        "blocks": pa.array([blocks.tolist() for blocks, _ in probed], pa.list_(pa.int32())),
+        "counts": pa.array([counts.tolist() for _, counts in probed], pa.list_(pa.int32())),
+    }
+    return pa.record_batch(columns)
+
+
+def search_unit(
+    unit: Unit, tiles: Mapping[int, Tile], k: int, metric: str, tile_rows: int, chunks: int, storage_options: Mapping[str, str] | None
+) -> Iterator[pa.RecordBatch]:
+    """The partial lists of a unit: chunk (the merge task of the query), query, and k values, ids and groups as bytes."""
+    if unit.probe is not None:
+        parts = [read_tile(tiles[t], storage_options).probing(unit.probe) for t in unit.left]
+        gathered = TileRows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        left = _rows(gathered, topk.empty(len(gathered.ids), k))
+        for r in unit.right:
+            content = read_tile(tiles[r], storage_options)
+            engine.offer(left, _rows(content, topk.empty(len(content.ids), 1)), metric, False, None, tile_rows)
+        yield from _emit(left.ids, left.top, chunks)
+        return
+    tops = {t: topk.empty(tiles[t].rows, k) for t in {*unit.left, *(unit.right if unit.both else ())}}
+    ids: dict[int, np.ndarray] = {}
+    for t in unit.left:
+        left = _rows(read_tile(tiles[t], storage_options), tops[t])
+        ids[t] = left.ids
+        for r in unit.right:
+            if unit.left == unit.right and r < t:
+                continue
+            if r == t:
+                engine.offer(left, left, metric, True, None, tile_rows)
+                continue
+            content = read_tile(tiles[r], storage_options)
+            right = _rows(content, tops[r] if unit.both else topk.empty(len(content.ids), 1))
+            ids[r] = right.ids
+            engine.offer(left, right, metric, unit.both, None, tile_rows)
+    for t, top in tops.items():
+        yield from _emit(ids[t], top, chunks)
+
+
+def merge(batches: list[pa.RecordBatch], metric: str) -> Iterator[pa.RecordBatch]:
+    """query_image_id, rank, item_image_id, similarity: the partial lists of each query merged, queries in rising order."""
+    queries = np.concatenate([batch.column("query").to_numpy() for batch in batches])
+    found, place = np.unique(queries, return_inverse=True)
+    k = len(batches[0].column("values")[0].as_py()) // 4
+    top = topk.empty(len(found), k)
+    start = 0
+    for batch in batches:
+        stop = start + batch.num_rows
+        values, ids, groups = (_from_bytes(batch.column(n), t, k) for n, t in (("values", np.float32), ("ids", np.int64), ("groups", np.int64)))
+        topk.offer_lists(place[start:stop], values, ids, groups, top)
+        start = stop
+    for start in range(0, len(found), _EMIT):
+        part = top.rows(start, min(start + _EMIT, len(found)))
+        there = part.ids != topk.NO_ID
+        values = part.values[there]
+        yield pa.record_batch(
+            {
+                "query_image_id": np.repeat(found[start : start + len(there)], there.sum(axis=1)),
+                "rank": (np.nonzero(there)[1] + 1).astype(np.int32),
+                "item_image_id": part.ids[there],
+                "similarity": values if metric == "cosine" else 1 / (1 - values),
+            }
+        )
+
+
+def _rows(content: TileRows, top: topk.TopK) -> Rows:
+    return Rows(content.vectors, np.zeros(len(content.ids), np.float32), content.ids, content.groups, top)
+
+
+def _emit(ids: np.ndarray, top: topk.TopK, chunks: int) -> Iterator[pa.RecordBatch]:
+    some = np.flatnonzero(top.ids[:, 0] != topk.NO_ID)
+    for start in range(0, len(some), _EMIT):
+        chosen = some[start : start + _EMIT]
+        lists = [_to_bytes(part[chosen]) for part in (top.values, top.ids, top.groups)]
+        chunk = pa.array(np.mod(ids[chosen], chunks).astype(np.int32))
+        yield pa.record_batch([chunk, pa.array(ids[chosen]), *lists], names=["chunk", "query", "values", "ids", "groups"])
+
+
+def _to_bytes(rows: np.ndarray) -> pa.Array:
+    offsets = np.arange(len(rows) + 1, dtype=np.int32) * rows[0].nbytes
+    return pa.Array.from_buffers(pa.binary(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows))])
+
+
+def _from_bytes(column: pa.Array, dtype: type, k: int) -> np.ndarray:
+    start = column.buffers()[1] and np.frombuffer(column.buffers()[1], np.int32)[column.offset]
+    return np.frombuffer(column.buffers()[2], dtype, count=len(column) * k, offset=int(start)).reshape(len(column), k)

@@ -1,0 +1,81 @@
+"""Tile files: prepared rows of one block, a record batch each, that tasks read straight from storage instead of from a shuffle."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import fs
+
+from vsspark.images.fetch import open_filesystem
+
+NO_BLOCK = -1
+
+
+class Tile(NamedTuple):
+    """Where a tile is and what a plan needs to know of it."""
+
+    uri: str
+    batch: int  # of the file's record batches
+    rows: int
+    block: int  # NO_BLOCK: its rows are no items
+    asks: bool  # whether its rows search their own block
+    probed: dict[int, int]  # other block -> how many rows search it
+
+
+class TileRows(NamedTuple):
+    """A tile's content."""
+
+    vectors: np.ndarray  # (n, d) float32, or (n, words) uint64 bits
+    ids: np.ndarray  # (n,) int64, rising
+    groups: np.ndarray  # (n,) int64
+    probe_rows: np.ndarray  # (p,) row numbers, one per row and probed block
+    probe_blocks: np.ndarray  # (p,) the blocks they probe
+
+    def probing(self, block: int) -> TileRows:
+        """The rows that probe a block."""
+        chosen = np.unique(self.probe_rows[self.probe_blocks == block])
+        return TileRows(self.vectors[chosen], self.ids[chosen], self.groups[chosen], self.probe_rows[:0], self.probe_blocks[:0])
+
+
+def write_tiles(folder: str, name: str, tiles: list[TileRows], storage_options: Mapping[str, str] | None) -> str:
+    """The URI of one file that holds the tiles, a record batch each; a second attempt of the task replaces the first one's whole file."""
+    uri = f"{folder.rstrip('/')}/{name}.arrow"
+    store, path = open_filesystem(uri, storage_options)
+    local = isinstance(store, fs.LocalFileSystem)
+    if local:
+        store.create_dir(path.rpartition("/")[0], recursive=True)
+    target = f"{path}.{uuid.uuid4().hex}" if local else path  # an object appears whole or not at all, a local file grows
+    batches = [_to_batch(tile) for tile in tiles]
+    with store.open_output_stream(target) as stream, pa.ipc.new_file(stream, batches[0].schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    if local:
+        store.move(target, path)
+    return uri
+
+
+def read_tile(tile: Tile, storage_options: Mapping[str, str] | None) -> TileRows:
+    """The tile's rows: a view of the mapped file where it is local, else the bytes of this one record batch."""
+    store, path = open_filesystem(tile.uri, storage_options)
+    source = pa.memory_map(path) if isinstance(store, fs.LocalFileSystem) else store.open_input_file(path)
+    batch = pa.ipc.open_file(source).get_batch(tile.batch)
+    vectors, probes = batch.column("vector"), batch.column("probes")
+    return TileRows(
+        vectors.flatten().to_numpy().reshape(len(vectors), vectors.type.list_size),
+        batch.column("id").to_numpy(),
+        batch.column("group").to_numpy(),
+        np.repeat(np.arange(len(probes)), np.diff(probes.offsets.to_numpy())),
+        probes.flatten().to_numpy(zero_copy_only=False),
+    )
+
+
+def _to_batch(tile: TileRows) -> pa.RecordBatch:
+    n, width = tile.vectors.shape
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(tile.vectors.reshape(-1)), width)
+    offsets = np.searchsorted(tile.probe_rows, np.arange(n + 1)).astype(np.int32)
+    probes = pa.ListArray.from_arrays(pa.array(offsets), pa.array(tile.probe_blocks.astype(np.int32)))
+    return pa.record_batch([pa.array(tile.ids), pa.array(tile.groups), vectors, probes], names=["id", "group", "vector", "probes"])
