@@ -103,6 +103,16 @@ RUNS = StructType([
 ])  # fmt: skip
 
 
+TABLES = {
+    "images": IMAGES,
+    "embeddings": EMBEDDINGS,
+    "quarantine": QUARANTINE,
+    "neighbours": NEIGHBOURS,
+    "similar_products": SIMILAR_PRODUCTS,
+    "runs": RUNS,
+}
+
+
 def conform(df: DataFrame, schema: StructType, what: str) -> DataFrame:
     """The DataFrame with exactly the schema's columns, in order, comments attached.
 

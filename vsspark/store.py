@@ -19,7 +19,7 @@ from pyspark.sql.types import StructType
 
 from vsspark.config import OutputConfig
 from vsspark.errors import StorageError
-from vsspark.schemas import conform
+from vsspark.schemas import TABLES, conform
 
 
 class Store:
@@ -46,7 +46,10 @@ class Store:
         """The table as it is now. Raises StorageError when no run has written it."""
         if not self.exists(table):
             raise StorageError(f"table {table} does not exist below output.path={self.root}: run the stage that writes it first")
-        return self.spark.read.format(self.format).load(self.path(table))
+        reader = self.spark.read.format(self.format)
+        if self.format == "parquet" and table in TABLES:  # a partitioned table without rows has no file to infer columns from
+            reader = reader.schema(TABLES[table])
+        return reader.load(self.path(table))
 
     def overwrite(self, table: str, df: DataFrame, schema: StructType, run_id: str) -> None:
         """Replaces the whole table."""

@@ -19,7 +19,7 @@ def check(con: duckdb.DuckDBPyConnection, k: int, run_id: str) -> None:
     """Asserts the invariants of the public surface."""
 
     def one(sql: str):
-        return con.sql(sql).fetchone()[0]
+        return con.execute(sql).fetchall()[0][0]
 
     assert one("select count(*) from (select product_id, rank from similar_products group by all having count(*) > 1)") == 0
     assert one("select count(*) from (select product_id, similar_product_id from similar_products group by all having count(*) > 1)") == 0
@@ -36,4 +36,6 @@ def check(con: duckdb.DuckDBPyConnection, k: int, run_id: str) -> None:
     assert short == 0
     lost = one(f"select (select count(*) from images) - (select count(*) from embeddings) - (select count(*) from quarantine where run_id = '{run_id}')")
     assert lost == 0
-    assert one("select count(*) from similar_products s join images i on s.image_uri = i.uri where i.product_id = s.product_id") >= one("select count(*) from similar_products")
+    assert one("select count(*) from similar_products s join images i on s.image_uri = i.uri where i.product_id = s.product_id") >= one(
+        "select count(*) from similar_products"
+    )

@@ -32,7 +32,7 @@ def test_the_published_table_keeps_every_promise(published):
     _, output, rows = published
     con = connect(output)
     check(con, 5, "night-1")
-    assert con.sql("select count(*) from images").fetchone()[0] == len(rows)
+    assert con.execute("select count(*) from images").fetchall()[0][0] == len(rows)
     assert con.sql("select distinct run_id, run_date::varchar, model_version is not null from similar_products").fetchall() == [("night-1", "2026-03-01", True)]
     prices = con.sql("select distinct product_id, price from similar_products order by 1").fetchall()
     assert dict(prices)["P03"] == pytest.approx(float(next(r["cost"] for r in rows if r["sku"] == "P03")))
@@ -41,7 +41,10 @@ def test_the_published_table_keeps_every_promise(published):
 def test_every_bad_file_is_quarantined_with_its_reason_and_every_odd_one_is_used(published):
     folder, output, _ = published
     con = connect(output)
-    found = {uri.removeprefix(f"{folder}/"): (reason, detail, product) for uri, reason, detail, product in con.sql("select uri, reason, detail, product_id from quarantine").fetchall()}
+    found = {
+        uri.removeprefix(f"{folder}/"): (reason, detail, product)
+        for uri, reason, detail, product in con.sql("select uri, reason, detail, product_id from quarantine").fetchall()
+    }
     assert {name: reason for name, (reason, _, _) in found.items()} == BAD
     assert all(detail and product == "BAD" for _, detail, product in found.values())
     used = con.sql("select uri from images semi join embeddings using (image_id) where product_id = 'ODD'").fetchall()
