@@ -1,7 +1,7 @@
 # make run | test | slow | bench [NAME=knn] | wheel
 SHELL := /bin/bash
 PY := .venv/bin/python
-.PHONY: run test slow bench wheel setup
+.PHONY: run test slow bench picture wheel setup
 .DEFAULT_GOAL := run
 
 setup:
@@ -20,6 +20,12 @@ slow: setup
 
 bench: setup
 	@$(PY) -m benchmarks $(NAME)
+
+picture: setup
+	@$(PY) jobs/recommend.py --config conf/demo.yaml --set report.path=build/report/picture.html
+	@chromium --headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --user-data-dir=$$(mktemp -d) \
+	  --hide-scrollbars --window-size=1200,1290 --screenshot=build/report/picture.png file://$(CURDIR)/build/report/picture.html
+	@$(PY) -c "from PIL import Image; Image.open('build/report/picture.png').convert('RGB').quantize(256).save('docs/report.png', optimize=True)"
 
 wheel: setup
 	@$(PY) -m pip wheel -q --no-deps --no-build-isolation -w build/wheel . && ls build/wheel/*.whl

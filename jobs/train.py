@@ -18,9 +18,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # TensorFlow reads both when it is imported; oneDNN is off by default on some CPUs, where it doubles the speed.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from vsspark import progress
     from vsspark.training.config import load_training_config
     from vsspark.training.train import train
 
+    progress.configure_logging()
     try:
         result = train(load_training_config(args.config, args.set))
     except VssparkError as error:

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from vsspark.config import Config
 from vsspark.errors import GateRefused, StorageError, VssparkError
+from vsspark.masking import mask_text
 from vsspark.progress import Progress
 from vsspark.schemas import RUNS
 from vsspark.store import Store
@@ -39,7 +40,9 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is not None:
+        if error is not None and self.status == "published":
+            self.message = f"published; then {type(error).__name__}: {error}".splitlines()[0]  # the table is out: only what follows it failed
+        elif error is not None:
             self.status = "refused" if isinstance(error, GateRefused) else "failed"
             self.message = str(error) if isinstance(error, VssparkError) else f"{kind.__name__}: {error}".splitlines()[0]
         try:
@@ -57,7 +60,7 @@ class Run:
             "started_at": self.started_at,
             "finished_at": dt.datetime.now(dt.UTC),
             "status": self.status,
-            "message": self.message,
+            "message": self.message and mask_text(self.message),
             "model_version": self.model_version,
             "config": json.dumps(self.config.public(), sort_keys=True),
             "counts": dict(self.progress.counts),

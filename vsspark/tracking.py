@@ -20,8 +20,8 @@ _PARAM_LENGTH = 6000  # MLflow's limits
 _PARAMS_AT_ONCE = 100
 
 
-def log_run(config: Config, run: Mapping[str, Any], report_html_path: str) -> None:
-    """Logs a RUNS row (as a dict) and its report as one MLflow run of `mlflow.experiment`.
+def log_run(config: Config, run: Mapping[str, Any], report_html_path: str | None) -> None:
+    """Logs a RUNS row (as a dict) and its report, where it has one, as one MLflow run of `mlflow.experiment`.
 
     Raises ConfigError for an experiment that was deleted, StorageError when the tracking store cannot be reached or written.
     """
@@ -42,10 +42,19 @@ def log_run(config: Config, run: Mapping[str, Any], report_html_path: str) -> No
         for start in range(0, len(params), _PARAMS_AT_ONCE):
             client.log_batch(logged, params=params[start : start + _PARAMS_AT_ONCE])
         client.log_batch(logged, metrics=metrics)
-        client.log_artifact(logged, report_html_path)
+        if report_html_path is not None:
+            client.log_artifact(logged, report_html_path)
         client.set_terminated(logged, status="FINISHED" if run["status"] == "published" else "FAILED", end_time=finished)
     except (MlflowException, OSError) as error:
         raise StorageError(f"mlflow.tracking_uri={mask_text(config.mlflow.tracking_uri)}: {mask_text(str(error))}") from None
+
+
+def use_tracking_store(config: MlflowConfig) -> None:
+    """Makes the configured store the one that MLflow's model URIs are looked up in."""
+    _client(config)
+    import mlflow
+
+    mlflow.set_tracking_uri(config.tracking_uri)
 
 
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -15,7 +15,7 @@ def _config(table, *overrides):
 def _ingest(spark, config):
     table = read_catalogue(spark, config)
     rows = images_from(table, config)
-    counts = check_images(rows, table, config)
+    counts = check_images(rows, config)
     return counts, {(r.product_id, r.uri.rsplit("/", 1)[-1]): r for r in named_images(rows).collect()}
 
 

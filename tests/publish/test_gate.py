@@ -5,7 +5,8 @@ import pytest
 from vsspark.config import GateConfig
 from vsspark.publish.gate import judge
 
-ROW = "product_id string, rank int, similar_product_id string, similarity float, source string"
+ROW = "product_id string, rank int, similar_product_id string, similarity float, source string, category string, similar_category string"
+CATEGORY = {"A": "hat", "B": "hat", "C": "bag"}
 GOOD = [
     ("A", 1, "B", 0.9, "visual"),
     ("A", 2, "C", 0.8, "backfill"),
@@ -18,6 +19,7 @@ COUNTS = {"images": 10, "embedded": 9, "quarantined": 1, "products": 3, "usable_
 
 
 def _judge(spark, rows=GOOD, counts=COUNTS, k=20, **limits):
+    rows = [(*row, CATEGORY[row[0]], CATEGORY[row[2]]) for row in rows]
     return judge(spark.createDataFrame(rows, ROW), counts, k, GateConfig(**limits))
 
 
@@ -31,6 +33,7 @@ def test_a_good_run_passes_with_its_figures(spark):
         "recommendations": 6.0,
         "backfill_share": pytest.approx(1 / 6),
         "mean_rank1_similarity": pytest.approx((0.9 + 0.9 + 0.8) / 3),
+        "rank1_same_category": pytest.approx(2 / 3),
     }
 
 

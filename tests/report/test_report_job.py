@@ -11,10 +11,10 @@ from vsspark.config import OutputConfig
 from vsspark.store import Store
 
 
-@pytest.fixture
-def published(spark, shop_rows, tmp_path):
-    path = str(tmp_path / "out")
-    store = Store(spark, OutputConfig(path=path))
+@pytest.fixture(scope="module")
+def published(spark, shop_rows, tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("published"))
+    store = Store(spark, OutputConfig(path=path, format="parquet"))
     for name in ("images", "embeddings", "quarantine", "runs"):
         schema = getattr(schemas, name.upper())
         store.overwrite(name, spark.createDataFrame(shop_rows[name], schema), schema, small_shop.RUN_ID)
@@ -25,7 +25,18 @@ def published(spark, shop_rows, tmp_path):
 
 def test_the_report_of_the_published_run_is_drawn_again(published, tmp_path, capsys):
     html = tmp_path / "deep" / "report.html"
-    options = ["--set", f"output.path={published}", "--set", f"report.path={html}", "--set", "recommend.k=3", "--set", "report.examples=3"]
+    options = [
+        "--set",
+        f"output.path={published}",
+        "--set",
+        f"report.path={html}",
+        "--set",
+        "output.format=parquet",
+        "--set",
+        "recommend.k=3",
+        "--set",
+        "report.examples=3",
+    ]
     assert report.main(options) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(html)
     assert "7 of them have a full list of 3 similar products." in html.read_text()
@@ -38,5 +49,5 @@ def test_without_a_published_run_it_is_wrong_usage(spark, tmp_path, capsys):
 
 def test_a_report_that_cannot_be_written_names_its_key(published, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert report.main(["--set", f"output.path={published}", "--set", f"report.path={tmp_path}/file/report.html"]) == 2
+    assert report.main(["--set", f"output.path={published}", "--set", "output.format=parquet", "--set", f"report.path={tmp_path}/file/report.html"]) == 2
     assert f"report.path={tmp_path}/file/report.html cannot be written" in capsys.readouterr().err

@@ -46,9 +46,14 @@ def test_mixed_views_hold_both():
 def sources():
     rng = np.random.default_rng(0)
     return [
-        Examples(rng.integers(0, 255, (n, 32, 32, 3), np.uint8), rng.normal(size=(n, 4)).astype(np.float32), np.repeat(np.arange(n // 4), 4), np.repeat(np.arange(n // 4) % 3, 4))
+        Examples(
+            rng.integers(0, 255, (n, 32, 32, 3), np.uint8),
+            rng.normal(size=(n, 4)).astype(np.float32),
+            np.repeat(np.arange(n // 4), 4),
+            np.repeat(np.arange(n // 4) % 3, 4),
+        )
         for n in (40, 24)
-    ]  # fmt: skip
+    ]
 
 
 def test_a_batch_is_made_of_pairs_of_one_product(sources):

@@ -71,7 +71,9 @@ def images_from(table: DataFrame, config: CatalogueConfig) -> DataFrame:
         (_text(columns.name) if columns.name else F.lit(None).cast("string")).alias("name"),
         (F.nullif(F.trim(_text(columns.category)), F.lit("")) if columns.category else F.lit(None).cast("string")).alias("category"),
         (_number(columns.price, table) if columns.price else F.lit(None).cast("double")).alias("price"),
+        (_unread(columns.price, _number(columns.price, table)) if columns.price else F.lit(None).cast("string")).alias("_bad_price"),
         (_boolean(columns.in_stock) if columns.in_stock else F.lit(None).cast("boolean")).alias("in_stock"),
+        (_unread(columns.in_stock, _boolean(columns.in_stock)) if columns.in_stock else F.lit(None).cast("string")).alias("_bad_in_stock"),
         attributes.cast("map<string,string>").alias("attributes"),
     )
     root = resolve_root(config)
@@ -81,7 +83,7 @@ def images_from(table: DataFrame, config: CatalogueConfig) -> DataFrame:
     return rows.withColumns({"image_id": hash_id("product_id", "uri"), "position": F.row_number().over(order) - 1})
 
 
-def check_images(rows: DataFrame, table: DataFrame, config: CatalogueConfig) -> dict[str, int]:
+def check_images(rows: DataFrame, config: CatalogueConfig) -> dict[str, int]:
     """Counts of what the catalogue holds: products, images, products_without_image.
 
     Raises DataQualityError naming the column, how many rows and examples, for: an empty table, null product ids, one image listed twice
@@ -102,6 +104,8 @@ def check_images(rows: DataFrame, table: DataFrame, config: CatalogueConfig) -> 
         F.countDistinct("product_id").alias("products"),
         F.countDistinct(F.when(named, F.col("product_id"))).alias("products_with_image"),
         F.count(F.when(named, 1)).alias("images"),
+        *[F.countDistinct(F.when(F.col(f"_bad_{role}").isNotNull(), F.col("_row"))).alias(f"{role}_bad") for role in ("price", "in_stock")],
+        *[F.min(f"_bad_{role}").alias(f"{role}_example") for role in ("price", "in_stock")],
     ).first()
     if totals["rows"] == 0:
         raise DataQualityError(f"{where} is empty: expected at least one row")
@@ -120,14 +124,12 @@ def check_images(rows: DataFrame, table: DataFrame, config: CatalogueConfig) -> 
             )
         examples = ", ".join(f"({d.product_id}, {d._image})" for d in doubles[:3])
         raise DataQualityError(f"{where}: the same image is listed more than once for a product: {examples}; each (product, image) may appear once")
-    for role, name, readable in (("price", columns.price, _number), ("in_stock", columns.in_stock, _boolean)):
-        if name:
-            parsed = readable(name, table) if role == "price" else readable(name)
-            bad = table.where(F.col(_quoted(name)).isNotNull() & (F.trim(_text(name)) != "") & parsed.isNull()).select(_text(name).alias("v"))
-            examples = [r.v for r in bad.limit(3).collect()]
-            if examples:
-                allowed = "a number such as 19.90 (or empty)" if role == "price" else f"one of {', '.join(_TRUE + _FALSE)} (or empty)"
-                raise DataQualityError(f"{where}: column {name} ({role}) holds {', '.join(map(repr, examples))} in {bad.count()} rows; allowed is {allowed}")
+    for role, allowed in (("price", "a number such as 19.90 (or empty)"), ("in_stock", f"one of {', '.join(_TRUE + _FALSE)} (or empty)")):
+        if totals[f"{role}_bad"]:
+            name, example = getattr(columns, role), totals[f"{role}_example"]
+            raise DataQualityError(
+                f"{where}: column {name} ({role}) cannot be read in {totals[f'{role}_bad']} rows, for example {example!r}; allowed is {allowed}"
+            )
     return {"products": totals["products"], "images": totals["images"], "products_without_image": totals["products"] - totals["products_with_image"]}
 
 
@@ -154,6 +156,11 @@ def _number(name: str, table: DataFrame) -> Column:
         return F.col(_quoted(name)).cast("double")
     number = F.expr(f"try_cast(trim(CAST({_quoted(name)} AS STRING)) AS DOUBLE)")
     return F.when(~F.isnan(number) & (F.abs(number) != float("inf")), number)  # 'NaN' and 'Infinity' parse, and are no prices
+
+
+def _unread(name: str, parsed: Column) -> Column:
+    """The cell's text where there is one and it could not be read, else null."""
+    return F.when((F.trim(_text(name)) != "") & parsed.isNull(), _text(name))
 
 
 def _boolean(name: str) -> Column:

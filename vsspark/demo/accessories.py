@@ -132,9 +132,14 @@ def _one_shoe(product: ProductSpec) -> list[Part]:
             Part([np.array([(x, y), (x + 0.15, y + 0.03), (x + 0.145, y + 0.06), (x - 0.005, y + 0.03)])], (244, 242, 236), folds=0, roundness=0.4)
             for x, y in ((-0.3, 7.5), (-0.21, 7.44), (-0.12, 7.38), (-0.04, 7.3))
         ]
-        return [Part([upper], folds=0.2, roundness=1.3, seams=[spline((-0.38, 7.56), (-0.16, 7.66), (-0.02, 7.76)), spline((-0.16, 7.5), (0.0, 7.5), (0.08, 7.3))]),
-                Part([toe], (240, 238, 232) if product.motif % 3 == 0 else accent, folds=0, roundness=1.2), Part([heel], accent, folds=0), Part([swoosh], accent, folds=0, roundness=0.3),
-                *laces, Part([sole], (238, 236, 230), folds=0.0, roundness=0.6, seams=[spline((-0.64, 7.84), (0, 7.87), (0.45, 7.81))])]  # fmt: skip
+        return [
+            Part([upper], folds=0.2, roundness=1.3, seams=[spline((-0.38, 7.56), (-0.16, 7.66), (-0.02, 7.76)), spline((-0.16, 7.5), (0.0, 7.5), (0.08, 7.3))]),
+            Part([toe], (240, 238, 232) if product.motif % 3 == 0 else accent, folds=0, roundness=1.2),
+            Part([heel], accent, folds=0),
+            Part([swoosh], accent, folds=0, roundness=0.3),
+            *laces,
+            Part([sole], (238, 236, 230), folds=0.0, roundness=0.6, seams=[spline((-0.64, 7.84), (0, 7.87), (0.45, 7.81))]),
+        ]
     if product.variant == "boot":
         top = 6.95 - 0.5 * product.length
         upper = outline(

@@ -31,8 +31,11 @@ def random_look(rng: np.random.Generator) -> Look:
         arms, elbows[1] = (arms[0], 0.72), -1.45
     return Look(
         Pose(arms, tuple(elbows), float(rng.uniform(0.02, 0.12)), float(rng.normal(0, 0.06))),
-        SKIN[rng.integers(len(SKIN))], HAIR[rng.integers(len(HAIR))], bool(rng.random() < 0.55), NEUTRALS[rng.integers(len(NEUTRALS))],
-    )  # fmt: skip
+        SKIN[rng.integers(len(SKIN))],
+        HAIR[rng.integers(len(HAIR))],
+        bool(rng.random() < 0.55),
+        NEUTRALS[rng.integers(len(NEUTRALS))],
+    )
 
 
 def figure_parts(look: Look, kind: str, back: bool) -> list[Part]:
@@ -48,8 +51,14 @@ def figure_parts(look: Look, kind: str, back: bool) -> list[Part]:
                 pleats=0,
             )
         )
-    body = [outline(spline((-0.17, 0.9), (-0.2, 1.25), (-0.5, 1.45), (-0.84, 1.56)), spline((-0.84, 1.56), (-0.72, 2.2), (-0.56, 3.0), (-0.78, 3.9), (-0.74, 4.3)),
-                    spline((0.74, 4.3), (0.78, 3.9), (0.56, 3.0), (0.72, 2.2), (0.84, 1.56)), spline((0.84, 1.56), (0.5, 1.45), (0.2, 1.25), (0.17, 0.9)))]  # fmt: skip
+    body = [
+        outline(
+            spline((-0.17, 0.9), (-0.2, 1.25), (-0.5, 1.45), (-0.84, 1.56)),
+            spline((-0.84, 1.56), (-0.72, 2.2), (-0.56, 3.0), (-0.78, 3.9), (-0.74, 4.3)),
+            spline((0.74, 4.3), (0.78, 3.9), (0.56, 3.0), (0.72, 2.2), (0.84, 1.56)),
+            spline((0.84, 1.56), (0.5, 1.45), (0.2, 1.25), (0.17, 0.9)),
+        )
+    ]
     for side in (-1, 1):
         arm = pose.arm(side)
         body.append(tube(arm, (0.22, 0.16, 0.1)))
@@ -148,10 +157,11 @@ def _plain_trousers(pose: Pose, colour) -> list[Part]:
 
 
 def _plain_top(pose: Pose, colour) -> list[Part]:
-    flank = spline((0.84, 1.52), (0.74, 2.1), (0.6, 2.9), (0.68, 3.3))
+    flank = spline((0.72, 1.46), (0.82, 1.54), (0.74, 2.1), (0.6, 2.9), (0.68, 3.3))
     neck = spline((-0.34, 1.38), (0, 1.62), (0.34, 1.38))
-    sleeves = [
-        Part([tube(np.stack([pose.arm(side)[0] - (0.1 * side, 0), pose.arm(side)[0] * 0.58 + pose.arm(side)[1] * 0.42]), (0.34, 0.27))], colour, folds=0.4)
-        for side in (-1, 1)
-    ]
+    sleeves = []
+    for side in (-1, 1):
+        shoulder, elbow, _ = pose.arm(side)
+        cap = ellipse(*moved(shoulder, 0.0, 0.05), 0.26, 0.25)
+        sleeves.append(Part([tube(np.stack([shoulder, 0.55 * shoulder + 0.45 * elbow]), (0.28, 0.26)), cap], colour, folds=0.4))
     return [*sleeves, Part([outline(neck, flank, flank[::-1] * (-1, 1))], colour, folds=0.5)]

@@ -117,13 +117,24 @@ def product_spec(seed: int, index: int) -> ProductSpec:
     word = f"{_WORDS[shared.integers(len(_WORDS))]} {family % 97 + 1}"
     near = own.normal(0.0, 0.05, 3)
     return ProductSpec(
-        seed=seed, index=index, product_id=f"P{index:07d}", family=family, kind=kind, variant=variant, pattern=pattern, colour=colour, second_colour=second_colour,
+        seed=seed,
+        index=index,
+        product_id=f"P{index:07d}",
+        family=family,
+        kind=kind,
+        variant=variant,
+        pattern=pattern,
+        colour=colour,
+        second_colour=second_colour,
         name=f"{word} {variant} {kind}, {colour}" + ("" if pattern == _PLAIN else f", {pattern}"),
         price=round(_PRICES[kind] * float(shared.uniform(0.6, 1.7)) + float(own.integers(-3, 4))) - 0.01,
         in_stock=bool(own.random() < 0.9),
-        fit=float(np.clip(fit + near[0], 0, 1)), length=float(np.clip(length + near[1], 0, 1)), sleeve=float(np.clip(sleeve + near[2], 0, 1)),
-        scale=float(0.7 + 0.7 * scale) * float(own.uniform(0.9, 1.1)), motif=int(shared.integers(2**31)),
-    )  # fmt: skip
+        fit=float(np.clip(fit + near[0], 0, 1)),
+        length=float(np.clip(length + near[1], 0, 1)),
+        sleeve=float(np.clip(sleeve + near[2], 0, 1)),
+        scale=float(0.7 + 0.7 * scale) * float(own.uniform(0.9, 1.1)),
+        motif=int(shared.integers(2**31)),
+    )
 
 
 def photo_specs(product: ProductSpec, damaged_share: float = 0.01) -> tuple[PhotoSpec, ...]:

@@ -9,6 +9,7 @@ from functools import partial
 
 import pyarrow as pa
 from pyspark import SparkFiles, TaskContext
+from pyspark.resource import ResourceProfile, ResourceProfileBuilder, TaskResourceRequests
 from pyspark.sql import DataFrame, SparkSession
 
 from vsspark.config import EncoderConfig, ImagesConfig
@@ -33,19 +34,22 @@ class ShippedModel:
     engine: str
     batch_size: int
     input_size: tuple[int, int]  # (height, width) pixels
+    cpus_per_gpu: int | None = None  # where a task has a GPU to itself: the cores that decode for it
 
 
 def prepare(spark: SparkSession, encoder: Encoder, config: EncoderConfig) -> ShippedModel:
     """The encoder shipped to every executor of the session; calling it again costs nothing."""
+    gpus = int(spark.conf.get("spark.executor.resource.gpu.amount", "0"))
     engine = config.engine
     if engine == "auto":
-        engine = "tensorflow" if _has_gpus(spark) else "onnxruntime"
+        engine = "tensorflow" if gpus else "onnxruntime"
     path = encoder.files[engine]
     shipped = {os.path.basename(file) for file in spark.sparkContext.listFiles}
     if path.name not in shipped:
         spark.sparkContext.addFile(str(path))
     batch_size = min(config.batch_size, CPU_BATCH) if engine == "onnxruntime" else config.batch_size
-    return ShippedModel(path.name, engine, batch_size, encoder.input_size)
+    cpus_per_gpu = max(1, int(spark.conf.get("spark.executor.cores", "1")) // gpus) if gpus and engine == "tensorflow" else None
+    return ShippedModel(path.name, engine, batch_size, encoder.input_size, cpus_per_gpu)
 
 
 def embed_images(
@@ -57,7 +61,13 @@ def embed_images(
     Photos cost very different times, so give it several partitions per core, with a folder's images spread over them (`spread`).
     """
     task = partial(_embed_partition, model=model, images=images_config, encoder=encoder_config, storage_options=dict(storage_options))
-    return images.select("image_id", "uri").mapInArrow(task, EMBEDDED)
+    profile = one_gpu_per_task(model.cpus_per_gpu) if model.cpus_per_gpu else None
+    return images.select("image_id", "uri").mapInArrow(task, EMBEDDED, profile=profile)
+
+
+def one_gpu_per_task(cpus: int) -> ResourceProfile:
+    """The embed stage's own resources: a GPU to itself and the cores that decode for it; the stages around it ask for neither."""
+    return ResourceProfileBuilder().require(TaskResourceRequests().cpus(cpus).resource("gpu", 1)).build
 
 
 def spread(images: DataFrame, total: int, slots: int) -> DataFrame:
@@ -90,7 +100,3 @@ def _see_only(addresses: list[str]) -> None:
             f"this Python worker runs on GPU {seen} and its task was given {wanted}: give executors one GPU each, or set spark.python.worker.reuse=false"
         )
     os.environ["VSSPARK_GPUS"] = os.environ["CUDA_VISIBLE_DEVICES"] = wanted
-
-
-def _has_gpus(spark: SparkSession) -> bool:
-    return int(spark.conf.get("spark.executor.resource.gpu.amount", "0")) > 0

@@ -93,7 +93,7 @@ def _create(name: str, layer: str | None, weights: str | None) -> keras.Model:
     import keras
 
     backbone = BACKBONES[name]
-    builder = getattr(getattr(keras.applications, backbone.module), backbone.builder)
+    builder = getattr(keras.applications, backbone.builder)
     shape = (backbone.side, backbone.side, 3)
     model = builder(include_top=False, weights=weights, input_shape=shape, pooling="avg")
     if layer is None or layer in {part.name for part in model.layers}:

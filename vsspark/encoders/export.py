@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,9 @@ def export(name: str, model_version: str, network: keras.Model, categories: tupl
     description = {"input_size": [height, width], "dim": dim, "categories": list(categories) if categories else None}
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         onnx, whole, about = (Path(scratch) / f"{model_version}{suffix}" for suffix in (".onnx", ".keras", ".json"))
-        wrapped.export(onnx, format="onnx", verbose=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # Keras asks NumPy for a name that is gone
+            wrapped.export(onnx, format="onnx", verbose=False)
         wrapped.save(whole)
         about.write_text(json.dumps(description), encoding="utf-8")
         for file in (onnx, whole, about):

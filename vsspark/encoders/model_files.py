@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,14 @@ def load_weights(model, file: Path, what: str) -> None:
     """Fills the model from a checked weights file. Raises ConfigError when it is truncated, corrupt or of another architecture."""
     import h5py
 
+    groups = ""
     try:
         with h5py.File(file, "r") as content:
             groups = ", ".join(sorted(content)[:6])
-        model.load_weights(file)
+        with warnings.catch_warnings():
+            # Keras only warns of layers that it leaves at random when it believes the file to come from an older version.
+            warnings.filterwarnings("error", message="Skipping nested container")
+            model.load_weights(file)
     except Exception as error:  # h5py and Keras raise every kind for a broken file: OSError, KeyError, ValueError, RuntimeError, TypeError
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         found = (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numba
 
@@ -14,16 +14,20 @@ REORDER = frozenset({"reassoc", "contract"})
 def compiled(fastmath: frozenset[str] = frozenset()) -> Callable[[Callable], Callable]:
     """A decorator that compiles at the first call.
 
-    Numba keeps machine code beside the module or in NUMBA_CACHE_DIR. A module inside a zip on sys.path (a wheel given with --py-files) has no
-    folder, and Numba refuses to cache it unless NUMBA_CACHE_DIR is set: then each process compiles for itself.
+    Numba keeps machine code beside the module, in NUMBA_CACHE_DIR, or below the user's cache folder, the last for a .zip on sys.path, too.
+    It has no place for a module in a .whl (as --py-files may ship it) and fails late where the user's folder cannot be written: there each
+    process compiles for itself, a few seconds once.
     """
 
     def decorate(function: Callable) -> Callable:
         options = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
-        cache = bool(numba.config.CACHE_DIR) or Path(__file__).is_file()
         try:
-            return numba.njit(cache=cache, **options)(function)
-        except RuntimeError:  # no writable folder found
-            return numba.njit(**options)(function)
+            kept = numba.njit(cache=True, **options)(function)
+            os.makedirs(kept.stats.cache_path, exist_ok=True)
+            if os.access(kept.stats.cache_path, os.W_OK):
+                return kept
+        except (RuntimeError, OSError):
+            pass
+        return numba.njit(**options)(function)
 
     return decorate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsspark.knn import exact, metrics, refine, topk
+from vsspark.knn import approximate, exact, metrics, refine, topk
 from vsspark.knn.exact import Rows
 
 MODES = ("exact", "approximate")
@@ -23,6 +23,7 @@ def self_join(
     threads: int | None = None,
     seed: int = 0,
     tile_rows: int = 8192,
+    device: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(values (n, k) float32, ids (n, k) int64): every row's nearest other rows, best first.
 
@@ -34,13 +35,14 @@ def self_join(
     thresholds: for hamming, (d,) floats; a bit is set where x lies above. 0 by default, the sign.
     target_recall: share of the true neighbours that mode "approximate" finds, measured on a sample in every call.
     threads: OMP_NUM_THREADS or all cores by default. tile_rows: most rows per tile.
+    device: TensorFlow's name of a GPU ("/GPU:0") for exact cosine and l2 joins there; the CPU by default.
     Raises ValueError for NaN or infinity in x, duplicate ids, an unknown metric or mode, k < 1. A zero vector has cosine 0 to everything.
     """
     vectors, order = _accepted(x, k, metric, mode, ids, "x")
     rank = _inverse(order)
     numbers = rank if groups is None else _numbered(groups, len(vectors), "groups")
     rows = _rows(vectors, metric, rank, numbers, k, thresholds)
-    _join(rows, rows, metric, mode, target_recall, threads, seed, tile_rows)
+    offer(rows, rows, metric, True, mode, target_recall, threads, seed, tile_rows, device)
     return _answer(rows.top, metric, _given(ids, len(vectors))[order])
 
 
@@ -60,6 +62,7 @@ def search(
     threads: int | None = None,
     seed: int = 0,
     tile_rows: int = 8192,
+    device: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(values (q, k) float32, ids (q, k) int64): every query's nearest items, best first; the rest as in `self_join`.
 
@@ -86,28 +89,53 @@ def search(
         query_numbers = np.full(len(asked), -1, np.int64) if query_groups is None else numbers[len(vectors) :]
     left = _rows(asked, metric, own, query_numbers, k, thresholds)
     right = _rows(vectors, metric, rank, item_numbers, 1, thresholds)
-    _join(left, right, metric, mode, target_recall, threads, seed, tile_rows)
+    offer(left, right, metric, False, mode, target_recall, threads, seed, tile_rows, device)
     return _answer(left.top, metric, known[order])
 
 
-def offer(left: Rows, right: Rows, metric: str, both: bool, threads: int | None = None, tile_rows: int = 8192) -> None:
-    """Offer right to left's lists and, if `both`, left to right's, exactly; `left is right` joins rows with themselves.
+def offer(
+    left: Rows,
+    right: Rows,
+    metric: str,
+    both: bool,
+    mode: str = "exact",
+    target_recall: float = 0.99,
+    threads: int | None = None,
+    seed: int = 0,
+    tile_rows: int = 8192,
+    device: str | None = None,
+) -> list[float]:
+    """Offer right to left's lists and, if `both`, left to right's; `left is right` joins rows with themselves.
 
-    The vectors are those of `prepared`; the lists then hold cosines, or minus distances.
+    The vectors are those of `prepared`; the lists then hold cosines, or minus distances. Returns the recall audited in each approximate join:
+    1.0 where it missed target_recall and was done again exactly, nothing where the join was exact from the start.
+    device: TensorFlow's name of a GPU, on which cosine and l2 joins then run, always exactly.
     """
+    directions = [(left, right)] if left is right or not both else [(left, right), (right, left)]
+    if device is not None and metric in ("cosine", "l2"):
+        from vsspark.knn import gpu  # TensorFlow is loaded only where a GPU is used
+
+        for queries, items in directions:
+            gpu.join(queries, items, metric, device)
+        return []
+    if mode == "approximate" and approximate.worthwhile(len(left.ids), len(right.ids), metric):
+        recalls = []
+        for queries, items in directions:
+            recall = approximate.join(queries, items, metric, target_recall, threads, seed)
+            if recall is None:
+                offer(queries, items, metric, left is right, "exact", threads=threads, tile_rows=tile_rows)
+            recalls.append(1.0 if recall is None else recall)
+        return recalls
     if metric == "l2":
         refine.join_l2(left, right, both, threads, tile_rows)
     else:
         exact.join(left, right, metric, both, threads, tile_rows)
+    return []
 
 
 def prepared(x: np.ndarray, metric: str, thresholds: np.ndarray | None = None) -> np.ndarray:
     """What `offer` takes as vectors: unit rows for cosine, packed bits for hamming, the rows themselves for l1 and l2."""
     return x if metric == "l2" else metrics.prepare(x, metric, thresholds=thresholds)[0]
-
-
-def _join(left: Rows, right: Rows, metric: str, mode: str, target_recall: float, threads: int | None, seed: int, tile_rows: int) -> None:
-    offer(left, right, metric, left is right, threads, tile_rows)
 
 
 def _rows(x: np.ndarray, metric: str, ids: np.ndarray, groups: np.ndarray, k: int, thresholds: np.ndarray | None) -> Rows:

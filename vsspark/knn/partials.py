@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
 
+from vsspark.config import KnnConfig
 from vsspark.errors import DataQualityError
 from vsspark.knn import engine, metrics, topk
 from vsspark.knn.exact import Rows
 from vsspark.knn.plan import Unit
-from vsspark.knn.tiles import Tile, TileRows, read_tile, write_tiles
+from vsspark.knn.tiles import Tile, TileRows, read_tile, write_text, write_tiles
 
 _EMIT = 16_384  # lists per Arrow batch
 
@@ -28,9 +30,7 @@ def to_matrix(lists: pa.ListArray) -> np.ndarray:
     return flat.to_numpy().reshape(len(lists), -1)
 
 
-def write_pack(
-    table: pa.Table, folder: str, metric: str, thresholds: np.ndarray | None, storage_options: Mapping[str, str] | None
-) -> pa.RecordBatch:
+def write_pack(table: pa.Table, folder: str, metric: str, thresholds: np.ndarray | None, storage_options: Mapping[str, str] | None) -> pa.RecordBatch:
     """One row per tile written: tile, uri, batch, rows, and how many rows probe which other blocks.
 
     table: image_id, group_id, embedding, probes, tile, pack; the pack names the file.
@@ -67,35 +67,52 @@ def write_pack(
 
 
 def search_unit(
-    unit: Unit, tiles: Mapping[int, Tile], k: int, metric: str, tile_rows: int, chunks: int, storage_options: Mapping[str, str] | None
+    number: int,
+    unit: Unit,
+    tiles: Mapping[int, Tile],
+    config: KnnConfig,
+    chunks: int,
+    scratch: str,
+    storage_options: Mapping[str, str] | None,
+    device: str | None,
 ) -> Iterator[pa.RecordBatch]:
-    """The partial lists of a unit: chunk (the merge task of the query), query, and k values, ids and groups as bytes."""
+    """The partial lists of a unit: chunk (the merge task of the query), query, and k values, ids and groups as bytes.
+
+    device: TensorFlow's name of a GPU, or None for the CPU. In approximate mode the recall its joins found goes to the file audit-NUMBER.json in scratch.
+    """
+    k, recalls = config.k, []
+
+    def offer(left: Rows, right: Rows, both: bool) -> None:
+        recalls.extend(engine.offer(left, right, config.metric, both, config.mode, config.target_recall, None, config.seed, config.tile_rows, device))
+
     if unit.probe is not None:
         parts = [read_tile(tiles[t], storage_options).probing(unit.probe) for t in unit.left]
         gathered = TileRows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
         left = _rows(gathered, topk.empty(len(gathered.ids), k))
         for r in unit.right:
             content = read_tile(tiles[r], storage_options)
-            engine.offer(left, _rows(content, topk.empty(len(content.ids), 1)), metric, False, None, tile_rows)
+            offer(left, _rows(content, topk.empty(len(content.ids), 1)), False)
         yield from _emit(left.ids, left.top, chunks)
-        return
-    tops = {t: topk.empty(tiles[t].rows, k) for t in {*unit.left, *(unit.right if unit.both else ())}}
-    ids: dict[int, np.ndarray] = {}
-    for t in unit.left:
-        left = _rows(read_tile(tiles[t], storage_options), tops[t])
-        ids[t] = left.ids
-        for r in unit.right:
-            if unit.left == unit.right and r < t:
-                continue
-            if r == t:
-                engine.offer(left, left, metric, True, None, tile_rows)
-                continue
-            content = read_tile(tiles[r], storage_options)
-            right = _rows(content, tops[r] if unit.both else topk.empty(len(content.ids), 1))
-            ids[r] = right.ids
-            engine.offer(left, right, metric, unit.both, None, tile_rows)
-    for t, top in tops.items():
-        yield from _emit(ids[t], top, chunks)
+    else:
+        tops = {t: topk.empty(tiles[t].rows, k) for t in {*unit.left, *(unit.right if unit.both else ())}}
+        ids: dict[int, np.ndarray] = {}
+        for t in unit.left:
+            left = _rows(read_tile(tiles[t], storage_options), tops[t])
+            ids[t] = left.ids
+            for r in unit.right:
+                if unit.left == unit.right and r < t:
+                    continue
+                if r == t:
+                    offer(left, left, True)
+                    continue
+                content = read_tile(tiles[r], storage_options)
+                right = _rows(content, tops[r] if unit.both else topk.empty(len(content.ids), 1))
+                ids[r] = right.ids
+                offer(left, right, unit.both)
+        for t, top in tops.items():
+            yield from _emit(ids[t], top, chunks)
+    if recalls:
+        write_text(scratch, f"audit-{number:06d}.json", json.dumps(recalls), storage_options)
 
 
 def merge(batches: list[pa.RecordBatch], metric: str) -> Iterator[pa.RecordBatch]:

@@ -24,10 +24,10 @@ class Unit(NamedTuple):
     probe: int | None  # only the rows of left that probe this block search; None: all of them
 
 
-def rows_per_tile(block_rows: Sequence[int], tile_rows: int, slots: int) -> int:
-    """Rows per tile: tile_rows, or fewer where that would leave too few pairs of tiles for all slots."""
+def rows_per_tile(block_rows: Sequence[int], tile_rows: int, slots: int, smallest: int = SMALLEST_TILE) -> int:
+    """Rows per tile: tile_rows, or fewer, but not below `smallest`, where that would leave too few pairs of tiles for all slots."""
     enough = math.isqrt(sum(n * n for n in block_rows) // (UNITS_PER_SLOT * slots))
-    return min(tile_rows, max(SMALLEST_TILE, enough))
+    return min(tile_rows, max(smallest, enough))
 
 
 def deal(costs: Sequence[float], bins: int) -> list[int]:
@@ -41,7 +41,7 @@ def deal(costs: Sequence[float], bins: int) -> list[int]:
     return chosen
 
 
-def units(tiles: Mapping[int, Tile], slots: int, tile_rows: int) -> list[tuple[Unit, float]]:
+def units(tiles: Mapping[int, Tile], slots: int, tile_rows: int, widest: int = WIDEST) -> list[tuple[Unit, float]]:
     """All units of work with their costs, pairs of rows compared.
 
     Blocks join with themselves: each pair of tiles of searching rows once, serving both; rows that are only items are searched one way.
@@ -56,13 +56,13 @@ def units(tiles: Mapping[int, Tile], slots: int, tile_rows: int) -> list[tuple[U
             if block in asking or block in answering:
                 visitors[block].append(number)
     blocks = sorted(set(asking) | set(answering))
-    whole = [unit for b in blocks for unit in _block_units(tiles, b, asking[b], answering[b], visitors[b], WIDEST, tile_rows)]
+    whole = [unit for b in blocks for unit in _block_units(tiles, b, asking[b], answering[b], visitors[b], widest, tile_rows)]
     target = sum(cost(tiles, unit) for unit in whole) / (UNITS_PER_SLOT * slots)
     found = []
     for b in blocks:
         members = asking[b] + answering[b]
         mean = sum(tiles[t].rows for t in members) / len(members)
-        side = max(1, min(WIDEST, int(math.sqrt(target) / mean)))
+        side = max(1, min(widest, int(math.sqrt(target) / mean)))
         found += _block_units(tiles, b, asking[b], answering[b], visitors[b], side, tile_rows)
     return [(unit, cost(tiles, unit)) for unit in found]
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
+from pyspark import TaskContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vsspark.config import KnnConfig
+from vsspark.errors import ConfigError
 from vsspark.knn import partials, plan
-from vsspark.knn.tiles import NO_BLOCK, Tile
+from vsspark.knn.tiles import NO_BLOCK, Tile, read_texts
 
 log = logging.getLogger(__name__)
 
 _TILE = "tile int, uri string, batch int, rows int, blocks array<int>, counts array<int>"
-_UNIT = "bin int, left array<int>, right array<int>, both boolean, probe int"
+_UNIT = "bin int, number int, left array<int>, right array<int>, both boolean, probe int"
 _PARTIAL = "chunk int, query long, values binary, ids binary, groups binary"
 _FOUND = "query_image_id long, rank int, item_image_id long, similarity float"
+APPROXIMATE_TILE = 4  # times config.tile_rows
+APPROXIMATE_SMALLEST = 16_384  # rows: in smaller tiles cells gain little
 _MERGE_BYTES = 128 * 2**20  # partial lists one merge task holds
 
 
@@ -44,22 +49,39 @@ def search_neighbours(items: DataFrame, scratch: str, config: KnnConfig, storage
     packed, about 0.5 GB an executor; at most some 10 partial lists a query, 40 GB through the shuffle, 0.4 GB an executor; tile reads of
     some 10 times the packed bytes.
 
+    Approximate mode joins tiles of 4 * tile_rows rows, one pair a unit, each join calibrated and audited by itself (`audited_recall`).
+
     Raises what the kernels raise for NaN, infinity and embeddings of differing lengths.
     """
     spark = items.sparkSession
     slots = max(1, spark.sparkContext.defaultParallelism)
+    if config.mode == "approximate":  # cells pay off on large tiles
+        config = config.model_copy(update={"tile_rows": APPROXIMATE_TILE * config.tile_rows})
     tiles = _pack(items, scratch, config, slots, storage_options)
-    work = plan.units(tiles, slots, config.tile_rows)
+    work = plan.units(tiles, slots, config.tile_rows, plan.WIDEST if config.mode == "exact" else 1)
     lists = sum(plan.lists(tiles, unit) for unit, _ in work)
     chunks = max(slots, -(-lists * config.k * 20 // _MERGE_BYTES))
     bins = max(1, min(len(work), plan.UNITS_PER_SLOT * slots))
     log.info("knn %d tiles, %d units in %d tasks, %.3g pairs, %d partial lists", len(tiles), len(work), bins, sum(c for _, c in work), lists)
     dealt = plan.deal([cost for _, cost in work], bins)
-    rows = [(b, list(unit.left), list(unit.right), unit.both, unit.probe) for b, (unit, _) in zip(dealt, work, strict=True)]
+    rows = [(b, i, list(unit.left), list(unit.right), unit.both, unit.probe) for i, (b, (unit, _)) in enumerate(zip(dealt, work, strict=True))]
     units = spark.createDataFrame(rows, _UNIT).repartitionById(bins, F.col("bin"))
-    join = partial(_join_units, tiles=tiles, config=config, chunks=chunks, storage_options=storage_options)
+    join = partial(_join_units, tiles=tiles, config=config, chunks=chunks, scratch=scratch, storage_options=storage_options)
     merge = partial(_merge_lists, metric=config.metric)
     return units.mapInArrow(join, _PARTIAL).repartitionById(chunks, F.col("chunk")).mapInArrow(merge, _FOUND)
+
+
+def audited_recall(scratch: str, storage_options: Mapping[str, str] | None = None) -> float | None:
+    """The mean recall the approximate joins of a finished search measured against exact ones; None where every join was exact.
+
+    Each join measures its own on 512 queries, and does its work again exactly where knn.target_recall is missed: call this after the result
+    is written and before scratch is deleted.
+    """
+    recalls = [recall for text in read_texts(scratch, "audit-", storage_options) for recall in json.loads(text)]
+    if not recalls:
+        return None
+    log.info("knn approximate: recall %.4f in %d joins, lowest %.4f", np.mean(recalls), len(recalls), min(recalls))
+    return float(np.mean(recalls))
 
 
 def _pack(items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage_options: Mapping[str, str] | None) -> dict[int, Tile]:
@@ -76,7 +98,8 @@ def _pack(items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage
     per_block: dict[int, int] = {}
     for size in sizes:
         per_block[size["block"]] = per_block.get(size["block"], 0) + size["count"]
-    tile_rows = plan.rows_per_tile([n for block, n in per_block.items() if block != NO_BLOCK], config.tile_rows, slots)
+    smallest = plan.SMALLEST_TILE if config.mode == "exact" else APPROXIMATE_SMALLEST
+    tile_rows = plan.rows_per_tile([n for block, n in per_block.items() if block != NO_BLOCK], config.tile_rows, slots, smallest)
     capacity = max(1, min(tile_rows, sum(per_block.values()) // (2 * slots)))
     layout, kinds, packs, filled = [], {}, 0, 0.0
     for block, asks, count in sizes:
@@ -100,9 +123,7 @@ def _pack(items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage
         (F.col("first") + F.col("part")).alias("tile"),
         F.element_at("packs", F.col("part") + 1).alias("pack"),
     )
-    write = partial(
-        partials.write_pack, folder=scratch, metric=config.metric, thresholds=_thresholds(useful, config), storage_options=storage_options
-    )
+    write = partial(partials.write_pack, folder=scratch, metric=config.metric, thresholds=_thresholds(useful, config), storage_options=storage_options)
     written = placed.repartitionById(packs + 1, F.col("pack")).mapInArrow(partial(_pack_rows, write=write), _TILE).collect()
     return {t.tile: Tile(t.uri, t.batch, t.rows, *kinds[t.tile], dict(zip(t.blocks, t.counts, strict=True))) for t in written}
 
@@ -129,11 +150,28 @@ def _pack_rows(batches: Iterable[pa.RecordBatch], write) -> Iterator[pa.RecordBa
         yield write(pa.Table.from_batches(batches))
 
 
-def _join_units(batches: Iterable[pa.RecordBatch], tiles: dict[int, Tile], config: KnnConfig, chunks: int, storage_options) -> Iterator[pa.RecordBatch]:
+def _join_units(
+    batches: Iterable[pa.RecordBatch], tiles: dict[int, Tile], config: KnnConfig, chunks: int, scratch: str, storage_options: Mapping[str, str] | None
+) -> Iterator[pa.RecordBatch]:
+    device = _device(config)
     for batch in batches:
         for row in batch.to_pylist():
             unit = plan.Unit(tuple(row["left"]), tuple(row["right"]), row["both"], row["probe"])
-            yield from partials.search_unit(unit, tiles, config.k, config.metric, config.tile_rows, chunks, storage_options)
+            yield from partials.search_unit(row["number"], unit, tiles, config, chunks, scratch, storage_options, device)
+
+
+def _device(config: KnnConfig) -> str | None:
+    """The GPU a task searches on: the one Spark gave it; with device "gpu" and none given, the first."""
+    given = TaskContext.get().resources().get("gpu")
+    if config.device == "cpu" or (config.device == "auto" and given is None):
+        return None
+    from vsspark.knn import gpu
+
+    if not gpu.available():
+        if config.device == "gpu":
+            raise ConfigError("knn.device=gpu: TensorFlow is not installed on this executor or sees no GPU; use cpu or auto")
+        return None
+    return f"/GPU:{given.addresses[0] if given else 0}"
 
 
 def _merge_lists(batches: Iterable[pa.RecordBatch], metric: str) -> Iterator[pa.RecordBatch]:

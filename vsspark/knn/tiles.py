@@ -58,6 +58,20 @@ def write_tiles(folder: str, name: str, tiles: list[TileRows], storage_options: 
     return uri
 
 
+def write_text(folder: str, name: str, text: str, storage_options: Mapping[str, str] | None) -> None:
+    """A small file beside the tiles."""
+    store, path = open_filesystem(f"{folder.rstrip('/')}/{name}", storage_options)
+    with store.open_output_stream(path) as stream:
+        stream.write(text.encode())
+
+
+def read_texts(folder: str, prefix: str, storage_options: Mapping[str, str] | None) -> list[str]:
+    """The contents of the small files whose names start with the prefix."""
+    store, path = open_filesystem(folder, storage_options)
+    names = sorted(info.path for info in store.get_file_info(fs.FileSelector(path, allow_not_found=True)) if info.base_name.startswith(prefix))
+    return [store.open_input_file(name).read().decode() for name in names]
+
+
 def read_tile(tile: Tile, storage_options: Mapping[str, str] | None) -> TileRows:
     """The tile's rows: a view of the mapped file where it is local, else the bytes of this one record batch."""
     store, path = open_filesystem(tile.uri, storage_options)

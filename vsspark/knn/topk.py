@@ -18,7 +18,11 @@ STRIP = 128  # values compared with their thresholds in vector lanes before the 
 
 
 class TopK(NamedTuple):
-    """The lists of n rows. `floor` repeats each list's last value, contiguous, so that the columns of a tile compare as a vector."""
+    """The lists of n rows.
+
+    `floor` repeats each list's last value, contiguous, so that the columns of a tile compare as a vector. It may be set higher, where k items
+    of such values are known to be in another list that this one will be merged with.
+    """
 
     values: np.ndarray  # (n, k) float32
     ids: np.ndarray  # (n, k) int64
@@ -77,17 +81,18 @@ def _reaches_any(products, bias, biases, floor, floors):
 
 
 @compiled()
-def offer_tile(tile, row_bias, col_bias, row_ids, row_groups, col_ids, col_groups, rows, cols, both):
+def offer_tile(tile, at, row_bias, col_bias, row_ids, row_groups, col_ids, col_groups, rows, cols, both):
     """Offer a tile's items to its queries: columns to the lists of the rows and, if `both`, rows to the lists of the columns.
 
-    tile: (>= m, >= n) float32 products. A pair's value is product + (row bias + column bias): the same bits from either side.
-    A pair of one group or of one id is never offered.
+    tile: (>= m, >= n) float32 products; its row r belongs to row at[r] of row_bias, row_ids, row_groups and rows.
+    A pair's value is product + (row bias + column bias): the same bits from either side. A pair of one group or of one id is never offered.
     """
     n = len(col_ids)
-    for i in range(len(row_ids)):
+    for r in range(len(at)):
+        i = at[r]
         for start in range(0, n, STRIP):
             stop = min(n, start + STRIP)
-            strip, biases = tile[i, start:stop], col_bias[start:stop]
+            strip, biases = tile[r, start:stop], col_bias[start:stop]
             if both:
                 reached = _reaches_any(strip, row_bias[i], biases, rows.floor[i], cols.floor[start:stop])
             else:
@@ -95,17 +100,17 @@ def offer_tile(tile, row_bias, col_bias, row_ids, row_groups, col_ids, col_group
             if not reached:
                 continue
             for j in range(start, stop):
-                value = tile[i, j] + (row_bias[i] + col_bias[j])
+                value = tile[r, j] + (row_bias[i] + col_bias[j])
                 to_row = value >= rows.floor[i]
                 to_col = both and value >= cols.floor[j]
                 if not (to_row or to_col) or row_groups[i] == col_groups[j] or row_ids[i] == col_ids[j]:
                     continue
                 if to_row:
                     _insert(rows.values[i], rows.ids[i], rows.groups[i], value, col_ids[j], col_groups[j])
-                    rows.floor[i] = rows.values[i, -1]
+                    rows.floor[i] = max(rows.floor[i], rows.values[i, -1])
                 if to_col:
                     _insert(cols.values[j], cols.ids[j], cols.groups[j], value, row_ids[i], row_groups[i])
-                    cols.floor[j] = cols.values[j, -1]
+                    cols.floor[j] = max(cols.floor[j], cols.values[j, -1])
 
 
 @compiled()

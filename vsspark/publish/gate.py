@@ -31,6 +31,7 @@ def judge(lists: DataFrame, counts: dict[str, int], k: int, limits: GateConfig) 
         F.countDistinct("rank").alias("ranks"),
         F.count(F.when(F.col("product_id") == F.col("similar_product_id"), 1)).alias("own"),
         F.avg(F.when(F.col("rank") == 1, F.col("similarity"))).alias("best"),
+        F.avg(F.when(F.col("rank") == 1, F.col("category").eqNullSafe(F.col("similar_category")).cast("int"))).alias("same"),
         F.count(F.when(F.col("source") == "backfill", 1)).alias("backfilled"),
     )
     full = min(k, max(counts["recommendable_products"] - 1, 0))
@@ -42,6 +43,7 @@ def judge(lists: DataFrame, counts: dict[str, int], k: int, limits: GateConfig) 
         F.count(F.when((F.col("last") != F.col("rows")) | (F.col("ranks") != F.col("rows")), 1)).alias("gaps"),
         F.sum("own").alias("own"),
         F.avg("best").alias("best"),
+        F.avg("same").alias("same"),
         F.sum("backfilled").alias("backfilled"),
     ).first()
     products, rows = found["products"], found["rows"] or 0
@@ -55,6 +57,7 @@ def judge(lists: DataFrame, counts: dict[str, int], k: int, limits: GateConfig) 
         "recommendations": float(rows),
         "backfill_share": (found["backfilled"] or 0) / rows if rows else 0.0,
         "mean_rank1_similarity": float(found["best"] or 0.0),
+        "rank1_same_category": float(found["same"] or 0.0),
     }
     refusals = []
     if counts["embedded"] + counts["quarantined"] != counts["images"]:

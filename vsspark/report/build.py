@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def write_report(spark: SparkSession, tables: Tables, run: dict, config: Config, storage_options: dict) -> str:
     """Path of the HTML file: `report.path`, or build/report/RUN_ID.html. Raises StorageError when it cannot be written."""
     path = Path(config.report.path or f"build/report/{run['run_id']}.html")
-    html = build_report(spark, tables, run, config, storage_options)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(html, encoding="utf-8")
+        path.touch()  # before the queries, so that a path nobody can write to costs no minutes
+        path.write_text(build_report(spark, tables, run, config, storage_options), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"report.path={path} cannot be written: {error}") from None
     return str(path)

@@ -17,7 +17,7 @@ class TrainingConfig(Section):
     """What the encoder learns from, for how long, and where the result goes."""
 
     photos: str | None = None  # catalogue.csv of real photos with the columns image, category, split; null = generated pictures alone
-    teacher: str | None = None  # weights file of MobileNetV2 without its top, for the targets; null = categories and pairs alone
+    teacher: str | None = None  # weights file of MobileNetV2 without its top, whose answers for the real photos are learnt; null = categories and pairs alone
     work: str = "build/training"  # views, targets and checkpoints; a killed run goes on from here
     output: str = "build/training/result"  # where NAME.weights.h5 and NAME.json are written
     name: str = "default"
@@ -42,7 +42,7 @@ class TrainingConfig(Section):
     patience: Positive = 8  # epochs without a better held-out figure before it stops
     teacher_weight: Annotated[float, Field(ge=0)] = 4.0  # of the teacher's embedding in the loss
     category_weight: Annotated[float, Field(ge=0)] = 0.5  # of the categories
-    pair_weight: Annotated[float, Field(ge=0)] = 0.1  # of same-product pairs against all others in the batch
+    pair_weight: Annotated[float, Field(ge=0)] = 0.5  # of same-product pairs against all others in the batch
     precision: Literal["float32", "mixed_bfloat16"] = "float32"  # mixed_bfloat16 doubles the speed on CPUs that have it and halves it on others
     threads: Positive = 2  # of the teacher
     minutes: Annotated[float, Field(gt=0)] | None = None  # ends the call cleanly after the epoch that passes it; the next call goes on

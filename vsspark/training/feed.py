@@ -20,7 +20,7 @@ class Examples:
     """Views with what the student shall answer for each."""
 
     views: np.ndarray  # (n, side, side, 3) uint8
-    target: np.ndarray  # (n, d) float32, unit norm
+    target: np.ndarray  # (n, d) float32, unit norm, or zero where no teacher answers
     product: np.ndarray  # (n,) int64
     category: np.ndarray  # (n,) int64, -1 = none
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vsspark.progress import log
 from vsspark.training.config import TrainingConfig
 from vsspark.training.feed import Batch, Examples, batches
 
@@ -66,9 +67,9 @@ def fit(
         line = {"epoch": progress.epoch, "side": side, "images_per_s": round(config.steps * config.batch_size / seconds)} | {
             k: round(v, 4) for k, v in figures.items()
         }
-        with (folder / "history.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
+        with (folder / "history.jsonl").open("a") as history:
+            history.write(json.dumps(line) + "\n")
+        log.info("%-10s %s", "epoch", json.dumps(line))
         if config.minutes is not None and time.monotonic() - began > 60 * config.minutes and progress.epoch < config.epochs:
             return None
     return progress

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vsspark.progress import log
 from vsspark.training.teacher import TEACHER_DIM, TEACHER_SIDE, Teacher
 from vsspark.training.views import mixed_view, random_view, whole_view
 
@@ -43,7 +44,7 @@ def build_pool(folder: Path, photos: Sequence[Photo], crops: int, mixes: int, si
     Reused when it is there for the same request, continued where a killed run left it.
     """
     per_photo = 1 + crops + mixes
-    request = {"photos": len(photos), "crops": crops, "mixes": mixes, "side": side, "seed": seed}
+    request = {"photos": len(photos), "crops": crops, "mixes": mixes, "side": side, "seed": seed, "teacher": teacher is not None}
     folder.mkdir(parents=True, exist_ok=True)
     state_file = folder / "state.json"
     state = json.loads(state_file.read_text()) if state_file.exists() else {}
@@ -64,10 +65,8 @@ def build_pool(folder: Path, photos: Sequence[Photo], crops: int, mixes: int, si
             views[rows] = list(threads.map(lambda view: whole_view(view, side), large))
             if first // step % 20 == 19 or chosen[-1] + 1 == len(photos):
                 state_file.write_text(json.dumps({"request": request, "done": chosen[-1] + 1}))
-                print(
-                    f"{folder.name}: {chosen[-1] + 1} of {len(photos)} photos, {(chosen[-1] + 1 - done) * per_photo / (time.monotonic() - started):.0f} views/s",
-                    flush=True,
-                )
+                rate = (chosen[-1] + 1 - done) * per_photo / (time.monotonic() - started)
+                log.info("%-10s %d of %d photos, %.0f views/s", folder.name, chosen[-1] + 1, len(photos), rate)
     category = np.repeat(np.array([photo.category for photo in photos]), per_photo).reshape(-1, per_photo)
     category[:, 1 + crops :] = -1
     photo = np.repeat(np.arange(len(photos)), per_photo)

@@ -20,7 +20,7 @@ def real_photos(catalogue: Path, split: str, categories: tuple[str, ...]) -> lis
     """The photos of one split of a catalogue.csv with the columns image, category and split; each photo is a product of its own."""
     if not catalogue.exists():
         raise ConfigError(
-            f"training.photos: {catalogue} does not exist; give a catalogue.csv with the columns image, category and split, or null to train on generated pictures alone"
+            f"photos: {catalogue} does not exist; give a catalogue.csv with the columns image, category and split, or null to train on generated pictures alone"
         )
     with catalogue.open(encoding="utf-8", newline="") as lines:
         rows = [row for row in csv.DictReader(lines) if row["split"] == split]

@@ -11,6 +11,7 @@ import numpy as np
 from vsspark.demo.products import KINDS
 from vsspark.encoders.default import EMBEDDING_DIM, build
 from vsspark.errors import ConfigError
+from vsspark.progress import log
 from vsspark.training.config import TrainingConfig
 from vsspark.training.feed import Examples
 from vsspark.training.fit import Progress, fit
@@ -28,8 +29,7 @@ def train(config: TrainingConfig) -> Path | None:
     import keras
 
     work = Path(config.work)
-    teacher = _teacher(config, work)
-    real, generated = _pools(config, work, teacher)
+    real, generated = _real(config, work), _generated(config, work)
     sources = [examples for examples in (real, generated) if examples is not None]
     shares = [1 - config.generated_share, config.generated_share] if real is not None else [1.0]
     held_out = _held_out(config)
@@ -60,30 +60,32 @@ def _teacher(config: TrainingConfig, work: Path) -> Teacher | None:
         return None
     weights, exported = Path(config.teacher), work / "teacher.onnx"
     if not weights.exists():
-        raise ConfigError(
-            f"training.teacher: {weights} does not exist; give MobileNetV2's weights without its top, or null to learn from categories and pairs alone"
-        )
+        raise ConfigError(f"teacher: {weights} does not exist; give MobileNetV2's weights without its top, or null to learn from categories and pairs alone")
     return Teacher(exported if exported.exists() else export_teacher(weights, exported), config.threads)
 
 
-def _pools(config: TrainingConfig, work: Path, teacher: Teacher | None) -> tuple[Examples | None, Examples]:
-    pools: dict[str, Pool] = {}
-    if config.photos is not None:
-        photos = real_photos(Path(config.photos), "train", KINDS)
-        pools["train"] = build_pool(work / "train", photos, config.crops, config.mixes, config.stored_side, teacher, config.seed)
-    drawn = generated_photos(config.seed, range(config.products))
-    pools["generated"] = build_pool(work / "generated", drawn, config.generated_crops, 0, config.stored_side, teacher, config.seed)
-    examples = {}
-    for name, pool in pools.items():
-        if teacher is None:
-            target = np.zeros((len(pool.views), EMBEDDING_DIM), np.float32)
-        else:
-            # The projection is fitted on real photos where there are any: generated ones span too little of what the teacher sees.
-            base = pools.get("train", pool)
-            projection = fit_projection(base.features, base.category, EMBEDDING_DIM)
-            target = steady_targets(projection(pool.features), pool.product)
-        examples[name] = Examples(pool.views, target, pool.product, pool.category)
-    return examples.get("train"), examples["generated"]
+def _real(config: TrainingConfig, work: Path) -> Examples | None:
+    """Views of the real photos and the teacher's answers for them."""
+    if config.photos is None:
+        return None
+    teacher = _teacher(config, work)
+    photos = real_photos(Path(config.photos), "train", KINDS)
+    pool = build_pool(work / "train", photos, config.crops, config.mixes, config.stored_side, teacher, config.seed)
+    if teacher is None:
+        return _without_teacher(pool)
+    projection = fit_projection(pool.features, pool.category, EMBEDDING_DIM)
+    return Examples(pool.views, steady_targets(projection(pool.features), pool.product), pool.product, pool.category)
+
+
+def _generated(config: TrainingConfig, work: Path) -> Examples:
+    """Views of generated photos. To the teacher one drawn shirt is much like another: pairs and categories teach these."""
+    photos = generated_photos(config.seed, range(config.products))
+    return _without_teacher(build_pool(work / "generated", photos, config.generated_crops, 0, config.stored_side, None, config.seed))
+
+
+def _without_teacher(pool: Pool) -> Examples:
+    """A zero target leaves the teacher's part of the loss without a gradient."""
+    return Examples(pool.views, np.zeros((len(pool.views), EMBEDDING_DIM), np.float32), pool.product, pool.category)
 
 
 def _held_out(config: TrainingConfig) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -96,7 +98,7 @@ def _held_out(config: TrainingConfig) -> dict[str, tuple[np.ndarray, np.ndarray,
     return {
         name: (np.stack([whole_view(p.read(), config.side) for p in photos]), np.array([p.product for p in photos]), np.array([p.category for p in photos]))
         for name, photos in sets.items()
-    }  # fmt: skip
+    }
 
 
 def _judge(student, held_out: dict) -> dict[str, float]:
@@ -128,14 +130,27 @@ def _write(student, held_out: dict, config: TrainingConfig, progress: Progress) 
     _halve(weights)
     student.load_weights(weights)  # what is shipped is what is judged
     _, probabilities = encode(student, views)
+    figures = _judge(student, held_out) | {"calibration_error": calibration_error(probabilities, category)}
     facts = {
-        "input_size": [config.side, config.side], "categories": list(KINDS), "dim": EMBEDDING_DIM,
-        "trained_on": {"photos": config.photos and "CC0 photos of clothes, train split", "generated_products": config.products, "teacher": config.teacher and "MobileNetV2, ImageNet (Apache-2.0)"},
-        "training": {"seed": config.seed, "epochs": progress.epoch, "best_epoch": progress.best_epoch, "minutes": round(progress.seconds / 60, 1), "views": progress.images},
-        "figures": {name: round(value, 4) for name, value in _judge(student, held_out).items()} | {"calibration_error": round(calibration_error(probabilities, category), 4)},
-    }  # fmt: skip
+        "input_size": [config.side, config.side],
+        "categories": list(KINDS),
+        "dim": EMBEDDING_DIM,
+        "trained_on": {
+            "photos": config.photos and "clothing (CC0 1.0), train split",
+            "generated_products": config.products,
+            "teacher": config.teacher and "MobileNetV2, ImageNet (Apache-2.0)",
+        },
+        "training": {
+            "seed": config.seed,
+            "epochs": progress.epoch,
+            "best_epoch": progress.best_epoch,
+            "minutes": round(progress.seconds / 60, 1),
+            "views": progress.images,
+        },
+        "figures": {name: round(value, 4) for name, value in figures.items()},
+    }
     (output / f"{config.name}.json").write_text(json.dumps(facts, indent=2) + "\n")
-    print(json.dumps(facts["figures"]), flush=True)
+    log.info("%-10s %s", "held out", json.dumps(facts["figures"]))
     return output
 
 

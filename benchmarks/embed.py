@@ -1,0 +1,130 @@
+"""Embedding speed: the Spark stage against plain processes and against the documented ways; `python -m benchmarks.embed [CASE ...]`.
+
+MobileNetV2 at 224 pixels with random weights (speed does not depend on them), 1,000 generated 500x500 JPEGs, medians of 3 interleaved
+rounds, one Spark worker per core. Writes build/bench/embed.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import embed_parts
+from benchmarks.embed_peers import plain_processes, predict_batch_udf_column, tf_data
+from benchmarks.harness import RESULTS, write_results
+
+CORES = os.cpu_count() or 1
+PHOTOS = 1000
+ROUNDS = 3
+MFLOP = 601.0  # of one MobileNetV2 forward pass at 224 pixels, a multiply-add counted as two
+
+
+def make_photos(n: int = PHOTOS, side: int = 500) -> list[str]:
+    """n JPEG files of soft noise, about 35 kB each; made once."""
+    folder = RESULTS / "photos"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{i}.jpg" for i in range(n)]
+    for i, path in enumerate(paths):
+        if not path.exists():
+            noise = np.random.default_rng(i).integers(0, 255, (side // 10, side // 10, 3), np.uint8)
+            Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC).save(path, quality=88)
+    return [str(path.absolute()) for path in paths]
+
+
+def make_weights() -> str:
+    path = RESULTS / "mobilenet.weights.h5"
+    if not path.exists():
+        import keras
+
+        keras.utils.set_random_seed(0)
+        keras.applications.MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3)).save_weights(path)
+    return str(path.absolute())
+
+
+def stage(paths: list[str], weights: str) -> list[dict]:
+    """The Spark stage, plain processes, predict_batch_udf and tf.data, one after the other in every round."""
+    from vsspark import encoders, session
+    from vsspark.config import EncoderConfig, ImagesConfig
+    from vsspark.embed.spark import embed_images, prepare, spread
+
+    encoder = encoders.load("mobilenet_v2", weights)
+    onnx = str(encoder.files["onnxruntime"])
+    spark = session.create("bench-embed", {"spark.master": f"local[{CORES}]", "spark.sql.shuffle.partitions": CORES, "spark.ui.showConsoleProgress": False})
+    images = spark.createDataFrame(list(enumerate(paths)), "image_id long, uri string").cache()
+    images.count()
+    files = spark.read.format("binaryFile").load(str(Path(paths[0]).parent)).repartition(CORES * 4)
+    model = prepare(spark, encoder, EncoderConfig())
+
+    def ours() -> float:
+        began = time.perf_counter()
+        embed_images(spread(images, len(paths), CORES), model, ImagesConfig(), EncoderConfig(), {}).write.format("noop").mode("overwrite").save()
+        return time.perf_counter() - began
+
+    def documented() -> float:
+        began = time.perf_counter()
+        files.select(predict_batch_udf_column(weights)).write.format("noop").mode("overwrite").save()
+        return time.perf_counter() - began
+
+    seconds: dict[str, list[float]] = {
+        "spark stage, first run in a fresh session": [ours()],
+        "predict_batch_udf, first run in a fresh session": [documented()],
+        "spark stage, warm": [],
+        "plain processes, decoding": [],
+        "plain processes, photos decoded before": [],
+        "predict_batch_udf, warm": [],
+        "tf.data, one process": [],
+    }
+    for _ in range(ROUNDS):
+        seconds["spark stage, warm"].append(ours())
+        seconds["plain processes, decoding"].append(plain_processes(onnx, paths, CORES, decoded_before=False))
+        seconds["plain processes, photos decoded before"].append(plain_processes(onnx, paths, CORES, decoded_before=True))
+        seconds["predict_batch_udf, warm"].append(documented())
+        peer = subprocess.run([sys.executable, "-m", "benchmarks.embed", "tf-data-round", weights], capture_output=True, text=True, check=True)
+        seconds["tf.data, one process"].append(json.loads(peer.stdout.splitlines()[-1]))
+    spark.stop()
+    rate = {name: len(paths) / statistics.median(times) for name, times in seconds.items()}
+    ours_warm, limit = rate["spark stage, warm"], rate["plain processes, photos decoded before"]
+    cases = [
+        {"case": name, "images_per_s": round(value, 1), "core_hours_per_million": round(CORES * 1e6 / value / 3600, 2), "gflops": round(value * MFLOP / 1e3, 1)}
+        for name, value in rate.items()
+    ]
+    ratios = {
+        "stage / plain processes, decoding": ours_warm / rate["plain processes, decoding"],
+        "stage / plain processes, photos decoded before": ours_warm / limit,
+        "stage / predict_batch_udf, warm": ours_warm / rate["predict_batch_udf, warm"],
+        "stage / predict_batch_udf, first run": rate["spark stage, first run in a fresh session"] / rate["predict_batch_udf, first run in a fresh session"],
+        "stage / tf.data": ours_warm / rate["tf.data, one process"],
+    }
+    return cases + [{"case": name, "ratio": round(value, 3)} for name, value in ratios.items()]
+
+
+def main(argv: list[str]) -> int:
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if argv[:1] == ["tf-data-round"]:
+        print(json.dumps(next(tf_data(argv[1], make_photos(), 1))))
+        return 0
+    known = {"stage": lambda: stage(make_photos(), make_weights()), **embed_parts.CASES}
+    unknown = set(argv) - set(known)
+    if unknown:
+        print(f"unknown case {', '.join(sorted(unknown))}; known are {', '.join(known)}", file=sys.stderr)
+        return 2
+    cases = []
+    for name in argv or known:
+        for case in known[name]():
+            print(json.dumps(case), flush=True)
+            cases.append({"group": name, **case})
+    print(write_results("embed", cases))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,42 @@
+"""What every benchmark shares: the machine and versions a figure belongs to, and the file it is written to."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+RESULTS = Path("build/bench")
+_PACKAGES = ("pyspark", "tensorflow-cpu", "keras", "onnxruntime", "numpy", "pyarrow", "opencv-python-headless", "simplejpeg", "pillow", "faiss-cpu", "numba")
+
+
+def cpu() -> str:
+    """The processor's name, and the instruction sets that decide its speed."""
+    name, flags = platform.processor() or "unknown", set()
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            name = value.strip()
+        elif key.strip() == "flags":
+            flags = set(value.split())
+    return " ".join([name, *(flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile") if flag in flags)])
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write_results(name: str, cases: list[dict]) -> Path:
+    """`build/bench/NAME.json`: {"cpu", "cores", "versions", "cases"}."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"cpu": cpu(), "cores": os.cpu_count(), "versions": versions(), "cases": cases}, indent=1) + "\n", encoding="utf-8")
+    return path

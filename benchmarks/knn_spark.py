@@ -1,0 +1,144 @@
+"""The Spark stage: against the kernel alone, against Spark's own operators, with an uneven catalogue."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks import knn
+from benchmarks.knn_data import embeddings, synthetic
+from vsspark import session
+from vsspark.config import KnnConfig
+from vsspark.knn import self_join
+from vsspark.knn.spark import audited_recall, search_neighbours
+
+
+def _session():
+    properties = {"spark.master": "local[2]", "spark.driver.memory": "3g", "spark.ui.showConsoleProgress": False}
+    return session.create("vsspark-bench-knn", properties)
+
+
+def _table(folder: Path, x: np.ndarray, block: np.ndarray) -> str:
+    """A Parquet folder of embeddings as the stage takes them, one file per 20,000 rows."""
+    path = folder / "embeddings"
+    path.mkdir()
+    for i in range(0, len(x), 20_000):
+        part = x[i : i + 20_000]
+        ids = pa.array(np.arange(i, i + len(part)))
+        offsets = np.arange(len(part) + 1, dtype=np.int32) * x.shape[1]
+        blocks = pa.array(block[i : i + 20_000].astype(np.int32))
+        probes = pa.ListArray.from_arrays(pa.array(np.arange(len(part) + 1, dtype=np.int32)), blocks)
+        columns = [ids, ids, pa.ListArray.from_arrays(pa.array(offsets), pa.array(part.reshape(-1))), blocks, probes]
+        pq.write_table(pa.table(columns, names=["image_id", "group_id", "embedding", "block", "probes"]), path / f"{i:08d}.parquet")
+    return str(path)
+
+
+def _stage(spark, table: str, folder: Path, config: KnnConfig) -> tuple[float, np.ndarray, float | None]:
+    """Seconds from the embeddings table to the written neighbours table, its ids (n, k) and the audited recall."""
+    scratch, out = str(folder / "tiles"), str(folder / "neighbours")
+    start = time.perf_counter()
+    search_neighbours(spark.read.parquet(table), scratch, config).write.mode("overwrite").parquet(out)
+    seconds = time.perf_counter() - start
+    found = pq.read_table(out).sort_by([("query_image_id", "ascending"), ("rank", "ascending")])
+    recall = audited_recall(scratch)
+    shutil.rmtree(scratch)
+    return seconds, found.column("item_image_id").to_numpy().reshape(-1, config.k), recall
+
+
+def spark_cases(n: int, repeats: int) -> list[dict]:
+    x, data = embeddings(n)
+    spark = _session()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        table = _table(folder, x, np.zeros(len(x)))
+        config = KnnConfig(k=knn.K)
+        _stage(spark, table, folder, config)  # starts the Python workers, as the stages before it do in a job
+        stage, ids = [], None
+        kernel = []
+        for _ in range(repeats):
+            seconds, ids, _recall = _stage(spark, table, folder, config)
+            stage.append(seconds)
+            start = time.perf_counter()
+            alone = self_join(x, knn.K, threads=knn.THREADS)[1]
+            kernel.append(time.perf_counter() - start)
+    seconds = {"ours": float(np.median(stage)), "kernel_alone": float(np.median(kernel))}
+    ratio = round(seconds["ours"] / seconds["kernel_alone"], 3)
+    return [knn._case("spark_stage", data, n, x.shape[1], seconds, repeats, stage_over_kernel=ratio, same_as_kernel=float((ids == alone).mean()))]
+
+
+def spark_own_cases(n: int, repeats: int) -> list[dict]:
+    from pyspark.ml.feature import BucketedRandomProjectionLSH
+    from pyspark.ml.functions import array_to_vector
+    from pyspark.sql import functions as F
+
+    x = synthetic(5000, 128)
+    spark = _session()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        table = _table(folder, x, np.zeros(len(x)))
+        _stage(spark, table, folder, KnnConfig(k=knn.K))
+        seconds, ids, _ = _stage(spark, table, folder, KnnConfig(k=knn.K))
+        truth = self_join(x, knn.K)[1]
+        rows = spark.read.parquet(table)
+        start = time.perf_counter()
+        queries = rows.select(F.col("image_id").alias("q"), F.col("embedding").alias("a"))
+        items = rows.select(F.col("image_id").alias("i"), F.col("embedding").alias("b"))
+        dot = F.aggregate(F.zip_with("a", "b", lambda p, q: p * q), F.lit(0.0), lambda total, p: total + p)
+        joined = queries.nearestByJoin(items, dot, numResults=knn.K + 1, mode="exact", direction="similarity")
+        joined.select("q", "i").write.mode("overwrite").parquet(str(folder / "nearest"))
+        nearest_by = time.perf_counter() - start
+        start = time.perf_counter()
+        vectors = rows.select("image_id", array_to_vector("embedding").alias("vector"))
+        lsh = BucketedRandomProjectionLSH(inputCol="vector", outputCol="hashes", bucketLength=1.0, numHashTables=4, seed=0)
+        pairs = lsh.fit(vectors).approxSimilarityJoin(vectors, vectors, 0.9, "distance")
+        best = pairs.where("datasetA.image_id != datasetB.image_id").selectExpr("datasetA.image_id q", "datasetB.image_id i", "distance")
+        ranked = best.selectExpr("q", "i", "row_number() over (partition by q order by distance) r").where(f"r <= {knn.K}")
+        ranked.write.mode("overwrite").parquet(str(folder / "lsh"))
+        lsh_join = time.perf_counter() - start
+        lists = pq.read_table(str(folder / "lsh")).to_pandas().groupby("q")["i"].agg(set)
+    lsh_recall = float(np.mean([len(lists.get(q, set()) & set(t)) / knn.K for q, t in enumerate(truth.tolist())]))
+    times = {"ours": seconds, "nearest_by_join": nearest_by, "mllib_lsh": lsh_join}
+    recalls = {"ours": knn.same_ids(ids, truth), "mllib_lsh": lsh_recall}
+    return [knn._case("spark_own_operators", "synthetic: clustered", 5000, 128, times, 1, recall_at_10=recalls)]
+
+
+def skew_cases(n: int, repeats: int) -> list[dict]:
+    x, data = embeddings(n)
+    spark = _session()
+    uneven = np.where(np.arange(n) % 10 == 0, 1 + np.arange(n) // 10 % 9, 0)
+    even = np.arange(n) % 10
+    per_pair = {}
+    with tempfile.TemporaryDirectory() as name:
+        for label, block in (("uneven", uneven), ("even", even)):
+            folder = Path(name) / label
+            folder.mkdir()
+            table = _table(folder, x, block)
+            _stage(spark, table, folder, KnnConfig(k=knn.K))
+            seconds = float(np.median([_stage(spark, table, folder, KnnConfig(k=knn.K))[0] for _ in range(repeats)]))
+            pairs = float((np.bincount(block).astype(np.float64) ** 2).sum() / 2)
+            per_pair[label] = {"seconds": round(seconds, 2), "gflops": round(2 * pairs * x.shape[1] / seconds / 1e9, 1)}
+    ratio = per_pair["even"]["gflops"] / per_pair["uneven"]["gflops"]
+    return [{"case": "skew", "data": data, "rows": n, **per_pair, "uneven_over_even_per_flop": round(ratio, 3), "peak_gflops": round(knn.peak(), 1)}]
+
+
+def million_cases(n: int, repeats: int) -> list[dict]:
+    rows = 1_000_000
+    spark = _session()
+    rng = np.random.default_rng(0)
+    block = rng.choice(12, rows, p=(w := 0.7 ** np.arange(12)) / w.sum())
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        table = _table(folder, synthetic(rows, 1280), block)
+        seconds, ids, recall = _stage(spark, table, folder, KnnConfig(k=20, mode="approximate"))
+    memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
+    pairs = float((np.bincount(block).astype(np.float64) ** 2).sum() / 2)
+    exact_share = 2 * pairs * 1280 / seconds / 1e9 / knn.peak()
+    figures = {"seconds": round(seconds, 1), "audited_recall": recall, "largest_process_gib": round(memory, 2), "exact_arithmetic_over_peak": exact_share}
+    return [{"case": "million", "data": "synthetic: clustered", "rows": len(ids), "dimensions": 1280, "k": 20, **figures}]

@@ -1,0 +1,52 @@
+"""The embed stage on Spark: one row out per row in, the model shipped, several batches per task."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vsspark.config import EncoderConfig, ImagesConfig
+from vsspark.embed.spark import EMBEDDED, embed_images, prepare, spread
+
+sys.path.insert(0, str(Path(__file__).parent))
+from colours import colour_encoder, colour_of, write_pictures
+
+
+@pytest.fixture
+def images(spark, tmp_path):
+    paths = write_pictures(tmp_path, 50)
+    paths[13] = str(tmp_path / "none.jpg")
+    return spark.createDataFrame(list(enumerate(paths)), "image_id long, uri string")
+
+
+def test_one_row_out_per_row_in(spark, images, tmp_path):
+    config = EncoderConfig(unit_norm=False)
+    encoder = colour_encoder(tmp_path, head=True)
+    model = prepare(spark, encoder, config)
+    assert prepare(spark, encoder, config) == model
+    embedded = embed_images(spread(images, 50, 2), model, ImagesConfig(), config, {})
+    assert embedded.schema.simpleString() == spark.createDataFrame([], EMBEDDED).schema.simpleString()
+    rows = {row.image_id: row for row in embedded.collect()}
+    assert embedded.count() == len(rows) == 50
+    for i, row in rows.items():
+        if i == 13:
+            assert (row.stage, row.reason, row.embedding, row.probabilities) == ("fetch", "missing", None, None)
+        else:
+            np.testing.assert_allclose(row.embedding, np.subtract(colour_of(i), 20), atol=0.01)
+            assert row.probabilities == [0.5, 0.25, 0.25]
+            assert row.reason is None
+
+
+def test_an_empty_table_gives_an_empty_table(spark, images, tmp_path):
+    config = EncoderConfig()
+    model = prepare(spark, colour_encoder(tmp_path), config)
+    assert embed_images(images.where("false"), model, ImagesConfig(), config, {}).collect() == []
+
+
+def test_spread_gives_every_slot_several_partitions_of_bounded_size(spark):
+    assert spread(spark.range(1000).toDF("image_id"), 1000, 3).rdd.getNumPartitions() == 12
+    assert spread(spark.range(10).toDF("image_id"), 10, 16).rdd.getNumPartitions() == 1
+    assert spread(spark.range(10).toDF("image_id"), 1_000_000, 16).rdd.getNumPartitions() == 500

@@ -1,0 +1,169 @@
+"""The embed stage without Spark: nothing lost, nothing mixed up, bad pictures set aside one by one."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from vsspark.config import EncoderConfig, ImagesConfig
+from vsspark.embed.kernel.frame import EMBEDDED, embed_batches
+from vsspark.embed.kernel.photos import load_photos
+from vsspark.encoders.engines import OnnxEngine
+
+sys.path.insert(0, str(Path(__file__).parent))
+from colours import SIZE, colour_of, write_network, write_pictures
+
+IMAGES = ImagesConfig(fetch_threads=3)
+RAW = EncoderConfig(unit_norm=False)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    return OnnxEngine(str(write_network(tmp_path_factory.mktemp("network") / "colours.onnx")), 4, 1)
+
+
+def record_batches(uris: list[str], rows: int = 5) -> list[pa.RecordBatch]:
+    table = pa.table({"image_id": pa.array(range(1000, 1000 + len(uris)), pa.int64()), "uri": pa.array(uris, pa.string())})
+    return table.to_batches(max_chunksize=rows)
+
+
+def embed(uris, engine, encoder=RAW, images=IMAGES, storage_options=None) -> dict[int, dict]:
+    found = list(embed_batches(record_batches(uris), engine, SIZE, images, encoder, storage_options or {}, threads=2))
+    assert all(batch.schema == EMBEDDED for batch in found)
+    assert all(batch.num_rows for batch in found)
+    rows = [row for batch in found for row in batch.to_pylist()]
+    assert sorted(row["image_id"] for row in rows) == list(range(1000, 1000 + len(uris)))
+    return {row["image_id"] - 1000: row for row in rows}
+
+
+@pytest.mark.parametrize("n", [1, 4, 5, 37])
+def test_every_picture_has_its_own_embedding(tmp_path, engine, n):
+    paths = write_pictures(tmp_path, n)
+    rows = embed(paths, engine)
+    for i, row in rows.items():
+        np.testing.assert_allclose(row["embedding"], np.subtract(colour_of(i), 20), atol=0.01)
+        assert (row["reason"], row["stage"], row["detail"], row["probabilities"]) == (None, None, None, None)
+        assert (row["width"], row["height"]) == (20 + i % 5 * 13, 20 + i % 7 * 9)
+        data = Path(paths[i]).read_bytes()
+        assert (row["size_bytes"], row["content_hash"]) == (len(data), hashlib.sha256(data).hexdigest())
+
+
+def test_bad_pictures_are_set_aside_one_by_one(tmp_path, engine):
+    paths = write_pictures(tmp_path, 12)
+    (tmp_path / "page.jpg").write_bytes(b"<html>")
+    (tmp_path / "empty.jpg").touch()
+    Image.new("RGB", (30, 30), (200, 200, 0)).save(tmp_path / "nan.png")  # blue 0 - 20 has no square root
+    bad = {2: ("fetch", "missing"), 5: ("decode", "not_an_image"), 6: ("fetch", "empty"), 7: ("encode", "not_finite"), 11: ("fetch", "unreadable")}
+    paths[2], paths[5], paths[6] = str(tmp_path / "none.jpg"), str(tmp_path / "page.jpg"), str(tmp_path / "empty.jpg")
+    paths[7], paths[11] = str(tmp_path / "nan.png"), str(tmp_path)
+    rows = embed(paths, engine)
+    for i, row in rows.items():
+        if i in bad:
+            assert (row["stage"], row["reason"]) == bad[i]
+            assert row["detail"]
+            assert (row["embedding"], row["width"]) == (None, None)
+            assert (row["content_hash"] is None) == (row["stage"] == "fetch")
+        else:
+            np.testing.assert_allclose(row["embedding"], np.subtract(colour_of(i), 20), atol=0.01)
+
+
+def test_nothing_but_bad_pictures_and_nothing_at_all(tmp_path, engine):
+    rows = embed([str(tmp_path / f"{i}.jpg") for i in range(600)], engine)
+    assert {row["reason"] for row in rows.values()} == {"missing"}
+    assert embed([], engine) == {}
+    assert embed([str(write_pictures(tmp_path, 1)[0])], engine)[0]["reason"] is None
+
+
+def test_unit_norm_and_the_picture_that_excites_nothing(tmp_path, engine):
+    Image.new("RGB", (30, 30), (20, 20, 20)).save(tmp_path / "nothing.png")
+    rows = embed([*write_pictures(tmp_path, 3), str(tmp_path / "nothing.png")], engine, EncoderConfig(unit_norm=True))
+    for i in range(3):
+        direction = np.subtract(colour_of(i), 20) / np.linalg.norm(np.subtract(colour_of(i), 20))
+        np.testing.assert_allclose(rows[i]["embedding"], direction, atol=1e-4)
+    assert rows[3]["embedding"] == [0, 0, 0]
+
+
+def test_a_head_gives_probabilities(tmp_path):
+    headed = OnnxEngine(str(write_network(tmp_path / "headed.onnx", head=True)), 4, 1)
+    rows = embed([*write_pictures(tmp_path, 6), "none.jpg"], headed)
+    assert all(rows[i]["probabilities"] == [0.5, 0.25, 0.25] for i in range(6))
+    assert rows[6]["probabilities"] is None
+
+
+def test_no_more_photos_are_asked_for_than_may_wait(tmp_path):
+    paths = write_pictures(tmp_path, 40)
+    asked = []
+
+    def rows():
+        for i, path in enumerate(paths):
+            asked.append(i)
+            yield i, path
+
+    photos = load_photos(rows(), SIZE, IMAGES, {}, threads=1, ahead=6)
+    for taken in range(1, 41):
+        next(photos)
+        assert len(asked) <= taken + 6
+    assert next(photos, None) is None
+
+
+def test_a_task_that_ends_early_leaves_no_thread(tmp_path):
+    photos = load_photos(enumerate(write_pictures(tmp_path, 40)), SIZE, IMAGES, {}, threads=1, ahead=30)
+    next(photos)
+    photos.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("photos")]
+
+
+@pytest.fixture
+def slow_store(tmp_path):
+    """An S3 endpoint that serves one picture under every name, and takes two seconds for `slow`."""
+    body = Path(write_pictures(tmp_path, 1)[0]).read_bytes()
+
+    class Store(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self):
+            self.answer(200, b"")
+
+        def do_GET(self):
+            if "slow" in self.path:
+                time.sleep(2)
+            self.answer(206, body)
+
+        def answer(self, code, content):
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Store)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield {
+        "fs.s3a.endpoint": f"http://127.0.0.1:{server.server_address[1]}",
+        "fs.s3a.access.key": "x",
+        "fs.s3a.secret.key": "x",
+        "fs.s3a.path.style.access": "true",
+    }
+    server.shutdown()
+    server.server_close()
+
+
+def test_one_slow_object_holds_up_nothing_but_itself(slow_store, engine):
+    uris = ["s3a://shop/slow.png", *(f"s3a://shop/{i}.png" for i in range(40))]
+    order = []
+    for batch in embed_batches(record_batches(uris), engine, SIZE, IMAGES, RAW, slow_store, threads=1):
+        order += batch.column("image_id").to_pylist()
+    assert len(order) == 41
+    assert order.index(1000) >= 36, order

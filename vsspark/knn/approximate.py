@@ -1,0 +1,214 @@
+"""Approximate joins that keep a promise of recall: candidates from cells of projected rows, exact values, an audit on a sample.
+
+Rows are projected to their main directions and divided into cells (k-means). A query searches the cells nearest to it; all queries of a cell
+meet its items in one product. In a self-join a pair that either side's cells bring together is offered to both, which is worth about twice
+the cells. How many cells and how many candidates are needed is read off a sample whose true neighbours are known.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import numpy as np
+
+from vsspark.knn import exact, metrics, refine, topk
+from vsspark.knn.exact import Rows
+
+log = logging.getLogger(__name__)
+
+SMALLEST = 6144  # items: below it an exact join is as fast
+SAMPLE = 512  # queries whose true neighbours calibrate and audit a search
+DIRECTIONS = 256
+CELL_ROWS = 256  # items per cell, on average
+PROBES = (4, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)
+CANDIDATES = (4, 8, 12, 16, 20, 25, 30, 40, 55, 70)  # beyond k
+_STEP = 1024  # queries per product: 1024 x 256 products stay in a core's own cache
+
+
+class Cells(NamedTuple):
+    """Items in cell order."""
+
+    basis: np.ndarray  # (d, p) float32, orthonormal columns
+    centres: np.ndarray  # (c, p) float32
+    order: np.ndarray  # (n,) the item at each place
+    starts: np.ndarray  # (c + 1,) where each cell begins
+    vectors: np.ndarray  # (n, p) float32 projected items in cell order
+    bias: np.ndarray  # (n,) float32
+
+
+def worthwhile(queries: int, items: int, metric: str) -> bool:
+    """Whether an approximate join can beat the exact one: products of packed bits already are cheap, l1 has no projection."""
+    return metric in ("cosine", "l2") and items >= SMALLEST and queries >= 4 * SAMPLE
+
+
+def join(left: Rows, right: Rows, metric: str, target_recall: float, threads: int | None, seed: int) -> float | None:
+    """The recall found on the sample, having offered to left's lists what was found in right; None where the target was out of reach.
+
+    left is right: a self-join. The vectors are as `engine.offer` takes them. None offers nothing: the caller joins exactly instead.
+    """
+    threads = threads or exact.default_threads()
+    rng = np.random.default_rng(seed)
+    k = left.top.values.shape[1]
+    with exact.blas().limit(limits=threads):
+        moved = metrics.frame(*([left.vectors] if left is right else [left.vectors, right.vectors])) if metric == "l2" else None
+        items, item_bias = metrics.prepare(right.vectors, metric, moved)
+        cells = _divide(items, item_bias, rng)
+        if left is right:
+            queries, bias, place = cells.vectors, cells.bias, cells.order
+        else:
+            queries, bias = metrics.prepare(left.vectors, metric, moved)
+            queries, place = queries @ cells.basis, np.arange(len(left.ids))
+        nearest = _nearest_cells(queries, cells.centres)
+        # `place` maps a row of `queries` to its row in left.
+        chosen = np.sort(rng.choice(len(queries), min(SAMPLE, len(queries)), replace=False))
+        sample = Rows(left.vectors[place[chosen]], left.bias[: len(chosen)], left.ids[place[chosen]], left.groups[place[chosen]], topk.empty(len(chosen), k))
+    (refine.join_l2 if metric == "l2" else exact.join)(sample, right, *(() if metric == "l2" else (metric,)), False, threads)
+    needs = _calibrate(queries[chosen], bias[chosen], nearest[chosen], sample, right, cells, nearest if left is right else None, target_recall, threads)
+    if needs is None:
+        log.info("knn approximate: no calibration reaches recall %.4f on %d items, searching exactly", target_recall, len(right.ids))
+        return None
+    probes, candidates = needs
+    wide = topk.empty(len(queries), k + candidates)
+    rows = Rows(queries, bias, left.ids[place], left.groups[place], wide)
+    columns = Rows(cells.vectors, cells.bias, right.ids[cells.order], right.groups[cells.order], wide)
+    _search(rows, columns, cells.starts, nearest[:, :probes], left is right, threads)
+    result = topk.empty(len(left.ids), k)
+    _refine(left._replace(top=result), right, wide, place, metric == "l2", threads)
+    found = result.ids[place[chosen]]
+    truth = sample.top.ids
+    hits = sum(len(np.intersect1d(f[f != topk.NO_ID], t)) for f, t in zip(found, truth, strict=True))
+    recall = hits / max(1, (truth != topk.NO_ID).sum())
+    log.info("knn approximate: recall %.4f on %d queries, %d of %d cells, %d candidates", recall, len(chosen), probes, len(cells.centres), k + candidates)
+    if recall < target_recall:
+        return None
+    topk.offer_lists(np.arange(len(left.ids)), result.values, result.ids, result.groups, left.top)
+    return recall
+
+
+def _divide(items: np.ndarray, bias: np.ndarray, rng: np.random.Generator) -> Cells:
+    n, d = items.shape
+    width = min(d, DIRECTIONS)
+    sample = items[np.sort(rng.choice(n, min(n, 4096), replace=False))]
+    basis = rng.standard_normal((d, width), dtype=np.float32)
+    for _ in range(3):  # subspace iteration: as good as the eigenvectors for finding candidates, at a tenth of the time
+        product = sample.T @ (sample @ basis)
+        with exact.blas().limit(limits=1):  # LAPACK's panels are too small for threads to help, and where cores are busy they wait for each other
+            basis = np.linalg.qr(product)[0]
+    projected = items @ basis
+    count = max(1, n // CELL_ROWS)
+    training = projected[np.sort(rng.choice(n, min(n, 48 * count), replace=False))]
+    centres = training[np.sort(rng.choice(len(training), count, replace=False))]
+    for _ in range(6):
+        cell = _nearest(training, centres)
+        order = np.argsort(cell, kind="stable")
+        filled, first = np.unique(cell[order], return_index=True)
+        sums = np.add.reduceat(training[order], first, axis=0)
+        centres[filled] = sums / np.diff(np.append(first, len(order)))[:, None]
+    cell = _nearest(projected, centres)
+    order = np.argsort(cell, kind="stable")
+    return Cells(basis, centres, order, np.searchsorted(cell[order], np.arange(count + 1)), projected[order], bias[order])
+
+
+def _nearest(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    half = (centres * centres).sum(axis=1) / 2
+    return np.concatenate([(x[i : i + 4096] @ centres.T - half).argmax(axis=1) for i in range(0, len(x), 4096)])
+
+
+def _nearest_cells(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """(n, up to max(PROBES)) the cells nearest to each row, nearest first."""
+    half = (centres * centres).sum(axis=1) / 2
+    most = min(len(centres), max(PROBES))
+    out = np.empty((len(x), most), np.int32)
+    for i in range(0, len(x), 4096):
+        scores = half - x[i : i + 4096] @ centres.T
+        some = np.argpartition(scores, most - 1, axis=1)[:, :most]
+        out[i : i + 4096] = np.take_along_axis(some, np.argsort(np.take_along_axis(scores, some, 1), axis=1), 1)
+    return out
+
+
+def _calibrate(
+    queries: np.ndarray, bias: np.ndarray, nearest: np.ndarray, truth: Rows, right: Rows, cells: Cells, back: np.ndarray | None, target: float, threads: int
+) -> tuple[int, int] | None:
+    """(probes, candidates beyond k): the least that finds the sample's true neighbours with half the allowed loss to spare.
+
+    back: in a self-join the cells nearest to each item, in cell order: an item that probes the query's cell finds it, too.
+    """
+    k = truth.top.values.shape[1]
+    there = truth.top.ids != topk.NO_ID
+    ids = right.ids[cells.order]
+    low = Rows(queries, bias, truth.ids, truth.groups, topk.empty(len(queries), k + max(CANDIDATES)))
+    exact.join(low, Rows(cells.vectors, cells.bias, ids, right.groups[cells.order], topk.empty(len(ids), 1)), "l2", False, threads)
+    same = truth.top.ids[:, :, None] == low.top.ids[:, None, :]
+    rank = np.where(same.any(axis=2), same.argmax(axis=2), np.iinfo(np.int32).max)  # among the projected rows
+    place = refine.positions_of(truth.top.ids, ids)
+    cell = np.searchsorted(cells.starts, place, side="right") - 1
+    probe = _position(nearest[:, None, :], cell)
+    if back is not None:
+        probe = np.minimum(probe, _position(back[place], np.broadcast_to(nearest[:, :1], place.shape)))
+    wanted = 1 - (1 - target) / 2
+    for candidates in CANDIDATES:
+        near = rank < k + candidates
+        if near[there].mean() < 1 - (1 - target) / 5 and candidates != CANDIDATES[-1]:
+            continue
+        for probes in PROBES:
+            if (near & (probe < probes))[there].mean() >= wanted:
+                return probes, candidates
+    return None
+
+
+def _position(lists: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    same = lists == cell[..., None]
+    return np.where(same.any(axis=-1), same.argmax(axis=-1), np.iinfo(np.int32).max)
+
+
+def _search(rows: Rows, columns: Rows, starts: np.ndarray, probed: np.ndarray, both: bool, threads: int) -> None:
+    """Fill the rows' lists. Every row's nearest cell comes first: most neighbours are there, and what follows meets a high threshold.
+
+    Each thread has lists of its own, since a row's cells are searched by whichever thread takes them; they are merged after each round.
+    """
+    everyone = np.arange(len(rows.ids))
+    for cells_of_round in (probed[:, :1], probed[:, 1:]):
+        spare = [topk.empty(*rows.top.values.shape)._replace(floor=rows.top.floor.copy()) for _ in range(threads - 1)]
+        _search_round(rows, columns, starts, cells_of_round, both, [rows.top, *spare])
+        for lists in spare:
+            topk.offer_lists(everyone, lists.values, lists.ids, lists.groups, rows.top)
+
+
+def _search_round(rows: Rows, columns: Rows, starts: np.ndarray, probed: np.ndarray, both: bool, lists: list[topk.TopK]) -> None:
+    flat = probed.reshape(-1)
+    by_cell = np.argsort(flat, kind="stable")
+    bounds = np.searchsorted(flat[by_cell], np.arange(len(starts)))
+    by_cell //= probed.shape[1]
+    pending = iter(np.argsort(-np.diff(bounds) * np.diff(starts), kind="stable").tolist())
+    free = iter(lists)
+
+    def work() -> None:
+        mine = next(free)
+        space = np.empty(_STEP * int(np.diff(starts).max()), np.float32)
+        for cell in pending:
+            a, b = starts[cell], starts[cell + 1]
+            items, bias, ids, groups = columns.vectors[a:b], columns.bias[a:b], columns.ids[a:b], columns.groups[a:b]
+            theirs = mine.rows(a, b) if both else mine
+            for i in range(bounds[cell], bounds[cell + 1], _STEP):
+                at = by_cell[i : min(i + _STEP, bounds[cell + 1])]
+                out = space[: len(at) * len(items)].reshape(len(at), len(items))
+                np.matmul(rows.vectors[at], items.T, out=out)
+                topk.offer_tile(out, at, rows.bias, bias, rows.ids, rows.groups, ids, groups, mine, theirs, both)
+
+    exact.run_on_threads(work, len(lists))
+
+
+def _refine(left: Rows, right: Rows, wide: topk.TopK, place: np.ndarray, l2: bool, threads: int) -> None:
+    """Offer the candidates with their exact values; neighbouring places share items, so that most are in cache."""
+    positions = refine.positions_of(wide.ids, right.ids)
+    pending = iter(range(0, len(place), 512))
+
+    def work() -> None:
+        values = np.empty((512, positions.shape[1]), np.float32)
+        for i in pending:
+            at = place[i : i + 512]
+            refine.pair_values(left.vectors[at], right.vectors, positions[i : i + 512], l2, values)
+            topk.offer_lists(at, values[: len(at)], wide.ids[i : i + 512], wide.groups[i : i + 512], left.top)
+
+    exact.run_on_threads(work, threads)
