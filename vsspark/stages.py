@@ -14,6 +14,7 @@ from vsspark.catalogue.uris import leads_outside
 from vsspark.config import CatalogueConfig, ColumnsConfig
 from vsspark.demo.spark import generate_catalogue
 from vsspark.embed.spark import embed_images, prepare, spread
+from vsspark.encoders.registry import MLFLOW_SCHEMES
 from vsspark.errors import DataQualityError, GateRefused, Reason
 from vsspark.knn.spark import audited_recall, search_neighbours
 from vsspark.products.spark import describe, merge_neighbours, short_products, top_products, with_backfill
@@ -45,7 +46,7 @@ def embed_stage(run: Run) -> None:
     config, store = run.config, run.store
     images = store.read("images")
     with run.progress.stage("encoder", f"loading {config.encoder.name}"):
-        if config.encoder.name.startswith(encoders.MLFLOW_SCHEMES):
+        if config.encoder.name.startswith(MLFLOW_SCHEMES):
             use_tracking_store(config.mlflow)
         encoder = encoders.load(config.encoder.name, config.encoder.weights, config.encoder.layer)
         model = prepare(run.spark, encoder, config.encoder)

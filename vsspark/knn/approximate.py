@@ -52,12 +52,11 @@ def join(left: Rows, right: Rows, metric: str, target_recall: float, threads: in
     k = left.top.values.shape[1]
     with exact.blas().limit(limits=threads):
         moved = metrics.frame(*([left.vectors] if left is right else [left.vectors, right.vectors])) if metric == "l2" else None
-        items, item_bias = metrics.prepare(right.vectors, metric, moved)
-        cells = _divide(items, item_bias, rng)
+        cells = _divide(*_products(right, moved), rng)
         if left is right:
             queries, bias, place = cells.vectors, cells.bias, cells.order
         else:
-            queries, bias = metrics.prepare(left.vectors, metric, moved)
+            queries, bias = _products(left, moved)
             queries, place = queries @ cells.basis, np.arange(len(left.ids))
         nearest = _nearest_cells(queries, cells.centres)
         # `place` maps a row of `queries` to its row in left.
@@ -70,8 +69,10 @@ def join(left: Rows, right: Rows, metric: str, target_recall: float, threads: in
         return None
     probes, candidates = needs
     wide = topk.empty(len(queries), k + candidates)
-    rows = Rows(queries, bias, left.ids[place], left.groups[place], wide)
-    columns = Rows(cells.vectors, cells.bias, right.ids[cells.order], right.groups[cells.order], wide)
+    # Inside the search an item's id is its position in right.
+    own = np.arange(len(left.ids)) if left is right else refine.positions_of(left.ids, right.ids)
+    rows = Rows(queries, bias, own[place], left.groups[place], wide)
+    columns = Rows(cells.vectors, cells.bias, cells.order, right.groups[cells.order], wide)
     _search(rows, columns, cells.starts, nearest[:, :probes], left is right, threads)
     result = topk.empty(len(left.ids), k)
     _refine(left._replace(top=result), right, wide, place, metric == "l2", threads)
@@ -84,6 +85,10 @@ def join(left: Rows, right: Rows, metric: str, target_recall: float, threads: in
         return None
     topk.offer_lists(np.arange(len(left.ids)), result.values, result.ids, result.groups, left.top)
     return recall
+
+
+def _products(rows: Rows, moved: metrics.Frame | None) -> tuple[np.ndarray, np.ndarray]:
+    return (rows.vectors, rows.bias) if moved is None else metrics.prepare(rows.vectors, "l2", moved)
 
 
 def _divide(items: np.ndarray, bias: np.ndarray, rng: np.random.Generator) -> Cells:
@@ -201,14 +206,16 @@ def _search_round(rows: Rows, columns: Rows, starts: np.ndarray, probed: np.ndar
 
 def _refine(left: Rows, right: Rows, wide: topk.TopK, place: np.ndarray, l2: bool, threads: int) -> None:
     """Offer the candidates with their exact values; neighbouring places share items, so that most are in cache."""
-    positions = refine.positions_of(wide.ids, right.ids)
     pending = iter(range(0, len(place), 512))
 
     def work() -> None:
-        values = np.empty((512, positions.shape[1]), np.float32)
+        values = np.empty((512, wide.ids.shape[1]), np.float32)
         for i in pending:
             at = place[i : i + 512]
-            refine.pair_values(left.vectors[at], right.vectors, positions[i : i + 512], l2, values)
-            topk.offer_lists(at, values[: len(at)], wide.ids[i : i + 512], wide.groups[i : i + 512], left.top)
+            found = wide.ids[i : i + 512]
+            positions = np.where(found == topk.NO_ID, -1, found)
+            refine.pair_values(left.vectors[at], right.vectors, positions, l2, values)
+            ids = np.where(positions < 0, topk.NO_ID, right.ids[positions])
+            topk.offer_lists(at, values[: len(at)], ids, wide.groups[i : i + 512], left.top)
 
     exact.run_on_threads(work, threads)

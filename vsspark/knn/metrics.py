@@ -15,6 +15,7 @@ from vsspark.knn.compiled import REORDER, compiled
 
 METRICS = ("cosine", "l2", "l1", "hamming")
 PAD = 256  # a tile's edges are padded to it, so that BLAS takes the same kernel for every tile and a pair's product has the same bits in all
+UNIT = 2.5e-7  # rows whose length is 1 within two roundings of float32 are used in place
 SHORTEST = 16  # dimensions; fewer are padded with zeros for the same reason: BLAS has other kernels for very small products
 
 
@@ -34,6 +35,16 @@ def square_norms(x):
         for c in range(x.shape[1]):
             total += np.float64(x[i, c]) * np.float64(x[i, c])
         out[i] = total
+    return out
+
+
+@compiled()
+def _scaled(x, factors):
+    """Each row times its factor, rounded once: without a float64 copy of the rows, and exactly 1 for a positive row of one dimension."""
+    out = np.empty(x.shape, np.float32)
+    for i in range(len(x)):
+        for c in range(x.shape[1]):
+            out[i, c] = np.float64(x[i, c]) * factors[i]
     return out
 
 
@@ -74,8 +85,8 @@ def prepare(x: np.ndarray, metric: str, moved: Frame | None = None, thresholds: 
         return np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view(np.uint64), bias
     if metric == "cosine":
         norms = np.sqrt(square_norms(x))
-        if np.abs(norms - 1).max(initial=0) > 1e-7:  # rows of length 1 already, to float32's precision, are used in place
-            x = (x * (1 / np.where(norms > 0, norms, 1))[:, None]).astype(np.float32)
+        if np.abs(norms - 1).max(initial=0) > UNIT:
+            x = _scaled(x, 1 / np.where(norms > 0, norms, 1))
     if metric == "l2":
         x = ((x - moved.centre) * moved.scale).astype(np.float32)
         bias = (square_norms(x) * -0.5).astype(np.float32)
