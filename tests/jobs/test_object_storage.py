@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
+
 import boto3
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from invariants import check, connect
-from moto.server import ThreadedMotoServer
 from shops import arguments, draw_shop
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from jobs import recommend
 
@@ -16,10 +21,13 @@ KEYS = {"access": "testing", "secret": "canary-secret"}
 @pytest.fixture
 def store(spark):
     """Endpoint of a running S3 server whose bucket `shop` is empty; Spark knows it for the time of the test."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # A process of its own: a reader that keeps the interpreter lock while it waits would starve a server thread.
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], **quiet)
+    endpoint = f"http://127.0.0.1:{port}"
     settings = {
         "fs.s3a.endpoint": endpoint,
         "fs.s3a.endpoint.region": "us-east-1",
@@ -32,11 +40,14 @@ def store(spark):
     for key, value in settings.items():
         hadoop.set(key, value)
     client = boto3.client("s3", endpoint_url=endpoint, aws_access_key_id=KEYS["access"], aws_secret_access_key=KEYS["secret"], region_name="us-east-1")
-    client.create_bucket(Bucket="shop")
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.2), retry=retry_if_exception_type(EndpointConnectionError), reraise=True):
+        with attempt:
+            client.create_bucket(Bucket="shop")
     yield endpoint, client
     for key in settings:
         hadoop.unset(key)
-    server.stop()
+    server.terminate()
+    server.wait()
 
 
 def test_pictures_and_tables_in_a_bucket(spark, store, tmp_path, capfd):
