@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
+from conftest import REPO
 from deltalake import DeltaTable
 from invariants import check, connect
 from shops import BAD, ODD, add_bad_files, arguments, draw_shop, write_catalogue
@@ -71,6 +73,16 @@ def test_the_run_is_on_record(published):
     assert {"ingest", "embed", "neighbours", "products", "gate", "publish"} <= set(dict(run["seconds"]))
     assert json.loads(run["config"])["recommend"]["k"] == 5
     assert "night-1" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_readmes_queries_run_on_the_table(spark, published):
+    _, output, _ = published
+    queries = re.findall(r"```sql\n(.*?);\n```", (REPO / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    answers = [spark.sql(query.replace("build/demo-out", output).replace("P0000012", "P03")).collect() for query in queries]
+    assert [r["rank"] for r in answers[0]] == [1, 2, 3, 4, 5]
+    assert sum(r["products"] for r in answers[1]) == 13
+    assert {r["reason"]: r["pictures"] for r in answers[2]} == dict.fromkeys(BAD.values(), 1)
+    assert {(r["run_id"], r["status"]) for r in answers[2]} == {("night-1", "published")}
 
 
 def test_the_stages_one_by_one_give_the_same_table(spark, published, tmp_path):
