@@ -20,7 +20,7 @@ log = logging.getLogger("vsspark")
 
 
 class Run:
-    """Context of one job: `with Run(...) as run:`; leaving it writes the row of `runs`.
+    """Context of one job: `with Run(...) as run:`; leaving it writes the row of `runs` and clears the run's staging folder.
 
     status: published, staged (a single stage ran), refused, failed or rolled_back.
     """
@@ -47,6 +47,7 @@ class Run:
             self.message = str(error) if isinstance(error, VssparkError) else f"{kind.__name__}: {error}".splitlines()[0]
         try:
             self.record()
+            self.store.drop_staging(self.run_id)
         except Exception:
             if error is None:
                 raise

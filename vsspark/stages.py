@@ -125,12 +125,11 @@ def publish_stage(run: Run) -> None:
 
 
 def finish(run: Run) -> None:
-    """The report and the tracking of a published run; then its staging folder goes."""
+    """The report and the tracking of a published run."""
     with run.progress.stage("report", "drawing the report"):
         path = write_report(run.spark, run.store, run.row(), run.config, session.storage_options(run.spark))
     with run.progress.stage("tracking", f"logging to {run.config.mlflow.experiment}"):
         log_run(run.config, run.row(), path)
-    run.store.drop_staging(run.run_id)
     log.info("table      %s", run.store.path("similar_products"))
     log.info("report     %s", path)
 
