@@ -53,8 +53,8 @@ def test_it_finds_products_and_categories_it_has_never_seen(shipped, facts):
     views = np.stack([whole_view(photo.read(), facts["input_size"][0]) for photo in photos])
     product, category = np.array([p.product for p in photos]), np.array([p.category for p in photos])
     embedding, probabilities = encode(shipped, views)
-    assert nearest_agrees(embedding, product) > 0.5  # by chance: 0.02
-    assert (probabilities.argmax(1) == category).mean() > 0.3  # by chance: 0.1
+    assert nearest_agrees(embedding, product) > 0.6  # by chance: 0.02; measured 0.77
+    assert (probabilities.argmax(1) == category).mean() > 0.7  # by chance: 0.1; measured 0.83
 
 
 def test_other_head_sizes_and_input_sizes_are_built():

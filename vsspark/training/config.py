@@ -41,7 +41,7 @@ class TrainingConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 2e-2
     patience: Positive = 8  # epochs without a better held-out figure before it stops
     teacher_weight: Annotated[float, Field(ge=0)] = 4.0  # of the teacher's embedding in the loss
-    category_weight: Annotated[float, Field(ge=0)] = 0.5  # of the categories
+    category_weight: Annotated[float, Field(ge=0)] = 1.0  # of the categories
     pair_weight: Annotated[float, Field(ge=0)] = 0.5  # of same-product pairs against all others in the batch
     precision: Literal["float32", "mixed_bfloat16"] = "float32"  # mixed_bfloat16 doubles the speed on CPUs that have it and halves it on others
     threads: Positive = 2  # of the teacher
