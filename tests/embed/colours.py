@@ -15,7 +15,7 @@ SIZE = (16, 16)
 
 
 def write_network(path: Path, head: bool = False) -> Path:
-    """uint8 (n, 16, 16, 3) -> (mean - 20) * ln(mean - 20) / ln(mean - 20) per channel: the mean colour less 20, NaN where that is negative."""
+    """uint8 (n, 16, 16, 3) -> (n, 3): the mean colour less 20, NaN where that is negative."""
     nodes = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["floats", "axes"], ["mean"], keepdims=0),

@@ -25,7 +25,7 @@ def watch(batches):
     began = time.time()
     time.sleep(1)
     resources = {name: list(resource.addresses) for name, resource in context.resources().items()}
-    seen = {"executor": os.environ["SPARK_EXECUTOR_DIRS"], "gpus": resources.get("gpu"), "cpus": context.cpus(), "began": began, "ended": time.time()}
+    seen = {"executor": os.getcwd(), "gpus": resources.get("gpu"), "cpus": context.cpus(), "began": began, "ended": time.time()}
     yield pa.RecordBatch.from_pydict({"seen": [json.dumps(seen)]})
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyspark.sql import functions as F
 
 from vsspark.config import EncoderConfig, ImagesConfig
 from vsspark.embed.spark import EMBEDDED, embed_images, prepare, spread
@@ -44,6 +45,13 @@ def test_an_empty_table_gives_an_empty_table(spark, images, tmp_path):
     config = EncoderConfig()
     model = prepare(spark, colour_encoder(tmp_path), config)
     assert embed_images(images.where("false"), model, ImagesConfig(), config, {}).collect() == []
+
+
+def test_spread_deals_a_folder_of_large_photos_out_to_every_partition(spark):
+    images = spark.range(2000).selectExpr("id AS image_id", "id < 240 AS large").repartition(1)
+    counted = spread(images, 2000, 3).where("large").groupBy(F.spark_partition_id().alias("partition")).count().collect()
+    assert len(counted) == 12
+    assert max(row["count"] for row in counted) <= 2 * 240 / 12
 
 
 def test_spread_gives_every_slot_several_partitions_of_bounded_size(spark):

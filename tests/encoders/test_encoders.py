@@ -65,7 +65,10 @@ def test_both_engines_give_what_keras_predicts(mobilenet, weights):
 def test_the_shipped_encoder_gives_what_keras_predicts(tmp_path, monkeypatch):
     from importlib import resources
 
+    import keras
+
     from vsspark.encoders.default import build
+    from vsspark.encoders.engines import in_half_precision
 
     monkeypatch.chdir(tmp_path)
     encoder = encoders.load("default")
@@ -78,6 +81,9 @@ def test_the_shipped_encoder_gives_what_keras_predicts(tmp_path, monkeypatch):
         embeddings, probabilities = load_engine(name, str(path), 9, 1).run(images)
         assert cosines(embeddings, expected).min() >= 0.9999, name
         np.testing.assert_allclose(probabilities, expected_probabilities, atol=1e-4)
+    half = in_half_precision(keras.saving.load_model(encoder.files["tensorflow"], compile=False))
+    assert "float16" in {layer.compute_dtype for layer in half._flatten_layers()}
+    assert cosines(np.asarray(half(images, training=False)[0], np.float32), expected).min() >= 0.999
     embeddings, probabilities = encoder.encode(images)
     assert embeddings.shape == (9, encoder.dim)
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
@@ -129,6 +135,12 @@ print(encoder.model_version, {"tensorflow", "keras", "pyspark"} & set(sys.module
 """
     done = subprocess.run([sys.executable, "-c", script, weights], capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)})
     assert done.stdout.split() == [version, "light"]
+
+
+def test_tensorflow_is_imported_without_its_noise():
+    script = "from vsspark.encoders.quiet import import_tensorflow; import_tensorflow(); import keras, sys; print('heard', file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == "heard\n"
 
 
 def test_the_table_holds_every_network_of_keras_applications():

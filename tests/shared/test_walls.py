@@ -19,6 +19,7 @@ PURE = {
     "vsspark.demo.products": ("pyspark", "tensorflow"),
     "vsspark.report.render": ("pyspark", "tensorflow"),
     "vsspark.encoders": ("pyspark", "tensorflow"),
+    "vsspark.embed.kernel.frame": ("pyspark", "tensorflow"),
     "vsspark.cli": ("tensorflow", "mlflow"),
     "vsspark.pipeline": ("tensorflow", "mlflow"),
 }

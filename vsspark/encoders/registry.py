@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import logging
-import os
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +13,12 @@ from vsspark.encoders.encoder import Encoder
 from vsspark.encoders.export import export, exported
 from vsspark.encoders.mlflow_models import find_model, load_model
 from vsspark.encoders.model_files import check_weights, content_hash, load_weights
+from vsspark.encoders.quiet import import_tensorflow
 from vsspark.errors import ConfigError
 from vsspark.images.decode import PREPROCESSING
 
 if TYPE_CHECKING:
     import keras
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets with a page of log lines
 
 MLFLOW_SCHEMES = ("models:/", "runs:/")
 _EXPORT = b"export-1"  # enters every model version: change it when the exported network computes something else
@@ -65,6 +62,7 @@ def _load_default(weights: str | None, layer: str | None) -> Encoder:
         found = exported("default", version)
         if found:
             return found
+        import_tensorflow()
         from vsspark.encoders.default import build
 
         categories = tuple(about["categories"])
@@ -79,6 +77,7 @@ def _load_backbone(name: str, weights: str | None, layer: str | None) -> Encoder
     title = f"{name}.{layer}" if layer else name
     stamps = (title.encode(), PREPROCESSING.encode(), _EXPORT)
     if weights == "imagenet":
+        import_tensorflow()
         network = _imagenet(name, layer)
         version = f"{title}-{content_hash(*stamps, *(value.tobytes() for value in network.get_weights()))}"
         return exported(name, version) or export(name, version, network, None)
@@ -87,6 +86,7 @@ def _load_backbone(name: str, weights: str | None, layer: str | None) -> Encoder
     found = exported(name, version)
     if found:
         return found
+    import_tensorflow()
     network, backbone = build_backbone(name, layer, None)
     load_weights(backbone, file, name)
     return export(name, version, network, None)
@@ -109,5 +109,5 @@ def _load_mlflow(uri: str, weights: str | None, layer: str | None) -> Encoder:
     ready = exported(uri, version)
     if ready:
         return ready
-    logging.getLogger("vsspark").debug("exporting %s from %s", version, found.archive)
+    import_tensorflow()
     return export(uri, version, load_model(found, uri), found.categories)
