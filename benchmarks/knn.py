@@ -1,6 +1,6 @@
 """The neighbour search against its peers: every case interleaved with them on the same data, on two threads, medians of the repeats.
 
-python -m benchmarks.knn [--cases exact approximate l1 hamming scaling spark spark_own skew published million] [--rows 60000] [--repeats 3]
+python -m benchmarks.knn [--cases exact approximate l1 hamming scaling spark spark_own skew probes published million] [--rows 60000] [--repeats 3]
 
 Writes build/bench/knn.json (a case measured again replaces its old figures) and build/bench/knn_scaling.png. `published` (137,280 x 4096)
 and `million` (1,000,000 x 1280 in 12 uneven blocks) take long and run only when named.
@@ -71,13 +71,16 @@ def same_ids(found: np.ndarray, truth: np.ndarray) -> float:
     return float(np.mean([len(np.intersect1d(a, b)) for a, b in zip(found, truth, strict=True)]) / truth.shape[1])
 
 
-def _case(name: str, data: str, n: int, d: int, seconds: dict[str, float], repeats: int, products: float = 0.5, **more: object) -> dict:
-    """products: share of the n^2 pairs ours computes; `share_of_peak` is its arithmetic over its time, as a share of sgemm's rate in this run."""
+def _case(name: str, data: str, n: int, d: int, seconds: dict[str, float], repeats: int, products: float | None = 0.5, **more: object) -> dict:
+    """products: share of the n^2 pairs ours multiplies; `share_of_peak` is that arithmetic over its time, as a share of sgemm's rate in this run.
+
+    None where ours does something else than multiply all pairs.
+    """
     top = peak()
     ratios = {f"{peer}_over_ours": round(taken / seconds["ours"], 2) for peer, taken in seconds.items() if peer != "ours"}
-    share = 2 * n * n * d * products / seconds["ours"] / 1e9 / top
+    share = None if products is None else round(2 * n * n * d * products / seconds["ours"] / 1e9 / top, 3)
     rounded = {peer: round(taken, 3) for peer, taken in seconds.items()}
-    figures = {"seconds": rounded, "ratios": ratios, "peak_gflops": round(top, 1), "share_of_peak": round(share, 3)}
+    figures = {"seconds": rounded, "ratios": ratios, "peak_gflops": round(top, 1), "share_of_peak": share}
     return {"case": name, "data": data, "rows": n, "dimensions": d, "k": K, "repeats": repeats, **figures, **more}
 
 
@@ -101,7 +104,7 @@ def approximate_cases(n: int, repeats: int) -> list[dict]:
     runs |= {name: lambda name=name, setting=setting: peers.faiss_index(x, K, name, setting) for name, setting in tuned.items() if setting}
     seconds, results = interleaved(runs, repeats)
     recalls = {name: round(same_ids(ids, truth), 4) for name, ids in results.items()}
-    return [_case("approximate_cosine", data, n, x.shape[1], seconds, repeats, recall_at_10=recalls, settings=tuned)]
+    return [_case("approximate_cosine", data, n, x.shape[1], seconds, repeats, None, recall_at_10=recalls, settings=tuned)]
 
 
 def l1_cases(n: int, repeats: int) -> list[dict]:
@@ -109,7 +112,7 @@ def l1_cases(n: int, repeats: int) -> list[dict]:
     runs = {"ours": lambda: self_join(x, K, "l1", threads=THREADS)[1]}
     runs |= {"faiss_l1": lambda: peers.faiss_flat(x, K, "l1"), "sklearn_l1": lambda: peers.sklearn_brute(x, K, "manhattan")}
     seconds, results = interleaved(runs, repeats)
-    return [_case("exact_l1", data, len(x), x.shape[1], seconds, repeats, same_as_faiss=same_ids(results["ours"], results["faiss_l1"]))]
+    return [_case("exact_l1", data, len(x), x.shape[1], seconds, repeats, None, same_as_faiss=same_ids(results["ours"], results["faiss_l1"]))]
 
 
 def hamming_cases(n: int, repeats: int) -> list[dict]:
@@ -118,7 +121,7 @@ def hamming_cases(n: int, repeats: int) -> list[dict]:
     runs = {"ours": lambda: self_join(x, K, "hamming", thresholds=middle, threads=THREADS), "faiss_binary": lambda: peers.faiss_binary(x > middle, K)}
     seconds, results = interleaved(runs, repeats)
     same = float((np.sort(results["ours"][0], axis=1) == np.sort(results["faiss_binary"], axis=1)).mean())
-    return [_case("exact_hamming", data, len(x), x.shape[1], seconds, repeats, same_distances_as_faiss=same)]
+    return [_case("exact_hamming", data, len(x), x.shape[1], seconds, repeats, None, same_distances_as_faiss=same)]
 
 
 def scaling_cases(n: int, repeats: int) -> list[dict]:
@@ -173,6 +176,12 @@ def _spark_cases(name: str) -> Callable[[int, int], list[dict]]:
     return run
 
 
+def probes_cases(n: int, repeats: int) -> list[dict]:
+    from benchmarks import knn_probes
+
+    return knn_probes.cases()
+
+
 CASES = {
     "exact": exact_cases,
     "approximate": approximate_cases,
@@ -182,6 +191,7 @@ CASES = {
     "spark": _spark_cases("spark"),
     "spark_own": _spark_cases("spark_own"),
     "skew": _spark_cases("skew"),
+    "probes": probes_cases,
     "published": published_cases,
     "million": _spark_cases("million"),
 }

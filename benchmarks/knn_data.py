@@ -39,6 +39,20 @@ def synthetic(n: int, d: int, seed: int = 0) -> np.ndarray:
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
+def photo_features(paths: list[Path]) -> np.ndarray:
+    """(n, 1280) float32 features of whole photos."""
+    import cv2
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(_network(), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    features = []
+    for start in range(0, len(paths), 32):
+        images = [cv2.resize(cv2.imread(str(path)), (224, 224), interpolation=cv2.INTER_AREA)[:, :, ::-1] for path in paths[start : start + 32]]
+        features.append(session.run(None, {name: np.stack(images).astype(np.float32) / 127.5 - 1})[0])
+    return np.concatenate(features)
+
+
 def make(chunks: int) -> int:
     """How many chunks of CHUNK raw features were added, at most `chunks`, towards 60,000 views."""
     import cv2

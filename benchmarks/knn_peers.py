@@ -40,7 +40,7 @@ def faiss_index(x: np.ndarray, k: int, name: str, setting: tuple[int, int]) -> n
 
     faiss.omp_set_num_threads(2)
     effort, factor = setting
-    base = faiss.index_factory(x.shape[1], INDEXES[name][0], faiss.METRIC_INNER_PRODUCT)
+    base = faiss.index_factory(x.shape[1], INDEXES[name][0], faiss.METRIC_L2)  # of unit rows; PCA centres, which inner products would feel
     inner = faiss.downcast_index(base.index) if isinstance(base, faiss.IndexPreTransform) else base
     if name == "faiss_hnsw":
         inner.hnsw.efConstruction, inner.hnsw.efSearch = 60, effort
@@ -58,7 +58,7 @@ def tuned(x: np.ndarray, k: int, name: str, truth: np.ndarray) -> tuple[int, int
     import faiss
 
     faiss.omp_set_num_threads(2)
-    base = faiss.index_factory(x.shape[1], INDEXES[name][0], faiss.METRIC_INNER_PRODUCT)
+    base = faiss.index_factory(x.shape[1], INDEXES[name][0], faiss.METRIC_L2)  # of unit rows; PCA centres, which inner products would feel
     inner = faiss.downcast_index(base.index)
     if name == "faiss_hnsw":
         inner.hnsw.efConstruction = 60

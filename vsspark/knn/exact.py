@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -51,10 +50,7 @@ def join(left: Rows, right: Rows, metric: str, both: bool, threads: int | None =
     """
     tile = -(-min(tile, TILE) // metrics.PAD) * metrics.PAD
     lefts, rights = range(0, len(left.ids), tile), range(0, len(right.ids), tile)
-    if left is right:
-        pairs = iter([(i, j) for i in lefts for j in rights if i <= j])
-    else:
-        pairs = iter(list(itertools.product(lefts, rights)))
+    pairs = iter([(i, j) for i in lefts for j in rights if left is not right or i <= j])
     count = len(lefts) * len(rights)
     locks = [threading.Lock() for _ in lefts], [threading.Lock() for _ in rights]
     locks = (locks[0], locks[0]) if left is right else locks

@@ -48,6 +48,27 @@ def _scaled(x, factors):
     return out
 
 
+@compiled()
+def _moved(x, centre, scale):
+    """(x - centre) * scale, rounded once, without a float64 copy of the rows."""
+    out = np.empty(x.shape, np.float32)
+    for i in range(len(x)):
+        for c in range(x.shape[1]):
+            out[i, c] = (np.float64(x[i, c]) - centre[c]) * scale
+    return out
+
+
+@compiled(REORDER)
+def _largest_distance(x, centre):
+    most = 0.0
+    for i in range(len(x)):
+        total = 0.0
+        for c in range(x.shape[1]):
+            total += (np.float64(x[i, c]) - centre[c]) ** 2
+        most = max(most, total)
+    return np.sqrt(most)
+
+
 def checked(x: np.ndarray, what: str) -> np.ndarray:
     """The rows as a C-contiguous (n, d) float32 array.
 
@@ -68,7 +89,7 @@ def frame(*parts: np.ndarray) -> Frame:
     """The mean of all rows, and the power of two that brings the largest distance from it to about 1."""
     rows = sum(len(part) for part in parts)
     centre = sum(part.sum(axis=0, dtype=np.float64) for part in parts) / max(1, rows)
-    radius = max((np.sqrt(square_norms(part - centre.astype(np.float32)).max()) for part in parts if len(part)), default=0.0)
+    radius = max(_largest_distance(part, centre) for part in parts)
     return Frame(centre, 2.0 ** -np.ceil(np.log2(radius)) if radius > 0 else 1.0)
 
 
@@ -88,7 +109,7 @@ def prepare(x: np.ndarray, metric: str, moved: Frame | None = None, thresholds: 
         if np.abs(norms - 1).max(initial=0) > UNIT:
             x = _scaled(x, 1 / np.where(norms > 0, norms, 1))
     if metric == "l2":
-        x = ((x - moved.centre) * moved.scale).astype(np.float32)
+        x = _moved(x, moved.centre, moved.scale)
         bias = (square_norms(x) * -0.5).astype(np.float32)
     if metric != "l1" and x.shape[1] < SHORTEST:
         x = np.pad(x, ((0, 0), (0, SHORTEST - x.shape[1])))
