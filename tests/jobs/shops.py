@@ -13,6 +13,7 @@ from PIL import Image
 from vsspark.demo.draw import encode_photo
 from vsspark.demo.products import photo_specs, product_spec
 
+REPO = Path(__file__).resolve().parents[2]
 SEED = 11
 BAD = {
     "empty.jpg": "empty",

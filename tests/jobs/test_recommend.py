@@ -7,10 +7,9 @@ import re
 
 import numpy as np
 import pytest
-from conftest import REPO
 from deltalake import DeltaTable
 from invariants import check, connect
-from shops import BAD, ODD, add_bad_files, arguments, draw_shop, write_catalogue
+from shops import BAD, ODD, REPO, add_bad_files, arguments, draw_shop, write_catalogue
 
 from jobs import embed, ingest, neighbours, publish, recommend, rollback
 

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPO
 from invariants import check, connect
-from shops import arguments, draw_shop
+from shops import REPO, arguments, draw_shop
 
 BIN = Path(sys.executable).parent
 
