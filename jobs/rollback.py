@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from vsspark import cli, pipeline
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--to", metavar="RUN_ID", default=None, help="the published run to go back to (default: the one before the current)")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    return cli.run_job("rollback", pipeline.rollback, argv, add_arguments)
+    return cli.run_job("rollback", pipeline.rollback, argv, pipeline.rollback_arguments)
 
 
 if __name__ == "__main__":

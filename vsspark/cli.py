@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,6 +18,9 @@ from pyspark.sql import SparkSession
 from vsspark import progress, session
 from vsspark.config import Config, load_config
 from vsspark.errors import VssparkError
+from vsspark.masking import mask_text
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+=@-]*")  # it names folders: nothing that climbs, nests or matches others
 
 
 def run_job(
@@ -35,6 +39,8 @@ def run_job(
         add_arguments(parser)
     try:
         args = parser.parse_args(argv)
+        if args.run_id is not None and not _RUN_ID.fullmatch(args.run_id):
+            parser.error(f"argument --run-id: got {args.run_id!r}, allowed are letters, digits and ._:+=@- after a letter or digit")
     except SystemExit as leaving:
         return int(leaving.code or 0)
     progress.configure_logging()
@@ -46,10 +52,22 @@ def run_job(
         spark = session.create(f"vsspark-{name}", config.spark)
         work(spark, config, args)
     except VssparkError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {mask_text(str(error))}", file=sys.stderr)
         return error.exit_code
     except Exception:
-        traceback.print_exc()
-        print(f"{name}: failed unexpectedly; what was published is as it was", file=sys.stderr)
+        print(mask_text(traceback.format_exc()), file=sys.stderr)
+        print(f"{name}: failed unexpectedly; the table `runs` says what had been done", file=sys.stderr)
         return 1
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script: `vsspark JOB [arguments]` is the same as `jobs/JOB.py [arguments]`."""
+    from vsspark import pipeline
+
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] not in pipeline.JOBS:
+        print(f"vsspark: expected a job, one of {', '.join(pipeline.JOBS)}, then its arguments", file=sys.stderr)
+        return 2
+    name = argv[0]
+    return run_job(name, pipeline.JOBS[name], argv[1:], pipeline.ARGUMENTS.get(name))

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vsspark.errors import ConfigError
-from vsspark.masking import masked
+from vsspark.masking import MASK, is_secret_name, masked
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -37,7 +37,7 @@ class ColumnsConfig(Section):
 
 
 class CatalogueConfig(Section):
-    table: str | None = None  # CSV, Parquet or Delta; null = the generated demo catalogue
+    table: Annotated[str, Field(min_length=1)] | None = None  # CSV, Parquet or Delta; null = the generated demo catalogue
     images_root: str | None = None  # what relative image paths are relative to; null = the folder that holds the table
     allowed_roots: tuple[str, ...] | None = None  # where absolute paths may lead; null = anywhere (the catalogue is trusted)
     image_separator: Annotated[str, Field(min_length=1)] | None = None  # splits a text cell that names several images, for example "|"
@@ -76,12 +76,12 @@ class BlockingConfig(Section):
     probability: Share = 0.95  # ... and no more once their probabilities add up to this
     clusters: Positive | None = None  # for `cluster`, and for catalogues without labels; null = sqrt(images / 50), 2 to 1000
     fit_sample: Positive = 20_000  # images the softmax head or the clusters are fitted on, at most
-    holdout: Share = 0.2  # share of the labelled products the head's accuracy is measured on
+    holdout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2  # share of the labelled products the head's accuracy is measured on
     seed: int = 0
 
 
 class KnnConfig(Section):
-    k: Positive = 20  # neighbours kept per image, each the best image of another product
+    k: Positive = 20  # neighbours kept per image, each the best image of another product; never fewer than recommend.k
     metric: Literal["cosine", "l2", "l1", "hamming"] = "cosine"
     mode: Literal["exact", "approximate"] = "exact"
     target_recall: Annotated[float, Field(gt=0.0, le=1.0)] = 0.99  # recall@k the approximate mode must reach, audited in every run
@@ -105,12 +105,12 @@ class GateConfig(Section):
 
 
 class OutputConfig(Section):
-    path: str = "build/out"  # a folder or s3a://...
+    path: Annotated[str, Field(min_length=1)] = "build/out"  # a folder or s3a://...
     format: Literal["delta", "parquet"] = "delta"
 
 
 class ReportConfig(Section):
-    path: str | None = None  # the HTML file; null = build/report/RUN_ID.html
+    path: str | None = None  # the HTML file, on the driver's disk; null = build/report/RUN_ID.html
     examples: Positive = 12  # products shown best first, and as many worst first
     neighbours: Positive = 6  # recommendations shown beside each
 
@@ -139,6 +139,13 @@ class Config(Section):
         return masked(self.model_dump(mode="json"))
 
 
+def _check_together(config: Config) -> None:
+    if config.recommend.in_stock_only and config.catalogue.table is not None and config.catalogue.columns.in_stock is None:
+        raise ConfigError("recommend.in_stock_only: got true without catalogue.columns.in_stock, which must name the catalogue's stock column")
+    if config.report.path is not None and "://" in config.report.path:
+        raise ConfigError(f"report.path: got {config.report.path!r}, expected a file on the driver's disk")
+
+
 def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] = ()) -> Config:
     """The validated configuration: defaults, then the YAML file, then `dotted.key=value` overrides.
 
@@ -159,10 +166,12 @@ def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] 
     for item in overrides:
         _apply_override(tree, item)
     try:
-        return Config.model_validate(tree)
+        config = Config.model_validate(tree)
     except ValidationError as error:
         lines = [_explain(problem) for problem in error.errors()]
         raise ConfigError(f"{origin}: " + "; ".join(lines)) from None
+    _check_together(config)
+    return config
 
 
 def _apply_override(tree: dict[str, Any], item: str) -> None:
@@ -173,9 +182,10 @@ def _apply_override(tree: dict[str, Any], item: str) -> None:
         raise ConfigError(f"--set {item!r}: expected dotted.key=value, for example --set knn.k=10")
     try:
         # A lone | or > would open an empty block of text; on a command line it is the character.
-        value = text if text in ("|", ">") else yaml.safe_load(text)
+        # And a Spark property is text: a credential must not turn into a number.
+        value = text if text in ("|", ">") or parts[0] == "spark" else yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {item!r}: the value is not YAML: {error}") from None
+        raise ConfigError(f"--set {key}: the value is not YAML: {error}") from None
     node = tree
     for part in parts[:-1]:
         child = node.get(part)
@@ -191,7 +201,8 @@ def _explain(problem: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key, allowed are {', '.join(_siblings(problem['loc']))}"
-    return f"{key}: got {problem['input']!r}, {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    given = MASK if is_secret_name(key) else repr(problem["input"])
+    return f"{key}: got {given}, {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 
 def _siblings(loc: tuple) -> list[str]:

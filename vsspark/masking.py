@@ -28,5 +28,10 @@ def mask_text(text: str) -> str:
     return _SAS.sub(rf"\1{MASK}", _ASSIGNED.sub(rf"\1{MASK}", _USER_INFO.sub(f"{MASK}@", text)))
 
 
+def is_secret_name(key: str) -> bool:
+    """Whether a setting of that name holds a credential."""
+    return bool(_SECRET_KEY.search(key))
+
+
 def _is_secret(key: str, value: Any) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool) and bool(_SECRET_KEY.search(key))
+    return isinstance(value, str | int | float) and not isinstance(value, bool) and is_secret_name(key)

@@ -50,11 +50,11 @@ def publish(spark: SparkSession, config: Config, args: argparse.Namespace) -> No
 def rollback(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
     """Makes an earlier published run current again: `--to RUN_ID`, or the one before the current."""
     with Run(spark, config, args.run_id, args.run_date) as run:
-        published = run.store.published_runs("similar_products")
-        target = args.to or next(iter(published[1:]), None)
+        published, current = run.store.published_runs("similar_products"), run.store.current_run("similar_products")
+        target = args.to or next(iter(published[published.index(current) + 1 :] if current in published else published), None)
         if target is None:
-            raise StorageError(f"there is no earlier published run below output.path={run.store.root}; it has {', '.join(published) or 'none'}")
-        with run.progress.stage("rollback", f"from {next(iter(published), 'nothing')} to {target}"):
+            raise StorageError(f"there is no run published before {current} below output.path={run.store.root}; it has {', '.join(published) or 'none'}")
+        with run.progress.stage("rollback", f"from {current} to {target}"):
             run.store.restore("similar_products", target)
         run.status, run.message = "rolled_back", f"{target} is current again"
 
@@ -62,10 +62,18 @@ def rollback(spark: SparkSession, config: Config, args: argparse.Namespace) -> N
 def report(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
     """Draws the report of the run that is published now once more, and prints where it is."""
     store = Store(spark, config.output)
-    published = store.published_runs("similar_products")
-    if not published:
+    current = store.current_run("similar_products")
+    if current is None:
         raise StorageError(f"nothing is published below output.path={store.root} yet: run jobs/recommend.py first")
-    row = store.read("runs").where(F.col("run_id") == published[0]).first()
+    row = store.read("runs").where(F.col("run_id") == current).first()
     if row is None:
-        raise StorageError(f"run {published[0]} is published below output.path={store.root}, but the table runs does not know it")
+        raise StorageError(f"run {current} is published below output.path={store.root}, but the table runs does not know it")
     print(write_report(spark, store, row.asDict(), config, session.storage_options(spark)))
+
+
+def rollback_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--to", metavar="RUN_ID", default=None, help="the published run to go back to (default: the one published before the current)")
+
+
+JOBS = {job.__name__: job for job in (recommend, ingest, embed, neighbours, publish, rollback, report)}
+ARGUMENTS = {"rollback": rollback_arguments}

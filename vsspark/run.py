@@ -36,6 +36,7 @@ class Run:
 
     def __enter__(self) -> Run:
         self.store.check_writable()
+        self.store.drop_staging(self.run_id)  # what a killed attempt at this run left behind
         log.info("run        %s for %s, tables below %s", self.run_id, self.run_date, self.store.root)
         return self
 
@@ -47,11 +48,12 @@ class Run:
             self.message = str(error) if isinstance(error, VssparkError) else f"{kind.__name__}: {error}".splitlines()[0]
         try:
             self.record()
-            self.store.drop_staging(self.run_id)
         except Exception:
             if error is None:
                 raise
             log.exception("the failed run could not be recorded in `runs`")
+        finally:
+            self.store.drop_staging(self.run_id)
 
     def row(self) -> dict:
         """The run as a row of `runs`."""
@@ -76,7 +78,7 @@ class Run:
         self.store.replace("runs", df, RUNS, by="run_id", value=self.run_id, run_id=self.run_id)
 
     def current_model_version(self) -> str:
-        """The model version of the last run that embedded: what a stage works on when it runs alone."""
+        """The model version of the last run that wrote embeddings: what a stage works on when it runs alone."""
         if self.model_version is None:
             rows = self.store.read("runs").where("model_version IS NOT NULL").orderBy("finished_at", ascending=False).limit(1).collect()
             if not rows:

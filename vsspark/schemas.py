@@ -70,6 +70,7 @@ NEIGHBOURS = StructType([
     _field("rank", IntegerType(), "1 = nearest, no gaps"),
     _field("item_image_id", LongType(), "the best image of another product"),
     _field("similarity", FloatType(), "higher is nearer: cosine, else 1 / (1 + distance)"),
+    _field("model_version", StringType(), "of the embeddings that were searched"),
     _field("run_id", StringType(), "the run that searched"),
 ])  # fmt: skip
 

@@ -63,7 +63,8 @@ def create(app_name: str, properties: dict[str, str | int | float | bool]) -> Sp
 def storage_options(spark: SparkSession) -> dict[str, str]:
     """The Hadoop settings the Python workers need to read object storage as the JVM does. Holds secrets: never log it."""
     hadoop = spark.sparkContext._jsc.hadoopConfiguration()
-    return {key: value for key in _S3_OPTIONS if (value := hadoop.get(key))}
+    per_bucket = hadoop.getPropsWithPrefix("fs.s3a.bucket.")
+    return {key: value for key in _S3_OPTIONS if (value := hadoop.get(key))} | {f"fs.s3a.bucket.{key}": per_bucket[key] for key in per_bucket}
 
 
 def task_slots(spark: SparkSession) -> int:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from vsspark import encoders, session
 from vsspark.blocks.spark import fit_head, predict_categories, with_blocks
-from vsspark.catalogue.spark import check_images, hash_id, images_from, named_images, read_catalogue
+from vsspark.catalogue.spark import check_images, hash_id, images_from, named_images, read_catalogue, unreadable
 from vsspark.catalogue.uris import leads_outside
 from vsspark.config import CatalogueConfig, ColumnsConfig
 from vsspark.demo.spark import generate_catalogue
 from vsspark.embed.spark import embed_images, prepare, spread
 from vsspark.encoders.registry import MLFLOW_SCHEMES
-from vsspark.errors import DataQualityError, GateRefused, Reason
+from vsspark.errors import DataQualityError, GateRefused, Reason, VssparkError
 from vsspark.knn.spark import audited_recall, search_neighbours
-from vsspark.products.spark import describe, merge_neighbours, short_products, top_products, with_backfill
+from vsspark.products.spark import describe, merge_neighbours, product_facts, short_products, top_products, with_backfill
 from vsspark.publish.gate import judge
 from vsspark.report.build import write_report
 from vsspark.run import Run
@@ -34,8 +36,11 @@ def ingest_stage(run: Run) -> None:
         with run.progress.stage("demo", f"drawing the demo catalogue of {run.config.demo.products:,} products below {run.config.demo.path}"):
             catalogue = _demo_catalogue(run)
     with run.progress.stage("ingest", f"reading {catalogue.table}") as stage:
-        table = read_catalogue(run.spark, catalogue)
-        rows = images_from(table, catalogue)
+        rows = images_from(read_catalogue(run.spark, catalogue), catalogue)
+        try:
+            rows = run.store.stage(run.run_id, "catalogue", rows)
+        except (PySparkException, Py4JJavaError) as error:
+            raise unreadable(catalogue, error) from None
         counts = check_images(rows, catalogue)
         run.store.overwrite("images", named_images(rows), IMAGES, run.run_id)
         stage.count(images=counts["images"], products=counts["products"], products_without_image=counts["products_without_image"])
@@ -50,9 +55,8 @@ def embed_stage(run: Run) -> None:
             use_tracking_store(config.mlflow)
         encoder = encoders.load(config.encoder.name, config.encoder.weights, config.encoder.layer)
         model = prepare(run.spark, encoder, config.encoder)
-    run.model_version = encoder.model_version
     total = images.count()
-    with run.progress.stage("embed", f"{total:,} images with {run.model_version}") as stage:
+    with run.progress.stage("embed", f"{total:,} images with {encoder.model_version}") as stage:
         outside = leads_outside(F.col("uri"), config.catalogue)
         wanted = spread(images.where(~outside).select("image_id", "uri"), total, session.task_slots(run.spark))
         embedded = embed_images(wanted, model, config.images, config.encoder, session.storage_options(run.spark))
@@ -69,8 +73,9 @@ def embed_stage(run: Run) -> None:
         if encoder.categories is None or config.blocking.by == "cluster":
             head = _fit_head(run, rows, good)
         predicted = predict_categories(rows.drop("product_id", "category"), head, encoder.categories)
-        predicted = predicted.withColumns({"model_version": F.lit(run.model_version), "run_id": F.lit(run.run_id)})
-        store.replace("embeddings", predicted, EMBEDDINGS, by="model_version", value=run.model_version, run_id=run.run_id)
+        predicted = predicted.withColumns({"model_version": F.lit(encoder.model_version), "run_id": F.lit(run.run_id)})
+        store.replace("embeddings", predicted, EMBEDDINGS, by="model_version", value=encoder.model_version, run_id=run.run_id)
+        run.model_version = encoder.model_version  # from here on later stages may work on it
         stage.count(categories=embeddings_of(run).select("predicted_category").distinct().count())
     written = embeddings_of(run).count()
     lost = store.read("quarantine").where(F.col("run_id") == run.run_id).count()
@@ -81,19 +86,20 @@ def embed_stage(run: Run) -> None:
 def neighbours_stage(run: Run) -> None:
     """`embeddings` -> `neighbours`, block by block."""
     items = searchable(run)
-    with run.progress.stage("neighbours", f"{run.config.knn.k} nearest products per image, {run.config.knn.metric}, {run.config.knn.mode}") as stage:
+    # Fewer neighbours than recommendations would leave every product of one image short, and send it through the whole catalogue.
+    knn = run.config.knn.model_copy(update={"k": max(run.config.knn.k, run.config.recommend.k)})
+    with run.progress.stage("neighbours", f"{knn.k} nearest products per image, {knn.metric}, {knn.mode}") as stage:
         blocked = with_blocks(items, run.config.blocking)
         blocked = blocked.withColumn("block", F.when(F.col("recommendable"), F.col("block")))
         rows = blocked.select("image_id", "group_id", "embedding", "block", "probes")
         scratch, options = run.store.staging(run.run_id, "tiles"), session.storage_options(run.spark)
-        found = search_neighbours(rows, scratch, run.config.knn, options)
-        run.store.overwrite("neighbours", found.withColumn("run_id", F.lit(run.run_id)), NEIGHBOURS, run.run_id)
+        found = search_neighbours(rows, scratch, knn, options)
+        found = found.withColumns({"model_version": F.lit(run.current_model_version()), "run_id": F.lit(run.run_id)})
+        run.store.overwrite("neighbours", found, NEIGHBOURS, run.run_id)
         recall = audited_recall(scratch, options)
         if recall is not None:
             run.metrics["recall_at_k"] = recall
-            log.info(
-                "neighbours recall@%d %.4f against exact search on a sample, knn.target_recall %.4f", run.config.knn.k, recall, run.config.knn.target_recall
-            )
+            log.info("neighbours recall@%d %.4f against exact search on a sample, knn.target_recall %.4f", knn.k, recall, knn.target_recall)
         stage.count(neighbours=run.store.read("neighbours").count())
 
 
@@ -102,6 +108,11 @@ def publish_stage(run: Run) -> None:
     config, store = run.config, run.store
     images, embeddings = store.read("images"), embeddings_of(run)
     k = config.recommend.k
+    searched = store.read("neighbours").where(F.col("model_version") != run.current_model_version()).select("model_version").first()
+    if searched is not None:
+        raise DataQualityError(
+            f"neighbours holds those of {searched.model_version}, embeddings those of {run.current_model_version()}: run jobs/neighbours.py first"
+        )
     with run.progress.stage("products", f"merging images into {k} similar products each") as stage:
         visual = store.stage(run.run_id, "visual", top_products(merge_neighbours(store.read("neighbours"), images), k))
         usable = images.join(embeddings.select("image_id"), "image_id", "left_semi").select("product_id").distinct()
@@ -117,7 +128,10 @@ def publish_stage(run: Run) -> None:
         if verdict.refusals:
             refusal = GateRefused(f"the gate refused run {run.run_id}, nothing was published: {'; '.join(verdict.refusals)}")
             run.status, run.message = "refused", str(refusal)
-            log_run(config, run.row(), None)
+            try:
+                log_run(config, run.row(), None)
+            except VssparkError as error:
+                log.warning("tracking   %s", error)  # the refusal is what the scheduler must hear of
             raise refusal
     with run.progress.stage("publish", f"one commit to {store.path('similar_products')}"):
         store.publish("similar_products", lists, SIMILAR_PRODUCTS, run.run_id)
@@ -141,15 +155,18 @@ def embeddings_of(run: Run) -> DataFrame:
 
 def searchable(run: Run) -> DataFrame:
     """Every embedded image as the neighbour search takes it, with group_id (a hash of its product) and whether it may be recommended."""
-    images = run.store.read("images").select("image_id", hash_id("product_id").alias("group_id"), "product_id", "category", "in_stock")
-    allowed = F.coalesce("in_stock", F.lit(False)) if run.config.recommend.in_stock_only else F.lit(True)
-    return images.join(embeddings_of(run).drop("run_id"), "image_id").withColumn("recommendable", allowed)
+    images, embedded = run.store.read("images"), embeddings_of(run).drop("run_id")
+    rows = images.select("image_id", hash_id("product_id").alias("group_id"), "product_id", "category").join(embedded, "image_id")
+    if not run.config.recommend.in_stock_only:
+        return rows.withColumn("recommendable", F.lit(True))
+    facts = product_facts(images, embedded).select("product_id", F.coalesce("in_stock", F.lit(False)).alias("recommendable"))
+    return rows.join(facts, "product_id")
 
 
 def _demo_catalogue(run: Run) -> CatalogueConfig:
     demo = run.config.demo
     columns = ColumnsConfig(name="name", category="category", price="price", in_stock="in_stock")
-    return CatalogueConfig(table=generate_catalogue(run.spark, demo), images_root=demo.path, columns=columns)
+    return CatalogueConfig(table=generate_catalogue(run.spark, demo, session.storage_options(run.spark)), images_root=demo.path, columns=columns)
 
 
 def _quarantine_rows(run: Run, images: DataFrame, embedded: DataFrame, outside: Column) -> DataFrame:

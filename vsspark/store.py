@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
@@ -71,7 +71,9 @@ class Store:
                     writer = writer.option("replaceWhere", f"{by} = '{literal}'")
                 writer.save(self.path(table))
             else:
-                df.write.mode("overwrite").partitionBy(by).option("partitionOverwriteMode", "dynamic").parquet(self.path(table))
+                # Overwriting partitions dynamically would keep the old one where no row replaces it.
+                self._delete(f"{self.path(table)}/{by}={self._escaped(value)}")
+                df.write.mode("append").partitionBy(by).parquet(self.path(table))
 
     def stage(self, run_id: str, name: str, df: DataFrame) -> DataFrame:
         """Writes a run's intermediate rows once and returns them as read back, so that no UDF behind them runs twice."""
@@ -80,8 +82,7 @@ class Store:
         return self.spark.read.parquet(self.staging(run_id, name))
 
     def drop_staging(self, run_id: str) -> None:
-        path = self._hadoop_path(self.staging(run_id))
-        self._fs(self.staging(run_id)).delete(path, True)
+        self._delete(self.staging(run_id))
 
     # -- published runs of one table ---------------------------------------------------------------------------------
 
@@ -91,35 +92,37 @@ class Store:
             with self._writable():
                 conform(df, schema, table).write.mode("overwrite").parquet(self._history(table, run_id))
         self.overwrite(table, df, schema, run_id)
+        if self.format == "parquet":
+            self._write_ledger(table, [run for run in self._read_ledger(table)["published"] if run != run_id] + [run_id], run_id)
 
     def published_runs(self, table: str) -> list[str]:
-        """Run ids that can be made current, newest first; the first one is current."""
-        if not self.exists(table):
-            return []
-        if self.format == "delta":
-            history = DeltaTable.forPath(self.spark, self.path(table)).history().select("version", "userMetadata").orderBy("version", ascending=False)
-            runs = [json.loads(row.userMetadata)["run_id"] for row in history.collect() if row.userMetadata]
-        else:
-            statuses = self._fs(self.root).listStatus(self._hadoop_path(self._history(table)))
-            runs = [s.getPath().getName() for s in sorted(statuses, key=lambda s: -s.getModificationTime()) if not s.getPath().getName().startswith("_")]
-        return list(dict.fromkeys(runs))
+        """Run ids in the order they were published, newest first; rolling back changes which one is current, not this order."""
+        if self.format == "parquet":
+            return self._read_ledger(table)["published"][::-1]
+        return list(dict.fromkeys(run_id for _, operation, run_id in self._commits(table) if operation != "RESTORE"))
+
+    def current_run(self, table: str) -> str | None:
+        """The run that readers see; None where nothing is published."""
+        if self.format == "parquet":
+            return self._read_ledger(table)["current"]
+        return next((run_id for _, _, run_id in self._commits(table)), None)
 
     def restore(self, table: str, run_id: str) -> None:
         """Makes an earlier published run current again, as a new commit."""
-        if run_id not in self.published_runs(table):
-            raise StorageError(f"{table} has no published run {run_id}; it has {', '.join(self.published_runs(table)) or 'none'}")
+        published = self.published_runs(table)
+        if run_id not in published:
+            raise StorageError(f"{table} has no published run {run_id}; it has {', '.join(published) or 'none'}")
         if self.format == "parquet":
-            history = self._hadoop_path(self._history(table, run_id))
             self._swap_in(table, self.spark.read.parquet(self._history(table, run_id)))
-            self._fs(self.root).setTimes(history, self.spark._jvm.System.currentTimeMillis(), -1)
+            self._write_ledger(table, published[::-1], run_id)
             return
-        delta = DeltaTable.forPath(self.spark, self.path(table))
-        rows = delta.history().select("version", "userMetadata").orderBy("version", ascending=False).collect()
-        version = next(row.version for row in rows if row.userMetadata and json.loads(row.userMetadata)["run_id"] == run_id)
+        version = next(version for version, operation, run in self._commits(table) if run == run_id and operation != "RESTORE")
         conf = "spark.databricks.delta.commitInfo.userMetadata"
         self.spark.conf.set(conf, json.dumps({"run_id": run_id}))
         try:
-            delta.restoreToVersion(version)
+            DeltaTable.forPath(self.spark, self.path(table)).restoreToVersion(version)
+        except (Py4JJavaError, PySparkException) as error:
+            raise StorageError(f"{table} cannot go back to run {run_id}, version {version}: {_first_line(error)}; has VACUUM removed its files?") from None
         finally:
             self.spark.conf.unset(conf)
 
@@ -128,16 +131,48 @@ class Store:
     def _delta_writer(self, df: DataFrame, run_id: str):
         return df.write.format("delta").option("userMetadata", json.dumps({"run_id": run_id}))
 
+    def _commits(self, table: str) -> list[tuple[int, str, str]]:
+        """(version, operation, run id) of a Delta table's commits that carry one, newest first."""
+        if not self.exists(table):
+            return []
+        history = DeltaTable.forPath(self.spark, self.path(table)).history().select("version", "operation", "userMetadata").orderBy("version", ascending=False)
+        own = [(row.version, row.operation, row.userMetadata) for row in history.collect() if (row.userMetadata or "").startswith('{"run_id"')]
+        return [(version, operation, json.loads(text)["run_id"]) for version, operation, text in own]
+
+    def _read_ledger(self, table: str) -> dict:
+        """Which runs of a Parquet table were published, oldest first, and which is current."""
+        path = self._history(table, "ledger.json")
+        if not self._fs(path).exists(self._hadoop_path(path)):
+            return {"published": [], "current": None}
+        return json.loads("".join(row.value for row in self.spark.read.text(path).collect()))
+
+    def _write_ledger(self, table: str, published: list[str], current: str) -> None:
+        path = self._history(table, "ledger.json")
+        out = self._fs(path).create(self._hadoop_path(path), True)
+        out.writeBytes(json.dumps({"published": published, "current": current}))
+        out.close()
+
     def _swap_in(self, table: str, df: DataFrame) -> None:
         following, leaving = f"{self.root}/_staging/{table}.next", f"{self.root}/_staging/{table}.old"
-        df.write.mode("overwrite").parquet(following)
         fs, live = self._fs(self.root), self._hadoop_path(self.path(table))
-        fs.delete(self._hadoop_path(leaving), True)
+        if fs.exists(self._hadoop_path(f"{self.path(table)}/_delta_log")):
+            raise StorageError(f"{self.path(table)} is a Delta table and output.format=parquet would replace it and its history: name another output.path")
+        df.write.mode("overwrite").parquet(following)
         if fs.exists(live):
-            fs.rename(live, self._hadoop_path(leaving))
-        if not fs.rename(self._hadoop_path(following), live):
-            raise StorageError(f"could not move {following} to {self.path(table)}")
-        fs.delete(self._hadoop_path(leaving), True)
+            self._delete(leaving)  # left behind by a swap that died after it had moved the next one in
+            self._move(self.path(table), leaving)
+        self._move(following, self.path(table))
+        self._delete(leaving)
+
+    def _move(self, source: str, target: str) -> None:
+        if not self._fs(source).rename(self._hadoop_path(source), self._hadoop_path(target)):
+            raise StorageError(f"could not move {source} to {target}")
+
+    def _delete(self, path: str) -> None:
+        self._fs(path).delete(self._hadoop_path(path), True)
+
+    def _escaped(self, value: str) -> str:
+        return self.spark._jvm.org.apache.spark.sql.catalyst.catalog.ExternalCatalogUtils.escapePathName(value)
 
     def _history(self, table: str, run_id: str = "") -> str:
         return f"{self.root}/_history/{table}/{run_id}".rstrip("/")
@@ -151,20 +186,25 @@ class Store:
     def check_writable(self) -> None:
         """Raises StorageError naming output.path when nothing can be written there: asked before hours of work, not after."""
         probe = f"{self.root}/_staging/_probe"
-        with self._writable():
-            fs = self._fs(probe)
-            fs.create(self._hadoop_path(probe), True).close()
-            fs.delete(self._hadoop_path(probe), False)
+        try:
+            self._fs(probe).create(self._hadoop_path(probe), True).close()
+            self._delete(probe)
+        except Py4JJavaError as error:
+            raise StorageError(f"output.path={self.root} cannot be written: {_first_line(error)}") from None
 
     @contextmanager
     def _writable(self) -> Iterator[None]:
         try:
             yield
         except (Py4JJavaError, AnalysisException) as error:
-            text = str(getattr(error, "java_exception", None) or error)
+            text = _first_line(error)
             if any(
                 sign in text
-                for sign in ("Permission denied", "Mkdirs failed", "Not a directory", "ParentNotDirectory", "AccessDenied", "NoSuchBucket", "Read-only")
+                for sign in ("Permission denied", "Mkdirs failed", "Not a directory", "ParentNotDirectory", "AccessDenied", "Read-only", "No space")
             ):
-                raise StorageError(f"output.path={self.root} cannot be written: {text.splitlines()[0]}") from None
+                raise StorageError(f"output.path={self.root} cannot be written: {text}") from None
             raise
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "java_exception", None) or error).splitlines()[0]

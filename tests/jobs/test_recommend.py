@@ -109,7 +109,10 @@ def test_the_same_run_again_changes_nothing_and_rollback_brings_the_earlier_one_
     assert rollback.main([*own, "--run-id", "back"]) == 0
     assert connect(output).sql("select * from similar_products order by product_id, rank").fetchall() == first
     assert connect(output).sql("select message from runs where status = 'rolled_back'").fetchall() == [("one is current again",)]
+    assert rollback.main([*own, "--run-id", "back-again"]) == 2  # nothing was published before the first
     assert rollback.main([*own, "--to", "three"]) == 2
+    assert rollback.main([*own, "--run-id", "forward", "--to", "two"]) == 0
+    assert connect(output).sql("select distinct run_id from similar_products").fetchall() == [("two",)]
 
 
 def test_the_gate_keeps_a_bad_run_from_the_storefront(spark, tmp_path, capsys):
@@ -144,11 +147,29 @@ def test_a_wrong_images_root_is_refused_with_the_key_to_look_at(spark, tmp_path,
         (["knn.k=none"], "knn.k"),
         (["output.path=/dev/null/out"], "/dev/null/out"),
         (["catalogue.columns.price=photo"], "photo"),
+        (["catalogue.table={folder}/p00-0.jpg"], "expected CSV"),
     ],
 )
+def test_a_run_id_that_would_lead_to_another_folder_is_refused(tmp_path, capsys):
+    draw_shop(tmp_path, products=2, images=1)
+    for run_id in ("..", "a/b", "x*", ""):
+        assert recommend.main([*arguments(tmp_path, f"{tmp_path}/out"), "--run-id", run_id]) == 2
+        assert "--run-id" in capsys.readouterr().err
+
+
+def test_only_what_is_in_stock_is_recommended_even_when_few_neighbours_are_kept(spark, tmp_path):
+    rows = [row | {"stock": "no" if row["sku"] == "P02" else "yes"} for row in draw_shop(tmp_path, products=6)]
+    write_catalogue(tmp_path, rows)
+    stock = ["catalogue.columns.in_stock=stock", "recommend.in_stock_only=true", "knn.k=1"]
+    assert recommend.main([*arguments(tmp_path, f"{tmp_path}/out", *stock), "--run-id", "stock"]) == 0
+    con = connect(f"{tmp_path}/out")
+    assert con.sql("select similar_product_id from similar_products where product_id = 'P02' order by 1").fetchall() == [(f"P0{i}",) for i in (0, 1, 3, 4, 5)]
+    assert con.sql("select count(*) from similar_products where similar_product_id = 'P02'").fetchall() == [(0,)]
+
+
 def test_what_a_user_can_mend_is_one_message_and_exit_code_2(spark, tmp_path, capsys, change, expected):
     draw_shop(tmp_path, products=2, images=1)
-    assert recommend.main(arguments(tmp_path, f"{tmp_path}/out", *change)) == 2
+    assert recommend.main(arguments(tmp_path, f"{tmp_path}/out", *[c.format(folder=tmp_path) for c in change])) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("recommend: ")
     assert expected in last

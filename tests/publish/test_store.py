@@ -42,14 +42,30 @@ def test_replace_touches_only_its_own_rows_and_twice_is_harmless(spark, store):
     assert {(r.id, r.run_id) for r in store.read("t").collect()} == {(5, "20260101"), (3, "20260102"), (4, "20260102")}
 
 
+def test_replacing_rows_by_none_leaves_none(spark, store):
+    store.replace("t", _frame(spark, [1], "a"), SCHEMA, by="run_id", value="a", run_id="a")
+    store.replace("t", _frame(spark, [2], "b:1"), SCHEMA, by="run_id", value="b:1", run_id="b:1")
+    store.replace("t", _frame(spark, [], "b:1"), SCHEMA, by="run_id", value="b:1", run_id="b:1")
+    assert _ids(store, "t") == [1]
+
+
+def test_a_delta_table_is_not_replaced_by_a_parquet_one(spark, tmp_path):
+    Store(spark, OutputConfig(path=f"{tmp_path}/out")).overwrite("t", _frame(spark, [1], "a"), SCHEMA, "a")
+    with pytest.raises(StorageError, match=r"out/t is a Delta table"):
+        Store(spark, OutputConfig(path=f"{tmp_path}/out", format="parquet")).overwrite("t", _frame(spark, [2], "b"), SCHEMA, "b")
+    assert _ids(Store(spark, OutputConfig(path=f"{tmp_path}/out")), "t") == [1]
+
+
 def test_published_runs_come_back(spark, store):
     assert store.published_runs("t") == []
+    assert store.current_run("t") is None
     for ids, run_id in (([1], "one"), ([2], "two"), ([3], "three")):
         store.publish("t", _frame(spark, ids, run_id), SCHEMA, run_id)
     assert store.published_runs("t") == ["three", "two", "one"]
     store.restore("t", "one")
     assert _ids(store, "t") == [1]
-    assert store.published_runs("t")[0] == "one"
+    assert store.published_runs("t") == ["three", "two", "one"]
+    assert store.current_run("t") == "one"
     store.restore("t", "three")
     assert _ids(store, "t") == [3]
     with pytest.raises(StorageError, match="no published run four; it has three"):

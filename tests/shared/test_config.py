@@ -12,7 +12,7 @@ def test_defaults_then_file_then_overrides(tmp_path):
     config = load_config(file, ["knn.k=9", "catalogue.columns.price=cost", "spark.sql.shuffle.partitions=3"])
     assert (config.knn.k, config.knn.metric, config.knn.tile_rows) == (9, "l2", Config().knn.tile_rows)
     assert (config.catalogue.columns.category, config.catalogue.columns.price) == ("kind", "cost")
-    assert config.spark == {"sql.shuffle.partitions": 3}
+    assert config.spark == {"sql.shuffle.partitions": "3"}
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,9 @@ def test_defaults_then_file_then_overrides(tmp_path):
         ("catalogue.columns.colour=c", ["catalogue.columns.colour", "unknown key", "in_stock"]),
         ("shop=1", ["shop", "unknown key", "catalogue"]),
         ("knn.k", ["knn.k", "dotted.key=value"]),
+        ("blocking.holdout=1", ["blocking.holdout", "less than 1"]),
+        ("output.path=", ["output.path"]),
+        ("report.path=s3a://bucket/report.html", ["report.path", "s3a://bucket/report.html"]),
         ("knn.k.deep=1", ["knn.k"]),
     ],
 )
@@ -34,6 +37,20 @@ def test_a_mistake_names_the_key_what_was_given_and_what_is_allowed(override, ex
         load_config(None, [override])
     for part in expected:
         assert part in str(caught.value)
+
+
+def test_keys_that_need_each_other():
+    with pytest.raises(ConfigError, match=r"recommend\.in_stock_only.*catalogue\.columns\.in_stock"):
+        load_config(None, ["recommend.in_stock_only=true", "catalogue.table=shop.csv"])
+    load_config(None, ["recommend.in_stock_only=true"])  # the demo catalogue says what is in stock
+
+
+def test_a_credential_is_text_and_stays_out_of_messages():
+    assert load_config(None, ["spark.hadoop.fs.s3a.secret.key=0123"]).spark == {"hadoop.fs.s3a.secret.key": "0123"}
+    for override in ("spark.hadoop.fs.s3a.secret.key.x.y", "mlflow.password=canary"):
+        with pytest.raises(ConfigError) as caught:
+            load_config(None, [override])
+        assert "canary" not in str(caught.value)
 
 
 def test_every_mistake_is_listed_at_once(tmp_path):

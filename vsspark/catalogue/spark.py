@@ -1,19 +1,21 @@
 """Catalogue table -> `images` rows, checked.
 
-Cost: one pass over the catalogue (text, no pictures) and one shuffle on image_id for the checks; grows linearly with the images named.
+Cost: one pass over the catalogue (text, no pictures), staged; the checks and the table are made from the staged rows, so that what was
+checked is what is written. Two shuffles of the rows' ids and one of the rows; grows linearly with the images named.
 """
 
 from __future__ import annotations
 
 import re
 
-from pyspark.errors import AnalysisException
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, NumericType, StringType
 from pyspark.sql.window import Window
 
-from vsspark.catalogue.uris import resolve_root
+from vsspark.catalogue.uris import ABSOLUTE, resolve_root
 from vsspark.config import CatalogueConfig
 from vsspark.errors import ConfigError, DataQualityError, SchemaError
 from vsspark.schemas import IMAGES, conform
@@ -36,8 +38,14 @@ def read_catalogue(spark: SparkSession, config: CatalogueConfig) -> DataFrame:
             reader = spark.read.option("header", True).option("multiLine", True).option("escape", '"').option("sep", separator)
             return reader.csv(path)
         return spark.read.parquet(path)
-    except AnalysisException as error:
-        raise ConfigError(f"catalogue.table={path} cannot be read: {str(error).splitlines()[0]}") from None
+    except (PySparkException, Py4JJavaError) as error:
+        raise unreadable(config, error) from None
+
+
+def unreadable(config: CatalogueConfig, error: Exception) -> ConfigError:
+    """The one message for a table that Spark cannot read: no such file, no such format, a broken file."""
+    cause = str(getattr(error, "java_exception", None) or error).splitlines()[0]
+    return ConfigError(f"catalogue.table={config.table} cannot be read: {cause}; expected CSV (*.csv, *.tsv), a Delta folder or Parquet")
 
 
 def images_from(table: DataFrame, config: CatalogueConfig) -> DataFrame:
@@ -77,7 +85,7 @@ def images_from(table: DataFrame, config: CatalogueConfig) -> DataFrame:
         attributes.cast("map<string,string>").alias("attributes"),
     )
     root = resolve_root(config)
-    absolute = F.col("_image").rlike(r"^[A-Za-z][A-Za-z0-9+.\-]*://") | F.col("_image").startswith("/")
+    absolute = F.col("_image").rlike(ABSOLUTE)
     rows = rows.withColumn("uri", F.when(absolute, F.col("_image")).otherwise(F.concat(F.lit(root + "/"), F.col("_image"))))
     order = Window.partitionBy("product_id").orderBy("_row", "_place")
     return rows.withColumns({"image_id": hash_id("product_id", "uri"), "position": F.row_number().over(order) - 1})

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from vsspark.config import CatalogueConfig
 
-_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]*://")
+ABSOLUTE = r"^([A-Za-z][A-Za-z0-9+.\-]*://|file:/|/)"  # a URI, or a local path
 
 
 def resolve_root(config: CatalogueConfig) -> str:
@@ -21,7 +21,7 @@ def resolve_root(config: CatalogueConfig) -> str:
 
 def absolute(folder: str) -> str:
     """A URI without its trailing slash, or a local path made absolute and free of `..`."""
-    return folder.rstrip("/") if _SCHEME.match(folder) else os.path.abspath(folder)
+    return folder.rstrip("/") if re.match(ABSOLUTE, folder) and not folder.startswith("/") else os.path.abspath(folder)
 
 
 def leads_outside(uri: Column, config: CatalogueConfig) -> Column:
@@ -31,5 +31,5 @@ def leads_outside(uri: Column, config: CatalogueConfig) -> Column:
         return climbs
     inside = F.lit(False)
     for root in config.allowed_roots:
-        inside = inside | uri.startswith(absolute(root) + "/")
+        inside = inside | uri.startswith(absolute(root).rstrip("/") + "/")
     return climbs | ~inside

@@ -132,7 +132,8 @@ def _thresholds(rows: DataFrame, config: KnnConfig) -> np.ndarray | None:
     """For hamming, each dimension's median over 4,000 rows chosen by a hash: signs of features that are never negative say little."""
     if config.metric != "hamming":
         return None
-    sample = rows.select("embedding").orderBy(F.xxhash64("image_id", F.lit(1)), "image_id").limit(4000).repartition(1)
+    picked = rows.select("image_id").orderBy(F.xxhash64("image_id", F.lit(1)), "image_id").limit(4000)  # ids alone are sorted, not vectors
+    sample = rows.join(F.broadcast(picked), "image_id", "left_semi").select("embedding").repartition(1)
     found = sample.mapInArrow(_medians, "median array<float>").first()
     return None if found is None else np.asarray(found["median"], np.float32)
 

@@ -66,7 +66,7 @@ def judge(lists: DataFrame, counts: dict[str, int], k: int, limits: GateConfig) 
         refusals.append(f"{quarantined:.1%} of the images are quarantined, gate.max_quarantined allows {limits.max_quarantined:.1%}")
     if coverage < limits.min_coverage:
         refusals.append(f"{coverage:.1%} of the products with a usable image have a full list of {full}, gate.min_coverage asks for {limits.min_coverage:.1%}")
-    if products < min(limits.min_products, counts["recommendable_products"] if full else 0):
+    if products < limits.min_products:
         refusals.append(f"{products} products have recommendations, gate.min_products asks for {limits.min_products}")
     for name, what in (
         ("repeated", "rows repeat a (product, similar product)"),
