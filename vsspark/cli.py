@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from vsspark import progress, session
@@ -52,13 +54,21 @@ def run_job(
         spark = session.create(f"vsspark-{name}", config.spark)
         work(spark, config, args)
     except VssparkError as error:
-        print(f"{name}: {mask_text(str(error))}", file=sys.stderr)
+        _complain(f"{name}: {mask_text(str(error))}")
         return error.exit_code
     except Exception:
-        print(mask_text(traceback.format_exc()), file=sys.stderr)
-        print(f"{name}: failed unexpectedly; the table `runs` says what had been done", file=sys.stderr)
+        _complain(f"{mask_text(traceback.format_exc())}\n{name}: failed unexpectedly; the table `runs` says what had been done")
         return 1
     return 0
+
+
+def _complain(message: str) -> None:
+    """One message on stderr. spark-submit pipes Python's stderr into its own stdout; the JVM it runs in still has the real one."""
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        SparkContext._ensure_initialized()
+        SparkContext._jvm.System.err.println(message)
+    else:
+        print(message, file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
