@@ -138,18 +138,6 @@ def test_a_wrong_images_root_is_refused_with_the_key_to_look_at(spark, tmp_path,
     assert "catalogue.images_root" in message
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (["catalogue.columns.image=picture"], "catalogue.columns.image=picture"),
-        (["catalogue.table=nowhere.csv"], "nowhere.csv"),
-        (["encoder.name=resnet"], "resnet"),
-        (["knn.k=none"], "knn.k"),
-        (["output.path=/dev/null/out"], "/dev/null/out"),
-        (["catalogue.columns.price=photo"], "photo"),
-        (["catalogue.table={folder}/p00-0.jpg"], "expected CSV"),
-    ],
-)
 def test_a_run_id_that_would_lead_to_another_folder_is_refused(tmp_path, capsys):
     draw_shop(tmp_path, products=2, images=1)
     for run_id in ("..", "a/b", "x*", ""):
@@ -167,6 +155,18 @@ def test_only_what_is_in_stock_is_recommended_even_when_few_neighbours_are_kept(
     assert con.sql("select count(*) from similar_products where similar_product_id = 'P02'").fetchall() == [(0,)]
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (["catalogue.columns.image=picture"], "catalogue.columns.image=picture"),
+        (["catalogue.table=nowhere.csv"], "nowhere.csv"),
+        (["encoder.name=resnet"], "resnet"),
+        (["knn.k=none"], "knn.k"),
+        (["output.path=/dev/null/out"], "/dev/null/out"),
+        (["catalogue.columns.price=photo"], "photo"),
+        (["catalogue.table={folder}/p00-0.jpg"], "expected CSV"),
+    ],
+)
 def test_what_a_user_can_mend_is_one_message_and_exit_code_2(spark, tmp_path, capsys, change, expected):
     draw_shop(tmp_path, products=2, images=1)
     assert recommend.main(arguments(tmp_path, f"{tmp_path}/out", *[c.format(folder=tmp_path) for c in change])) == 2
