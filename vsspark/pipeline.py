@@ -12,13 +12,14 @@ from vsspark.config import Config
 from vsspark.errors import StorageError
 from vsspark.report.build import write_report
 from vsspark.run import Run
-from vsspark.stages import embed_stage, finish, ingest_stage, neighbours_stage, publish_stage
+from vsspark.stages import check_followers, embed_stage, finish, ingest_stage, neighbours_stage, publish_stage
 from vsspark.store import Store
 
 
 def recommend(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
     """All stages, the gate, one publish, the report."""
     with Run(spark, config, args.run_id, args.run_date) as run:
+        check_followers(run)
         ingest_stage(run)
         embed_stage(run)
         neighbours_stage(run)
@@ -43,6 +44,7 @@ def neighbours(spark: SparkSession, config: Config, args: argparse.Namespace) ->
 
 def publish(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
     with Run(spark, config, args.run_id, args.run_date) as run:
+        check_followers(run)
         publish_stage(run)
         finish(run)
 

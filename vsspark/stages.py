@@ -21,10 +21,10 @@ from vsspark.errors import DataQualityError, GateRefused, Reason, VssparkError
 from vsspark.knn.spark import audited_recall, search_neighbours
 from vsspark.products.spark import describe, merge_neighbours, product_facts, short_products, top_products, with_backfill
 from vsspark.publish.gate import judge
-from vsspark.report.build import write_report
+from vsspark.report.build import report_path, write_report
 from vsspark.run import Run
 from vsspark.schemas import EMBEDDINGS, IMAGES, NEIGHBOURS, QUARANTINE, SIMILAR_PRODUCTS
-from vsspark.tracking import log_run, use_tracking_store
+from vsspark.tracking import check_store, log_run, use_tracking_store
 
 log = logging.getLogger("vsspark")
 
@@ -136,6 +136,12 @@ def publish_stage(run: Run) -> None:
     with run.progress.stage("publish", f"one commit to {store.path('similar_products')}"):
         store.publish("similar_products", lists, SIMILAR_PRODUCTS, run.run_id)
     run.status = "published"
+
+
+def check_followers(run: Run) -> None:
+    """Raises when the report or the tracking that follow a publish could not be written: a job must not fail with its table already out."""
+    report_path(run.config, run.run_id)
+    check_store(run.config.mlflow)
 
 
 def finish(run: Run) -> None:

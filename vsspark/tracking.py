@@ -49,6 +49,17 @@ def log_run(config: Config, run: Mapping[str, Any], report_html_path: str | None
         raise StorageError(f"mlflow.tracking_uri={mask_text(config.mlflow.tracking_uri)}: {mask_text(str(error))}") from None
 
 
+def check_store(config: MlflowConfig) -> None:
+    """Raises what `log_run` would raise for a store that cannot be reached: asked before the work, not after the table is out."""
+    client = _client(config)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        _experiment(client, config)
+    except (MlflowException, OSError) as error:
+        raise StorageError(f"mlflow.tracking_uri={mask_text(config.tracking_uri)}: {mask_text(str(error))}") from None
+
+
 def use_tracking_store(config: MlflowConfig) -> None:
     """Makes the configured store the one that MLflow's model URIs are looked up in."""
     _client(config)

@@ -163,6 +163,8 @@ def test_only_what_is_in_stock_is_recommended_even_when_few_neighbours_are_kept(
         (["encoder.name=resnet"], "resnet"),
         (["knn.k=none"], "knn.k"),
         (["output.path=/dev/null/out"], "/dev/null/out"),
+        (["report.path=/dev/null/report.html"], "report.path=/dev/null/report.html"),
+        (["mlflow.tracking_uri=sqlite:////dev/null/mlflow.db"], "mlflow.tracking_uri"),
         (["catalogue.columns.price=photo"], "photo"),
         (["catalogue.table={folder}/p00-0.jpg"], "expected CSV"),
     ],
@@ -170,6 +172,7 @@ def test_only_what_is_in_stock_is_recommended_even_when_few_neighbours_are_kept(
 def test_what_a_user_can_mend_is_one_message_and_exit_code_2(spark, tmp_path, capsys, change, expected):
     draw_shop(tmp_path, products=2, images=1)
     assert recommend.main(arguments(tmp_path, f"{tmp_path}/out", *[c.format(folder=tmp_path) for c in change])) == 2
+    assert not (tmp_path / "out/similar_products").exists()
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("recommend: ")
     assert expected in last

@@ -19,14 +19,27 @@ if TYPE_CHECKING:
 
 def write_report(spark: SparkSession, tables: Tables, run: dict, config: Config, storage_options: dict) -> str:
     """Path of the HTML file: `report.path`, or build/report/RUN_ID.html. Raises StorageError when it cannot be written."""
-    path = Path(config.report.path or f"build/report/{run['run_id']}.html")
+    path = report_path(config, run["run_id"])
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()  # before the queries, so that a path nobody can write to costs no minutes
         path.write_text(build_report(spark, tables, run, config, storage_options), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"report.path={path} cannot be written: {error}") from None
     return str(path)
+
+
+def report_path(config: Config, run_id: str) -> Path:
+    """Where the report goes, its folder made. Raises StorageError when nothing can be written there: tried before the work, not after it."""
+    path = Path(config.report.path or f"build/report/{run_id}.html")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        existed = path.exists()
+        with path.open("a", encoding="utf-8"):
+            pass
+        if not existed:
+            path.unlink()  # a run that is refused leaves no empty report
+    except OSError as error:
+        raise StorageError(f"report.path={path} cannot be written: {error}") from None
+    return path
 
 
 def build_report(spark: SparkSession, tables: Tables, run: dict, config: Config, storage_options: dict) -> str:
