@@ -36,7 +36,7 @@ def load_engine(engine: str, path: str, batch_size: int, threads: int) -> Engine
 
 
 class OnnxEngine:
-    """165 MobileNetV2 images/s per core where TensorFlow reaches 59, and loaded in a tenth of a second."""
+    """100 MobileNetV2 images/s on one core where TensorFlow reaches 59 on the same machine; loaded in hundredths of a second."""
 
     def __init__(self, path: str, batch_size: int, threads: int):
         import onnxruntime

@@ -45,7 +45,7 @@ def search_neighbours(items: DataFrame, scratch: str, config: KnnConfig, storage
     A join task maps two tiles at a time (2 * tile_rows * d * 4 bytes; 84 MB at 8192 x 1280) and holds the lists of its unit, at most
     2 * 16 * tile_rows * k * 20 bytes. A tile is read once per unit it takes part in. A query is in one partial list per unit, k * 20 bytes each:
     for a block of T tiles T / side lists, the side up to 16 tiles as the block outgrows an even share of the cluster. A merge task holds
-    128 MiB of partial lists. Ten million images of 1280 floats in 1,000 uneven blocks on 100 executors of 4 cores, k = 20, 3 probes: 51 GB
+    128 MiB of partial lists. By arithmetic, not measured: ten million images of 1280 floats in 1,000 uneven blocks on 100 executors of 4 cores, k = 20, 3 probes: 51 GB
     packed, about 0.5 GB an executor; at most some 10 partial lists a query, 40 GB through the shuffle, 0.4 GB an executor; tile reads of
     some 10 times the packed bytes.
 
