@@ -1,0 +1,40 @@
+"""The catalogue table, checked -> `images`."""
+
+from __future__ import annotations
+
+import logging
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+
+from vsspark import session
+from vsspark.catalogue.spark import check_images, images_from, named_images, read_catalogue, unreadable
+from vsspark.config import CatalogueConfig, ColumnsConfig
+from vsspark.demo.spark import generate_catalogue
+from vsspark.run import Run
+from vsspark.schemas import IMAGES
+
+log = logging.getLogger("vsspark")
+
+
+def ingest_stage(run: Run) -> None:
+    """The catalogue table, checked -> `images`."""
+    catalogue = run.config.catalogue
+    if catalogue.table is None:
+        with run.progress.stage("demo", f"drawing the demo catalogue of {run.config.demo.products:,} products below {run.config.demo.path}"):
+            catalogue = _demo_catalogue(run)
+    with run.progress.stage("ingest", f"reading {catalogue.table}") as stage:
+        rows = images_from(read_catalogue(run.spark, catalogue), catalogue)
+        try:
+            rows = run.store.stage(run.run_id, "catalogue", rows)
+        except (PySparkException, Py4JJavaError) as error:
+            raise unreadable(catalogue, error) from None
+        counts = check_images(rows, catalogue)
+        run.store.overwrite("images", named_images(rows), IMAGES, run.run_id)
+        stage.count(images=counts["images"], products=counts["products"], products_without_image=counts["products_without_image"])
+
+
+def _demo_catalogue(run: Run) -> CatalogueConfig:
+    demo = run.config.demo
+    columns = ColumnsConfig(name="name", category="category", price="price", in_stock="in_stock")
+    return CatalogueConfig(table=generate_catalogue(run.spark, demo, session.storage_options(run.spark)), images_root=demo.path, columns=columns)

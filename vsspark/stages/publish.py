@@ -1,0 +1,125 @@
+"""`neighbours` -> the gate -> `similar_products`, and what follows a publish: report and tracking."""
+
+from __future__ import annotations
+
+import logging
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from vsspark import session
+from vsspark.errors import DataQualityError, GateRefused, VssparkError
+from vsspark.knn.spark import search_neighbours
+from vsspark.products.spark import describe, merge_neighbours, short_products, top_products, with_backfill
+from vsspark.publish.gate import judge
+from vsspark.report.build import report_path, write_report
+from vsspark.run import Run
+from vsspark.schemas import SIMILAR_PRODUCTS
+from vsspark.stages.embed import embeddings_of
+from vsspark.stages.neighbours import searchable
+from vsspark.tracking import check_store, log_run
+
+log = logging.getLogger("vsspark")
+
+
+def publish_stage(run: Run) -> None:
+    """`neighbours` -> product lists, backfilled -> the gate -> `similar_products`, in one commit."""
+    config, store = run.config, run.store
+    images, embeddings = store.read("images"), embeddings_of(run)
+    k = config.recommend.k
+    searched = store.read("neighbours").where(F.col("model_version") != run.current_model_version()).select("model_version").first()
+    if searched is not None:
+        raise DataQualityError(
+            f"neighbours holds those of {searched.model_version}, embeddings those of {run.current_model_version()}: run jobs/neighbours.py first"
+        )
+    with run.progress.stage("products", f"merging images into {k} similar products each") as stage:
+        visual = store.stage(run.run_id, "visual", top_products(merge_neighbours(store.read("neighbours"), images), k))
+        usable = images.join(embeddings.select("image_id"), "image_id", "left_semi").select("product_id").distinct()
+        backfill = _backfill(run, visual, usable) if config.recommend.backfill else None
+        lists = with_backfill(visual, backfill, k)
+        rows = describe(lists, images, embeddings.select("image_id", "predicted_category"), run.current_model_version(), run.run_id, run.run_date)
+        lists = store.stage(run.run_id, "similar_products", rows)
+        stage.count(recommendations=lists.count())
+    with run.progress.stage("gate", "judging the run"):
+        verdict = judge(lists, _gate_counts(run), k, config.gate)
+        run.metrics |= verdict.metrics
+        log.info("gate       %s", ", ".join(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in verdict.metrics.items()))
+        if verdict.refusals:
+            refusal = GateRefused(f"the gate refused run {run.run_id}, nothing was published: {'; '.join(verdict.refusals)}")
+            run.status, run.message = "refused", str(refusal)
+            try:
+                log_run(config, run.row(), None)
+            except VssparkError as error:
+                log.warning("tracking   %s", error)  # the refusal is what the scheduler must hear of
+            raise refusal
+    with run.progress.stage("publish", f"one commit to {store.path('similar_products')}"):
+        store.publish("similar_products", lists, SIMILAR_PRODUCTS, run.run_id)
+    run.status = "published"
+
+
+def check_followers(run: Run) -> None:
+    """Raises when the report or the tracking that follow a publish could not be written: a job must not fail with its table already out."""
+    report_path(run.config, run.run_id)
+    check_store(run.config.mlflow)
+
+
+def finish(run: Run) -> None:
+    """The report and the tracking of a published run."""
+    with run.progress.stage("report", "drawing the report"):
+        path = write_report(run.spark, run.store, run.row(), run.config, session.storage_options(run.spark))
+    with run.progress.stage("tracking", f"logging to {run.config.mlflow.experiment}"):
+        log_run(run.config, run.row(), path)
+    log.info("table      %s", run.store.path("similar_products"))
+    log.info("report     %s", path)
+
+
+def _backfill(run: Run, visual: DataFrame, usable: DataFrame) -> DataFrame | None:
+    """The nearest products of the whole catalogue, for the products whose own blocks did not fill their list; None where all are full.
+
+    The few short products query, everything recommendable is an item: cost = their images x all images, tile by tile.
+    """
+    short = short_products(usable, visual, run.config.recommend.k).select("product_id")
+    if short.isEmpty():
+        return None
+    items = searchable(run)
+    asks = items.join(short.withColumn("asks", F.lit(True)), "product_id", "left")
+    rows = asks.select(
+        "image_id",
+        "group_id",
+        "embedding",
+        F.when(F.col("recommendable"), F.lit(0)).alias("block"),
+        F.when(F.col("asks"), F.array(F.lit(0))).otherwise(F.array().cast("array<int>")).alias("probes"),
+    )
+    knn = run.config.knn.model_copy(update={"k": run.config.recommend.k, "mode": "exact"})
+    found = search_neighbours(rows, run.store.staging(run.run_id, "backfill_tiles"), knn, session.storage_options(run.spark))
+    merged = merge_neighbours(found, run.store.read("images"))
+    return run.store.stage(run.run_id, "backfill", top_products(merged, run.config.recommend.k))
+
+
+def _gate_counts(run: Run) -> dict[str, int]:
+    quarantined = run.store.read("quarantine").where(F.col("run_id") == _embedding_run(run)).select("image_id", F.lit(True).alias("bad"))
+    found = searchable(run).select("image_id", F.lit(True).alias("good"), "recommendable")
+    images = run.store.read("images").select("image_id", "product_id").join(found, "image_id", "left").join(quarantined, "image_id", "left")
+    totals = images.agg(
+        F.count("*").alias("images"),
+        F.count("good").alias("embedded"),
+        F.count("bad").alias("quarantined"),
+        F.countDistinct("product_id").alias("products"),
+        F.countDistinct(F.when(F.col("good"), F.col("product_id"))).alias("usable_products"),
+        F.countDistinct(F.when(F.col("recommendable"), F.col("product_id"))).alias("recommendable_products"),
+    )
+    counts = totals.first().asDict()
+    run.progress.counts |= counts | {"unusable_products": counts["products"] - counts["usable_products"]}
+    if counts["products"] > counts["usable_products"]:
+        log.warning(
+            "products   %d of %d products have no usable image and get no list: see quarantine",
+            counts["products"] - counts["usable_products"],
+            counts["products"],
+        )
+    return counts
+
+
+def _embedding_run(run: Run) -> str:
+    """The run whose quarantine belongs to these embeddings: this one, or the embed job before it."""
+    first = embeddings_of(run).select("run_id").first()
+    return first.run_id if first else run.run_id
