@@ -6,10 +6,10 @@ import numpy as np
 
 # An index, and the settings to try, cheapest first: (probes or beam width, candidates refined exactly as a multiple of k + 1).
 INDEXES = {
-    "faiss_hnsw": ("PCA256,HNSW16", [(48, 3), (96, 4), (160, 5)]),
-    "faiss_ivf_flat": ("PCA192,IVF256,Flat", [(32, 3), (48, 4), (80, 6)]),
-    "faiss_ivf_pq_fast_scan": ("PCA192,IVF256,PQ96x4fs", [(32, 6), (56, 8), (96, 12)]),
-    "faiss_ivf_rabitq_fast_scan": ("PCA192,IVF256,RaBitQfs", [(48, 8), (64, 10), (96, 14)]),
+    "faiss_hnsw": ("PCA256,HNSW16", [(24, 2), (32, 2), (48, 3), (96, 4), (160, 5)]),
+    "faiss_ivf_flat": ("PCA192,IVF256,Flat", [(12, 2), (16, 2), (24, 2), (32, 3), (48, 4), (80, 6)]),
+    "faiss_ivf_pq_fast_scan": ("PCA192,IVF256,PQ96x4fs", [(16, 4), (24, 4), (24, 6), (32, 6), (56, 8), (96, 12)]),
+    "faiss_ivf_rabitq_fast_scan": ("PCA192,IVF256,RaBitQfs", [(16, 5), (24, 6), (32, 6), (48, 8), (64, 10), (96, 14)]),
 }
 
 
@@ -28,6 +28,7 @@ def faiss_binary(bits: np.ndarray, k: int) -> np.ndarray:
     """(n, k) distances, self removed."""
     import faiss
 
+    faiss.omp_set_num_threads(2)
     packed = np.packbits(bits, axis=1)
     index = faiss.IndexBinaryFlat(packed.shape[1] * 8)
     index.add(packed)
