@@ -68,7 +68,7 @@ def spark_ways(paths: list[str], weights: str):
 
     encoder = encoders.load("mobilenet_v2", weights)
     spark = session.create("bench-embed", {"spark.master": f"local[{CORES}]", "spark.sql.shuffle.partitions": CORES, "spark.ui.showConsoleProgress": False})
-    images = spark.createDataFrame(list(enumerate(paths)), "image_id long, uri string")
+    images = spark.createDataFrame([(i, path, None) for i, path in enumerate(paths)], "image_id long, uri string, fingerprint string")
     files = spark.read.format("binaryFile").load(str(Path(paths[0]).parent)).repartition(CORES * 4)
     model = prepare(spark, encoder, EncoderConfig())
 

@@ -59,7 +59,7 @@ def store(threads: tuple[int, ...] = (8, 16, 32), rounds: int = 3) -> list[dict]
         model = prepare(spark, encoders.load("mobilenet_v2", make_weights()), EncoderConfig())
 
         def seconds(uris: list[str], fetch_threads: int) -> float:
-            images = spark.createDataFrame(list(enumerate(uris)), "image_id long, uri string")
+            images = spark.createDataFrame([(i, path, None) for i, path in enumerate(uris)], "image_id long, uri string, fingerprint string")
             config = ImagesConfig(fetch_threads=fetch_threads)
             began = time.perf_counter()
             embedded = embed_images(spread(images, len(uris), CORES), model, config, EncoderConfig(), options)

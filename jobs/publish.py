@@ -8,7 +8,7 @@ from vsspark import cli, pipeline
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return cli.run_job("publish", pipeline.publish, argv)
+    return cli.run_job("publish", pipeline.publish, argv, pipeline.force_arguments)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from vsspark import cli, pipeline
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return cli.run_job("recommend", pipeline.recommend, argv)
+    return cli.run_job("recommend", pipeline.recommend, argv, pipeline.force_arguments)
 
 
 if __name__ == "__main__":

@@ -97,16 +97,21 @@ class RecommendConfig(Section):
 
 
 class GateConfig(Section):
-    """Limits a run must keep to be published."""
+    """Limits a run must keep to be published; the last three compare it with the run that is published now."""
 
     max_quarantined: Share = 0.2  # share of the catalogue's images
     min_coverage: Share = 0.9  # share of products with a usable image that got a full list
     min_products: Positive = 2  # products with at least one recommendation
+    max_hubness: Annotated[float, Field(ge=1.0)] = 50.0  # lists the most recommended product is in, as a multiple of the average
+    max_products_lost: Share = 0.3  # share of the published products that have no list any more
+    max_changed: Share = 0.7  # share of the recommendations of products in both runs that are others now; same model version only
+    max_drift: Share = 0.2  # distance between the two distributions of rank-1 similarity (Kolmogorov-Smirnov) beyond chance; same model version only
 
 
 class OutputConfig(Section):
     path: Annotated[str, Field(min_length=1)] = "build/out"  # a folder or s3a://...
     format: Literal["delta", "parquet"] = "delta"
+    keep_days: Positive = 7  # days that earlier versions of the Delta tables stay readable, and `rollback` reaches back
 
 
 class ReportConfig(Section):

@@ -12,18 +12,27 @@ from vsspark.config import Config
 from vsspark.errors import StorageError
 from vsspark.report.build import write_report
 from vsspark.run import Run
-from vsspark.stages import check_followers, embed_stage, finish, ingest_stage, neighbours_stage, publish_stage
+from vsspark.stages import check_followers, check_stage, embed_stage, finish, ingest_stage, neighbours_stage, nothing_changed, publish_stage
 from vsspark.store import Store
 
 
 def recommend(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
-    """All stages, the gate, one publish, the report."""
-    with Run(spark, config, args.run_id, args.run_date) as run:
-        check_followers(run)
-        ingest_stage(run)
-        embed_stage(run)
-        neighbours_stage(run)
-        publish_stage(run)
+    """All stages, the gate, one publish, the report; where nothing has changed since the published run, none of them."""
+    with Run(spark, config, args.run_id, args.run_date, args.force) as run:
+        published = run.store.current_run("similar_products")
+        try:
+            check_followers(run)
+            ingest_stage(run)
+            checked = check_stage(run)
+            if published is not None and args.force is None and nothing_changed(run, published):
+                return
+            embed_stage(run, checked)
+            neighbours_stage(run)
+            publish_stage(run)
+        except BaseException:
+            if published is not None and run.status != "published":
+                run.store.restore_state(published)  # the tables beside `similar_products` go on belonging to what is published
+            raise
         finish(run)
 
 
@@ -43,7 +52,7 @@ def neighbours(spark: SparkSession, config: Config, args: argparse.Namespace) ->
 
 
 def publish(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
-    with Run(spark, config, args.run_id, args.run_date) as run:
+    with Run(spark, config, args.run_id, args.run_date, args.force) as run:
         check_followers(run)
         publish_stage(run)
         finish(run)
@@ -73,9 +82,13 @@ def report(spark: SparkSession, config: Config, args: argparse.Namespace) -> Non
     print(write_report(spark, store, row.asDict(), config, session.storage_options(spark)))
 
 
+def force_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", metavar="WHY", default=None, help="publish even if the gate refuses or nothing has changed; who and why goes on record")
+
+
 def rollback_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="RUN_ID", default=None, help="the published run to go back to (default: the one published before the current)")
 
 
 JOBS = {job.__name__: job for job in (recommend, ingest, embed, neighbours, publish, rollback, report)}
-ARGUMENTS = {"rollback": rollback_arguments}
+ARGUMENTS = {"recommend": force_arguments, "publish": force_arguments, "rollback": rollback_arguments}

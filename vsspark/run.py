@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from vsspark.config import Config
 from vsspark.errors import GateRefused, StorageError, VssparkError
+from vsspark.lock import OutputLock
 from vsspark.masking import mask_text
 from vsspark.progress import Progress
 from vsspark.schemas import RUNS
@@ -20,23 +21,36 @@ log = logging.getLogger("vsspark")
 
 
 class Run:
-    """Context of one job: `with Run(...) as run:`; leaving it writes the row of `runs` and clears the run's staging folder.
+    """Context of one job: `with Run(...) as run:`; entering it takes the output's lock, leaving it writes the row of `runs`, clears staging and lets go.
 
-    status: published, staged (a single stage ran), refused, failed or rolled_back.
+    status: published, unchanged, staged (a single stage ran), refused, failed or rolled_back.
+    force: why the run is to be published whatever the gate says, and even if nothing has changed; None = it is not.
     """
 
-    def __init__(self, spark: SparkSession, config: Config, run_id: str, run_date: dt.date):
-        self.spark, self.config, self.run_id, self.run_date = spark, config, run_id, run_date
+    def __init__(self, spark: SparkSession, config: Config, run_id: str, run_date: dt.date, force: str | None = None):
+        self.spark, self.config, self.run_id, self.run_date, self.force = spark, config, run_id, run_date, force
         self.store = Store(spark, config.output)
+        self.lock = OutputLock(spark, self.store.root, run_id)
         self.progress = Progress()
         self.started_at = dt.datetime.now(dt.UTC)
         self.status, self.message = "staged", None
         self.model_version: str | None = None
+        self.inputs: str | None = None
+        self.versions: dict[str, int] = {}
+        self._before: dict = {}  # what `runs` says of an earlier run of this name
+        self.forced_by: str | None = None
         self.metrics: dict[str, float] = {}
 
     def __enter__(self) -> Run:
         self.store.check_writable()
-        self.store.drop_staging(self.run_id)  # what a killed attempt at this run left behind
+        self.lock.acquire()
+        try:
+            self.store.complete_swaps()
+            self.store.drop_staging()
+            self._before = self.store.run_row(self.run_id) or {}
+        except BaseException:
+            self.lock.release()
+            raise
         log.info("run        %s for %s, tables below %s", self.run_id, self.run_date, self.store.root)
         return self
 
@@ -47,13 +61,17 @@ class Run:
             self.status = "refused" if isinstance(error, GateRefused) else "failed"
             self.message = str(error) if isinstance(error, VssparkError) else f"{kind.__name__}: {error}".splitlines()[0]
         try:
-            self.record()
+            if self.status != "unchanged" or not self._before:
+                self.record()
         except Exception:
             if error is None:
                 raise
             log.exception("the failed run could not be recorded in `runs`")
         finally:
-            self.store.drop_staging(self.run_id)
+            self.store.drop_staging()
+            if self.status in ("published", "unchanged"):
+                self.store.drop_work()
+            self.lock.release()
 
     def row(self) -> dict:
         """The run as a row of `runs`."""
@@ -69,6 +87,10 @@ class Run:
             "counts": dict(self.progress.counts),
             "metrics": dict(self.metrics),
             "seconds": dict(self.progress.seconds),
+            # A published run that is called again and then not published is still the one that readers have.
+            "inputs": self.inputs if self.status == "published" else self._before.get("inputs"),
+            "versions": dict(self.versions or self._before.get("versions") or {}),
+            "forced_by": self.forced_by and mask_text(self.forced_by),
         }
 
     def record(self) -> None:

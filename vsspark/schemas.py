@@ -52,7 +52,11 @@ EMBEDDINGS = StructType([
     _field("embedding", ArrayType(FloatType()), "(d,) float32"),
     _field("predicted_category", StringType(), "the most probable category"),
     _field("category_probabilities", MapType(StringType(), FloatType()), "the most probable categories, at most 16"),
-    _field("run_id", StringType(), "the run that embedded it"),
+    _field("head", StringType(), "what predicted the categories: encoder, or a hash of the head fitted in the run"),
+    _field("source_uri", StringType(), "images.uri, where the bytes were read from"),
+    _field("size_bytes", LongType(), "of the file"),
+    _field("fingerprint", StringType(), "the file's size and modification time, or its ETag: where it is the same, the file is not read again"),
+    _field("run_id", StringType(), "the run that wrote the row"),
 ])  # fmt: skip
 
 QUARANTINE = StructType([
@@ -96,15 +100,26 @@ RUNS = StructType([
     _field("run_date", DateType(), "the date the run was for"),
     _field("started_at", TimestampType(), "UTC"),
     _field("finished_at", TimestampType(), "UTC"),
-    _field("status", StringType(), "published, refused (by the gate), failed, rolled_back"),
+    _field("status", StringType(), "published, unchanged (nothing to do), staged (a single stage), refused (by the gate), failed, rolled_back"),
     _field("message", StringType(), "why it was refused or failed"),
     _field("model_version", StringType(), "embeddings.model_version"),
     _field("config", StringType(), "the resolved configuration, JSON"),
     _field("counts", MapType(StringType(), LongType()), "rows in and out of every stage"),
     _field("metrics", MapType(StringType(), DoubleType()), "quality figures the gate looked at"),
     _field("seconds", MapType(StringType(), DoubleType()), "wall seconds per stage"),
+    _field("inputs", StringType(), "a hash of catalogue, files, model and settings: equal inputs, equal table"),
+    _field("versions", MapType(StringType(), LongType()), "the Delta version of every table that belongs to a published run"),
+    _field("forced_by", StringType(), "who published in spite of the gate, and why"),
 ])  # fmt: skip
 
+SEARCHED = StructType([
+    _field("image_id", LongType(), "images.image_id"),
+    _field("content_hash", StringType(), "embeddings.content_hash"),
+    _field("block", StringType(), "the block it was an item of; null: of none"),
+    _field("probes", ArrayType(StringType()), "the blocks its query searched"),
+    _field("settings", StringType(), "a hash of model version and knn settings"),
+    _field("run_id", StringType(), "the run that searched"),
+])  # fmt: skip
 
 TABLES = {
     "images": IMAGES,
@@ -113,6 +128,7 @@ TABLES = {
     "neighbours": NEIGHBOURS,
     "similar_products": SIMILAR_PRODUCTS,
     "runs": RUNS,
+    "_searched": SEARCHED,
 }
 
 

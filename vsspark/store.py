@@ -1,8 +1,13 @@
 """Where the tables are and how they are written: the only module that knows paths, formats and write modes.
 
 Delta: every write is one commit that carries the run id, so a reader sees the table before it or after it, and `rollback` is a RESTORE.
-Parquet: a table is written beside the old one and swapped in by renames; the swap is two renames, not one atomic step,
-and published runs are kept below `_history/` so that `rollback` works there too.
+Which version of every table belongs to a published run stands in `runs.versions`: a reader who joins tables reads those (`read_published`)
+and never sees two runs at once, whatever is being written.
+Parquet: a table is written beside the old one and swapped in by renames; the swap is two renames, not one atomic step (a swap that died
+half-way is completed by the next run), and published runs are kept below `_history/` so that `rollback` works there too.
+
+Below the root, names that start with an underscore are not for readers: `_staging` belongs to the run that is writing and goes with it;
+`_work` holds finished pieces of work and survives a kill, until a run has published; `_searched` is what `neighbours` was made from.
 """
 
 from __future__ import annotations
@@ -15,11 +20,16 @@ from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
+from vsspark import session
 from vsspark.config import OutputConfig
 from vsspark.errors import StorageError
 from vsspark.schemas import TABLES, conform
+
+PUBLISHED_TOGETHER = ("images", "embeddings", "quarantine", "neighbours", "_searched", "similar_products")
+_STATE = ("images", "embeddings", "neighbours", "_searched")  # what a run that is not published has changed before its end
 
 
 class Store:
@@ -29,6 +39,7 @@ class Store:
         self.spark = spark
         self.format = output.format
         self.root = output.path.rstrip("/")
+        self.keep_days = output.keep_days
 
     def path(self, table: str) -> str:
         return f"{self.root}/{table}"
@@ -37,26 +48,64 @@ class Store:
         """A folder a run owns; nothing in it is visible to readers, and it goes when the run has published."""
         return f"{self.root}/_staging/{run_id}/{name}".rstrip("/")
 
+    def work(self, name: str) -> str:
+        """A folder of finished work that the next run may go on from."""
+        return f"{self.root}/_work/{name}"
+
     def exists(self, table: str) -> bool:
         if self.format == "delta":
             return DeltaTable.isDeltaTable(self.spark, self.path(table))
         return self._fs(self.path(table)).exists(self._hadoop_path(self.path(table)))
 
-    def read(self, table: str) -> DataFrame:
-        """The table as it is now. Raises StorageError when no run has written it."""
+    def read(self, table: str, version: int | None = None) -> DataFrame:
+        """The table as it is now, or, in Delta, as it was at a version. Raises StorageError when no run has written it."""
         if not self.exists(table):
             raise StorageError(f"table {table} does not exist below output.path={self.root}: run the stage that writes it first")
         reader = self.spark.read.format(self.format)
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
         if self.format == "parquet" and table in TABLES:  # a partitioned table without rows has no file to infer columns from
             reader = reader.schema(TABLES[table])
         return reader.load(self.path(table))
+
+    def read_published(self, table: str) -> DataFrame:
+        """The table as the published run left it: joins of tables read so never mix two runs. In Parquet, the table as it is now.
+
+        Raises StorageError when nothing is published.
+        """
+        current = self.current_run("similar_products")
+        if current is None:
+            raise StorageError(f"nothing is published below output.path={self.root} yet: run jobs/recommend.py first")
+        return self.read(table, self.versions_of(current).get(table))
+
+    def versions(self) -> dict[str, int]:
+        """The Delta version that every table is at; empty in Parquet."""
+        if self.format == "parquet":
+            return {}
+        return {
+            table: DeltaTable.forPath(self.spark, self.path(table)).history(1).select("version").first()[0]
+            for table in PUBLISHED_TOGETHER
+            if self.exists(table)
+        }
+
+    def run_row(self, run_id: str) -> dict | None:
+        """The row of `runs`; None where there is none."""
+        if not self.exists("runs"):
+            return None
+        row = self.read("runs").where(F.col("run_id") == run_id).first()
+        return row and row.asDict()
+
+    def versions_of(self, run_id: str) -> dict[str, int]:
+        """The Delta versions that belong to a published run, from `runs`; empty where it has none on record."""
+        return dict((self.run_row(run_id) or {}).get("versions") or {})
 
     def overwrite(self, table: str, df: DataFrame, schema: StructType, run_id: str) -> None:
         """Replaces the whole table."""
         df = conform(df, schema, table)
         with self._writable():
             if self.format == "delta":
-                self._delta_writer(df, run_id).mode("overwrite").save(self.path(table))
+                # A table an earlier release wrote has fewer columns.
+                self._delta_writer(df, run_id).mode("overwrite").option("overwriteSchema", True).save(self.path(table))
             else:
                 self._swap_in(table, df)
 
@@ -65,7 +114,7 @@ class Store:
         df = conform(df, schema, table)
         with self._writable():
             if self.format == "delta":
-                writer = self._delta_writer(df, run_id).mode("overwrite").partitionBy(by)
+                writer = self._delta_writer(df, run_id).mode("overwrite").option("mergeSchema", True).partitionBy(by)
                 if self.exists(table):  # replaceWhere on a table that is not there yet would be a second code path in Delta
                     literal = value.replace("'", "\\'")
                     writer = writer.option("replaceWhere", f"{by} = '{literal}'")
@@ -81,8 +130,23 @@ class Store:
             df.write.mode("overwrite").parquet(self.staging(run_id, name))
         return self.spark.read.parquet(self.staging(run_id, name))
 
-    def drop_staging(self, run_id: str) -> None:
-        self._delete(self.staging(run_id))
+    def drop_staging(self) -> None:
+        """Removes every run's staging folder: what a killed run left behind, too. Only for the holder of the output's lock."""
+        self._delete(f"{self.root}/_staging")
+
+    def add_work(self, name: str, df: DataFrame) -> None:
+        """Appends rows to a folder of finished work, every task's file as soon as the task is done: a killed job leaves what it had finished."""
+        with self._writable():
+            df.write.mode("append").option("mapreduce.fileoutputcommitter.algorithm.version", "2").option("compression", "lz4").parquet(self.work(name))
+
+    def read_work(self, name: str, schema: str) -> DataFrame | None:
+        """The rows of a folder of finished work; None where there is none."""
+        if not self._fs(self.root).exists(self._hadoop_path(self.work(name))):
+            return None
+        return self.spark.read.schema(schema).parquet(self.work(name))
+
+    def drop_work(self) -> None:
+        self._delete(f"{self.root}/_work")
 
     # -- published runs of one table ---------------------------------------------------------------------------------
 
@@ -117,14 +181,57 @@ class Store:
             self._write_ledger(table, published[::-1], run_id)
             return
         version = next(version for version, operation, run in self._commits(table) if run == run_id and operation != "RESTORE")
-        conf = "spark.databricks.delta.commitInfo.userMetadata"
-        self.spark.conf.set(conf, json.dumps({"run_id": run_id}))
+        versions = self.versions_of(run_id)
+        for beside in _STATE if table == "similar_products" else ():
+            if beside in versions:
+                self._restore_version(beside, versions[beside], run_id)
+        self._restore_version(table, version, run_id)
+
+    def restore_state(self, run_id: str) -> None:
+        """Puts the tables beside `similar_products` back to what a published run left, where a later run that was not published changed them."""
+        now = self.versions()
+        for table, version in self.versions_of(run_id).items():
+            if table in _STATE and now.get(table) != version:
+                self._restore_version(table, version, run_id)
+
+    def vacuum(self) -> None:
+        """Removes the files that no version of the last `output.keep_days` days needs; rolling back reaches as far."""
+        if self.format == "parquet":
+            return
+        settings = {
+            # Delta refuses less than its own 7 days; nobody else writes here while the lock is held.
+            "spark.databricks.delta.retentionDurationCheck.enabled": "false",
+            # By default 10,000 tasks list the folders of each table: minutes on one machine.
+            "spark.sql.sources.parallelPartitionDiscovery.parallelism": str(4 * session.task_slots(self.spark)),
+        }
+        with self._set(settings):
+            for table in (*PUBLISHED_TOGETHER, "runs"):
+                if self.exists(table):
+                    delta = DeltaTable.forPath(self.spark, self.path(table))
+                    old = F.col("timestamp") < F.current_timestamp() - F.expr(f"INTERVAL {self.keep_days} DAYS")
+                    if not delta.history().where(old).isEmpty():  # listing a table's files takes seconds even where there is nothing to remove
+                        delta.vacuum(24.0 * self.keep_days)
+
+    @contextmanager
+    def _set(self, settings: dict[str, str]) -> Iterator[None]:
+        before = {name: self.spark.conf.get(name, None) for name in settings}
+        for name, value in settings.items():
+            self.spark.conf.set(name, value)
         try:
-            DeltaTable.forPath(self.spark, self.path(table)).restoreToVersion(version)
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    self.spark.conf.unset(name)
+                else:
+                    self.spark.conf.set(name, value)
+
+    def _restore_version(self, table: str, version: int, run_id: str) -> None:
+        try:
+            with self._set({"spark.databricks.delta.commitInfo.userMetadata": json.dumps({"run_id": run_id})}):
+                DeltaTable.forPath(self.spark, self.path(table)).restoreToVersion(version)
         except (Py4JJavaError, PySparkException) as error:
             raise StorageError(f"{table} cannot go back to run {run_id}, version {version}: {_first_line(error)}; has VACUUM removed its files?") from None
-        finally:
-            self.spark.conf.unset(conf)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -153,7 +260,7 @@ class Store:
         out.close()
 
     def _swap_in(self, table: str, df: DataFrame) -> None:
-        following, leaving = f"{self.root}/_staging/{table}.next", f"{self.root}/_staging/{table}.old"
+        following, leaving = self._swap(table)
         fs, live = self._fs(self.root), self._hadoop_path(self.path(table))
         if fs.exists(self._hadoop_path(f"{self.path(table)}/_delta_log")):
             raise StorageError(f"{self.path(table)} is a Delta table and output.format=parquet would replace it and its history: name another output.path")
@@ -163,6 +270,17 @@ class Store:
             self._move(self.path(table), leaving)
         self._move(following, self.path(table))
         self._delete(leaving)
+
+    def _swap(self, table: str) -> tuple[str, str]:
+        return f"{self.root}/_swap/{table}.next", f"{self.root}/_swap/{table}.old"
+
+    def complete_swaps(self) -> None:
+        """Brings back the Parquet tables that a killed run had moved away and not yet replaced."""
+        for table in PUBLISHED_TOGETHER if self.format == "parquet" else ():
+            _, leaving = self._swap(table)
+            fs = self._fs(self.root)
+            if fs.exists(self._hadoop_path(leaving)) and not fs.exists(self._hadoop_path(self.path(table))):
+                self._move(leaving, self.path(table))
 
     def _move(self, source: str, target: str) -> None:
         if not self._fs(source).rename(self._hadoop_path(source), self._hadoop_path(target)):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vsspark.blocks.head import Head
-from vsspark.blocks.spark import predict_categories, sample_embeddings, with_blocks
+from vsspark.blocks.spark import number_blocks, predict_categories, sample_embeddings, with_blocks
 from vsspark.config import BlockingConfig
 
 SCHEMA = "image_id long, category string, predicted_category string, category_probabilities map<string,float>"
@@ -22,7 +22,7 @@ def _rows(spark):
 
 
 def _probes(df):
-    return {r.image_id: (r.block, r.probes) for r in df.collect()}
+    return {r.image_id: (r.block, r.probes) for r in number_blocks(df).collect()}
 
 
 def test_probes_stop_when_their_probabilities_add_up(spark):

@@ -37,7 +37,9 @@ def main(folder: Path) -> int:
     encoder = export("mean", "mean-colour", keras.Model(image, keras.layers.GlobalAveragePooling2D()(image)), None)
     config = EncoderConfig(unit_norm=False)
     model = prepare(spark, encoder, config)
-    images = spark.createDataFrame([(i, str(path)) for i, path in enumerate(sorted(folder.glob("*.png")))], "image_id long, uri string").repartition(8)
+    images = spark.createDataFrame(
+        [(i, str(path), None) for i, path in enumerate(sorted(folder.glob("*.png")))], "image_id long, uri string, fingerprint string"
+    ).repartition(8)
     embedded = [row.asDict() for row in embed_images(images, model, ImagesConfig(), config, {}).collect()]
     with_profile = images.mapInArrow(watch, "seen string", profile=one_gpu_per_task(model.cpus_per_gpu)).collect()
     without = images.mapInArrow(watch, "seen string").collect()

@@ -20,7 +20,7 @@ from colours import colour_encoder, colour_of, write_pictures
 def images(spark, tmp_path):
     paths = write_pictures(tmp_path, 50)
     paths[13] = str(tmp_path / "none.jpg")
-    return spark.createDataFrame(list(enumerate(paths)), "image_id long, uri string")
+    return spark.createDataFrame([(i, path, f"f{i}") for i, path in enumerate(paths)], "image_id long, uri string, fingerprint string")
 
 
 def test_one_row_out_per_row_in(spark, images, tmp_path):
@@ -33,6 +33,7 @@ def test_one_row_out_per_row_in(spark, images, tmp_path):
     rows = {row.image_id: row for row in embedded.collect()}
     assert embedded.count() == len(rows) == 50
     for i, row in rows.items():
+        assert (row.uri.endswith(f"picture {i} 100%#.png") or i == 13, row.fingerprint) == (True, f"f{i}")
         if i == 13:
             assert (row.stage, row.reason, row.embedding, row.probabilities) == ("fetch", "missing", None, None)
         else:

@@ -28,7 +28,8 @@ def naive(queries, items, k, metric, query_ids, item_ids, query_groups=None, ite
 def _value(q, x, metric):
     if metric == "cosine":
         lengths = np.linalg.norm(q) * np.linalg.norm(x, axis=1)
-        return np.divide(x @ q, lengths, out=np.zeros(len(x)), where=lengths > 0)
+        # Summed row by row: a matrix product may round equal rows differently.
+        return np.divide((x * q).sum(axis=1), lengths, out=np.zeros(len(x)), where=lengths > 0)
     if metric == "l2":
         return np.sqrt(((x - q) ** 2).sum(axis=1))
     if metric == "l1":

@@ -103,6 +103,6 @@ def test_staging_is_invisible_and_goes(spark, store):
     staged = store.stage("run/1", "part", _frame(spark, [1], "a"))
     assert staged.count() == 1
     assert not store.exists("part")
-    store.drop_staging("run/1")
+    store.drop_staging()
     with pytest.raises(Exception, match=r"PATH_NOT_FOUND|does not exist"):
         spark.read.parquet(store.staging("run/1", "part")).count()

@@ -6,6 +6,7 @@ size; applying it is one narrow pass over the embeddings, n * d * c multiplicati
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 
@@ -45,6 +46,11 @@ def fit_head(embedded: DataFrame, config: BlockingConfig, images: int) -> Head:
     return fit_cluster_head(x, clusters, config.seed)
 
 
+def head_digest(head: Head) -> str:
+    """A hash of what the head computes."""
+    return hashlib.sha256(head.weights.tobytes() + head.bias.tobytes() + repr(head.categories).encode()).hexdigest()[:16]
+
+
 def predict_categories(embedded: DataFrame, head: Head | None, head_categories: tuple[str, ...] | None) -> DataFrame:
     """The rows with predicted_category and category_probabilities (map, most probable first, at most 16) in place of `probabilities`.
 
@@ -81,20 +87,26 @@ def most_probable(p: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def with_blocks(images: DataFrame, config: BlockingConfig) -> DataFrame:
-    """The rows with `block` (the one it is an item of) and `probes` (those its query searches, its own first), both int.
+    """The rows with `block` (the one it is an item of) and `probes` (those its query searches, its own first), both by name.
 
-    images: predicted_category, category_probabilities, category. Blocks are numbered by category name, so a catalogue numbers them alike
-    every night; a probe of a category in which there is no item is left out.
+    images: predicted_category, category_probabilities, category. A probe of a category in which there is no item is left out.
     """
     if config.by == "none":
-        return images.withColumns({"block": F.lit(0), "probes": F.array(F.lit(0))})
+        return images.withColumns({"block": F.lit("all"), "probes": F.array(F.lit("all"))})
     own = F.coalesce("category", "predicted_category") if config.by == "catalogue_category" else F.col("predicted_category")
-    names = sorted(row[0] for row in images.select(own).distinct().collect())
-    number = F.lit(names)
-    block = (F.array_position(number, own) - 1).cast("int")
-    probed = F.transform(_probed_categories(config), lambda c: (F.array_position(number, c) - 1).cast("int"))
-    probes = F.array_distinct(F.concat(F.array(block), F.filter(probed, lambda b: b >= 0)))
-    return images.withColumns({"block": block, "probes": F.slice(probes, 1, config.probes)})
+    names = F.lit(sorted(row[0] for row in images.select(own).distinct().collect()))
+    probed = F.filter(_probed_categories(config), lambda c: F.array_contains(names, c))
+    return images.withColumns({"block": own, "probes": F.slice(F.array_distinct(F.concat(F.array(own), probed)), 1, config.probes)})
+
+
+def number_blocks(rows: DataFrame) -> DataFrame:
+    """The rows with block and probes as int, numbered by name; a probe of a block in which there is no item falls away.
+
+    block null: an item of none.
+    """
+    names = F.lit(sorted(row[0] for row in rows.select("block").where("block IS NOT NULL").distinct().collect())).cast("array<string>")
+    number = lambda name: (F.array_position(names, name) - 1).cast("int")  # noqa: E731
+    return rows.withColumns({"block": number(F.col("block")), "probes": F.filter(F.transform("probes", number), lambda b: b >= 0)})
 
 
 def _probed_categories(config: BlockingConfig) -> Column:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,14 +13,17 @@ from pyspark.resource import ResourceProfile, ResourceProfileBuilder, TaskResour
 from pyspark.sql import DataFrame, SparkSession
 
 from vsspark.config import EncoderConfig, ImagesConfig
+from vsspark.embed.kernel.files import hash_files, stat_files
 from vsspark.embed.kernel.frame import embed_batches
 from vsspark.encoders import Encoder
 from vsspark.encoders.engines import load_engine
 from vsspark.errors import ConfigError
 
+STATED = "image_id long, uri string, size_bytes long, fingerprint string"
+HASHED = "image_id long, content_hash string"
 # One row per image that comes in; `reason` is null for an embedded one. In an encoder without a head `probabilities` is null.
 EMBEDDED = (
-    "image_id long, content_hash string, size_bytes long, width int, height int, embedding array<float>, probabilities array<float>, "
+    "image_id long, uri string, fingerprint string, content_hash string, size_bytes long, width int, height int, embedding array<float>, probabilities array<float>, "
     "stage string, reason string, detail string"
 )
 CPU_BATCH = 8  # ONNX Runtime on one core, MobileNetV2: 131 images/s in batches of 8, 117 in batches of 32, whose layers outgrow the cache
@@ -52,17 +55,27 @@ def prepare(spark: SparkSession, encoder: Encoder, config: EncoderConfig) -> Shi
     return ShippedModel(path.name, engine, batch_size, encoder.input_size, cpus_per_gpu)
 
 
+def stat_images(images: DataFrame, config: ImagesConfig, storage_options: Mapping[str, str]) -> DataFrame:
+    """`STATED` rows, one per row of `image_id long, uri string`: size and fingerprint, null where the file cannot be asked. No file is read."""
+    return images.select("image_id", "uri").mapInArrow(partial(stat_files, images=config, storage_options=dict(storage_options)), STATED)
+
+
+def hash_images(images: DataFrame, config: ImagesConfig, storage_options: Mapping[str, str]) -> DataFrame:
+    """`HASHED` rows, one per row of `image_id long, uri string`: the SHA-256 of the bytes, null where they cannot be read."""
+    return images.select("image_id", "uri").mapInArrow(partial(hash_files, images=config, storage_options=dict(storage_options)), HASHED)
+
+
 def embed_images(
     images: DataFrame, model: ShippedModel, images_config: ImagesConfig, encoder_config: EncoderConfig, storage_options: Mapping[str, str]
 ) -> DataFrame:
-    """`EMBEDDED` rows, one per row of `image_id long, uri string`, in any order.
+    """`EMBEDDED` rows, one per row of `image_id long, uri string, fingerprint string`, in any order.
 
     Lazy, and the network runs again whenever it is evaluated: write it, then filter what was written.
     Photos cost very different times, so give it several partitions per core, with a folder's images spread over them (`spread`).
     """
     task = partial(_embed_partition, model=model, images=images_config, encoder=encoder_config, storage_options=dict(storage_options))
     profile = one_gpu_per_task(model.cpus_per_gpu) if model.cpus_per_gpu else None
-    return images.select("image_id", "uri").mapInArrow(task, EMBEDDED, profile=profile)
+    return images.select("image_id", "uri", "fingerprint").mapInArrow(task, EMBEDDED, profile=profile)
 
 
 def one_gpu_per_task(cpus: int) -> ResourceProfile:
@@ -88,7 +101,23 @@ def _embed_partition(
     if gpu:
         _see_only(gpu.addresses)
     engine = load_engine(model.engine, SparkFiles.get(model.file), model.batch_size, threads)
-    return embed_batches(batches, engine, model.input_size, images, encoder, storage_options, threads)
+    yield from _with_files(batches, lambda rows: embed_batches(rows, engine, model.input_size, images, encoder, storage_options, threads))
+
+
+def _with_files(batches: Iterable[pa.RecordBatch], embed: Callable) -> Iterator[pa.RecordBatch]:
+    """What `embed` makes of the batches, with the uri and fingerprint of each image; it holds those of the images on their way."""
+    waiting: dict[int, tuple[str, str | None]] = {}
+
+    def remembered() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            ids, uris, fingerprints = (batch.column(name).to_pylist() for name in ("image_id", "uri", "fingerprint"))
+            waiting.update(zip(ids, zip(uris, fingerprints, strict=True), strict=True))
+            yield batch
+
+    for batch in embed(remembered()):
+        files = [waiting.pop(image_id) for image_id in batch.column("image_id").to_pylist()]
+        columns = [pa.array([file[i] for file in files], pa.string()) for i in (0, 1)]
+        yield batch.add_column(1, "uri", columns[0]).add_column(2, "fingerprint", columns[1])
 
 
 def _see_only(addresses: list[str]) -> None:

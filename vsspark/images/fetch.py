@@ -50,6 +50,27 @@ def read_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str
         raise ImageError(Reason.UNREADABLE, f"the store failed {config.attempts} times, last: {error}") from None
 
 
+def stat_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str] | None = None) -> tuple[int, str] | None:
+    """(size in bytes, fingerprint) of the file, without reading it; None where it cannot be asked, which `read_image` will explain.
+
+    The fingerprint is size and modification time of a local file, the ETag of an object: where it is the same, so is the content.
+    """
+    scheme, path = split_uri(uri)
+    if scheme == "file":
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError):
+            return None
+        return (status.st_size, f"{status.st_size:x}-{status.st_mtime_ns:x}") if stat.S_ISREG(status.st_mode) else None
+    if scheme not in S3_SCHEMES:
+        return None
+    try:
+        about = _s3(_s3_settings(path.partition("/")[0], dict(storage_options or {})), config.timeout_s, config.attempts).open_input_stream(path).metadata()
+        return int(about[b"Content-Length"]), about[b"ETag"].decode().strip('"')
+    except (OSError, pa.ArrowException, KeyError):
+        return None
+
+
 def split_uri(uri: str) -> tuple[str, str]:
     """(scheme, path): `file` and a local path, or the URI's scheme and what follows `://`, as it is written."""
     scheme, colon, rest = uri.partition(":")

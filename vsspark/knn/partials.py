@@ -76,7 +76,7 @@ def search_unit(
     storage_options: Mapping[str, str] | None,
     device: str | None,
 ) -> Iterator[pa.RecordBatch]:
-    """The partial lists of a unit: chunk (the merge task of the query), query, and k values, ids and groups as bytes.
+    """The partial lists of a unit: its number, chunk (the merge task of the query), query, and k values, ids and groups as bytes.
 
     device: TensorFlow's name of a GPU, or None for the CPU. In approximate mode the recall its joins found goes to the file audit-NUMBER.json in scratch.
     """
@@ -92,7 +92,7 @@ def search_unit(
         for r in unit.right:
             content = read_tile(tiles[r], storage_options)
             offer(left, _rows(content, topk.empty(len(content.ids), 1)), False)
-        yield from _emit(left.ids, left.top, chunks)
+        yield from _emit(number, left.ids, left.top, chunks)
     else:
         tops = {t: topk.empty(tiles[t].rows, k) for t in {*unit.left, *(unit.right if unit.both else ())}}
         ids: dict[int, np.ndarray] = {}
@@ -110,7 +110,7 @@ def search_unit(
                 ids[r] = right.ids
                 offer(left, right, unit.both)
         for t, top in tops.items():
-            yield from _emit(ids[t], top, chunks)
+            yield from _emit(number, ids[t], top, chunks)
     if recalls:
         write_text(scratch, f"audit-{number:06d}.json", json.dumps(recalls), storage_options)
 
@@ -145,13 +145,14 @@ def _rows(content: TileRows, top: topk.TopK) -> Rows:
     return Rows(content.vectors, np.zeros(len(content.ids), np.float32), content.ids, content.groups, top)
 
 
-def _emit(ids: np.ndarray, top: topk.TopK, chunks: int) -> Iterator[pa.RecordBatch]:
+def _emit(number: int, ids: np.ndarray, top: topk.TopK, chunks: int) -> Iterator[pa.RecordBatch]:
     some = np.flatnonzero(top.ids[:, 0] != topk.NO_ID)
     for start in range(0, len(some), _EMIT):
         chosen = some[start : start + _EMIT]
         lists = [_to_bytes(part[chosen]) for part in (top.values, top.ids, top.groups)]
         chunk = pa.array(np.mod(ids[chosen], chunks).astype(np.int32))
-        yield pa.record_batch([chunk, pa.array(ids[chosen]), *lists], names=["chunk", "query", "values", "ids", "groups"])
+        numbers = pa.array(np.full(len(chosen), number, np.int32))
+        yield pa.record_batch([numbers, chunk, pa.array(ids[chosen]), *lists], names=["number", "chunk", "query", "values", "ids", "groups"])
 
 
 def _to_bytes(rows: np.ndarray) -> pa.Array:

@@ -10,22 +10,23 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 from pyspark import TaskContext
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from vsspark.config import KnnConfig
 from vsspark.errors import ConfigError
 from vsspark.knn import partials, plan
-from vsspark.knn.tiles import NO_BLOCK, Tile, read_texts
+from vsspark.knn.tiles import NO_BLOCK, Tile, holds_files, read_texts, write_text
 
 log = logging.getLogger(__name__)
 
 _TILE = "tile int, uri string, batch int, rows int, blocks array<int>, counts array<int>"
 _UNIT = "bin int, number int, left array<int>, right array<int>, both boolean, probe int"
-_PARTIAL = "chunk int, query long, values binary, ids binary, groups binary"
+_PARTIAL = "number int, chunk int, query long, values binary, ids binary, groups binary"
 _FOUND = "query_image_id long, rank int, item_image_id long, similarity float"
 APPROXIMATE_TILE = 4  # times config.tile_rows
 APPROXIMATE_SMALLEST = 16_384  # rows: in smaller tiles cells gain little
+_PLAN = "plan.json"
 _MERGE_BYTES = 128 * 2**20  # partial lists one merge task holds
 
 
@@ -35,11 +36,13 @@ def search_neighbours(items: DataFrame, scratch: str, config: KnnConfig, storage
     items: image_id long (unique), group_id long (the product; null = the image alone), embedding array<float>, block int (where the row is an
     item; null = nowhere), probes array<int> (the blocks the row searches, its own among them as a rule; null or empty = it does not search).
     A list holds at most one image of a group, its best; equal similarities order by lower id. similarity: cosine, else 1 / (1 + distance).
-    scratch: a folder for tile files, a local path all executors share, file: or s3a://; delete it once the result is written.
+    scratch: a folder for tile files and partial lists, a local path all executors share, file: or s3a://; delete it once the result is written.
+    Until then it is what a killed search goes on from: called again with the same rows, settings and scratch, it repeats no finished task.
+    Name it after what is searched: tiles found there are taken for those of these rows.
     storage_options: Hadoop's fs.s3a names, see `vsspark.images.fetch.open_filesystem`.
 
-    Packing runs at once, and its rows are read twice (sizes, then packing): pass what is read from storage. The search runs when the result is
-    written; what is evaluated twice is searched twice.
+    Packing and joining run at once, and the rows are read twice (sizes, then packing): pass what is read from storage. Merging the partial
+    lists is left to whoever writes the result.
 
     Cost and memory, for n rows of d floats: packing shuffles the embeddings once, n * d * 4 bytes, whatever the number of probes.
     A join task maps two tiles at a time (2 * tile_rows * d * 4 bytes; 84 MB at 8192 x 1280) and holds the lists of its unit, at most
@@ -57,18 +60,28 @@ def search_neighbours(items: DataFrame, scratch: str, config: KnnConfig, storage
     slots = max(1, spark.sparkContext.defaultParallelism)
     if config.mode == "approximate":  # cells pay off on large tiles
         config = config.model_copy(update={"tile_rows": APPROXIMATE_TILE * config.tile_rows})
-    tiles = _pack(items, scratch, config, slots, storage_options)
+    tiles = _packed_before(scratch, storage_options)
+    if tiles is None:
+        tiles = _pack(items, scratch, config, slots, storage_options)
+        write_text(scratch, _PLAN, json.dumps(tiles), storage_options)
     work = plan.units(tiles, slots, config.tile_rows, plan.WIDEST if config.mode == "exact" else 1)
     lists = sum(plan.lists(tiles, unit) for unit, _ in work)
     chunks = max(slots, -(-lists * config.k * 20 // _MERGE_BYTES))
-    bins = max(1, min(len(work), plan.UNITS_PER_SLOT * slots))
-    log.info("knn %d tiles, %d units in %d tasks, %.3g pairs, %d partial lists", len(tiles), len(work), bins, sum(c for _, c in work), lists)
-    dealt = plan.deal([cost for _, cost in work], bins)
-    rows = [(b, i, list(unit.left), list(unit.right), unit.both, unit.probe) for i, (b, (unit, _)) in enumerate(zip(dealt, work, strict=True))]
-    units = spark.createDataFrame(rows, _UNIT).repartitionById(bins, F.col("bin"))
-    join = partial(_join_units, tiles=tiles, config=config, chunks=chunks, scratch=scratch, storage_options=storage_options)
+    partial_lists = f"{scratch.rstrip('/')}/partial-lists"
+    todo = _unfinished(spark, partial_lists, scratch, work, storage_options)
+    bins = max(1, min(len(todo), plan.UNITS_PER_SLOT * slots))
+    log.info("knn %d tiles, %d of %d units in %d tasks, %.3g pairs, %d partial lists", len(tiles), len(todo), len(work), bins, sum(c for _, c in work), lists)
+    if todo:
+        dealt = plan.deal([cost for _, _, cost in todo], bins)
+        rows = [(b, i, list(unit.left), list(unit.right), unit.both, unit.probe) for b, (i, unit, _) in zip(dealt, todo, strict=True)]
+        units = spark.createDataFrame(rows, _UNIT).repartitionById(bins, F.col("bin"))
+        join = partial(_join_units, tiles=tiles, config=config, chunks=chunks, scratch=scratch, storage_options=storage_options)
+        found = units.mapInArrow(join, _PARTIAL).write.mode("append").option("compression", "none")
+        # Version 2 moves a task's file into place when the task ends, not when the job does: a killed search keeps what was finished.
+        found.option("mapreduce.fileoutputcommitter.algorithm.version", "2").parquet(partial_lists)
     merge = partial(_merge_lists, metric=config.metric)
-    return units.mapInArrow(join, _PARTIAL).repartitionById(chunks, F.col("chunk")).mapInArrow(merge, _FOUND)
+    joined = spark.read.schema(_PARTIAL).parquet(partial_lists) if work else spark.createDataFrame([], _PARTIAL)
+    return joined.repartitionById(chunks, F.col("chunk")).mapInArrow(merge, _FOUND)
 
 
 def audited_recall(scratch: str, storage_options: Mapping[str, str] | None = None) -> float | None:
@@ -84,6 +97,24 @@ def audited_recall(scratch: str, storage_options: Mapping[str, str] | None = Non
     return float(np.mean(recalls))
 
 
+def _packed_before(scratch: str, storage_options: Mapping[str, str] | None) -> dict[int, Tile] | None:
+    """The tiles that an earlier search left in scratch, all of them; None where it did not get so far."""
+    for text in read_texts(scratch, _PLAN, storage_options):
+        tiles = {int(number): Tile(*fields) for number, fields in json.loads(text).items()}
+        return {number: tile._replace(probed={int(b): rows for b, rows in tile.probed.items()}) for number, tile in tiles.items()}
+    return None
+
+
+def _unfinished(
+    spark: SparkSession, partial_lists: str, scratch: str, work: list[tuple[plan.Unit, float]], storage_options: Mapping[str, str] | None
+) -> list[tuple[int, plan.Unit, float]]:
+    """(number, unit, cost) of the units of which no task has left partial lists yet."""
+    done: set[int] = set()
+    if holds_files(partial_lists, storage_options):
+        done = {row.number for row in spark.read.schema(_PARTIAL).parquet(partial_lists).select("number").distinct().collect()}
+    return [(i, unit, cost) for i, (unit, cost) in enumerate(work) if i not in done]
+
+
 def _pack(items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage_options: Mapping[str, str] | None) -> dict[int, Tile]:
     """The tiles, written. Rows of one block are dealt to its tiles by a hash of their id; small tiles share a file and a task."""
     rows = items.select(
@@ -92,8 +123,10 @@ def _pack(items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage
         "embedding",
         F.coalesce("block", F.lit(NO_BLOCK)).alias("block"),
         F.coalesce("probes", F.array().cast("array<int>")).alias("probes"),
-    ).withColumn("asks", F.array_contains("probes", F.col("block")))
-    useful = rows.where((F.col("block") != NO_BLOCK) | (F.size("probes") > 0))
+    )
+    probed = F.lit([row[0] for row in rows.select(F.explode("probes")).distinct().collect()]).cast("array<int>")
+    rows = rows.withColumn("block", F.when(F.array_contains(probed, F.col("block")), F.col("block")).otherwise(NO_BLOCK))  # items nobody asks for
+    useful = rows.withColumn("asks", F.array_contains("probes", F.col("block"))).where((F.col("block") != NO_BLOCK) | (F.size("probes") > 0))
     sizes = useful.groupBy("block", "asks").count().orderBy("block", "asks").collect()
     per_block: dict[int, int] = {}
     for size in sizes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -44,24 +45,31 @@ class TileRows(NamedTuple):
 def write_tiles(folder: str, name: str, tiles: list[TileRows], storage_options: Mapping[str, str] | None) -> str:
     """The URI of one file that holds the tiles, a record batch each; a second attempt of the task replaces the first one's whole file."""
     uri = f"{folder.rstrip('/')}/{name}.arrow"
-    store, path = open_filesystem(uri, storage_options)
-    local = isinstance(store, fs.LocalFileSystem)
-    if local:
-        store.create_dir(path.rpartition("/")[0], recursive=True)
-    target = f"{path}.{uuid.uuid4().hex}" if local else path  # an object appears whole or not at all, a local file grows
     batches = [_to_batch(tile) for tile in tiles]
-    with store.open_output_stream(target) as stream, pa.ipc.new_file(stream, batches[0].schema) as writer:
+    with _written_whole(uri, storage_options) as stream, pa.ipc.new_file(stream, batches[0].schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
-    if local:
-        store.move(target, path)
     return uri
 
 
+@contextmanager
+def _written_whole(uri: str, storage_options: Mapping[str, str] | None) -> Iterator[pa.NativeFile]:
+    """A stream to a file that is there as a whole or not at all: an object is so by itself, a local file is moved into place."""
+    store, path = open_filesystem(uri, storage_options)
+    if not isinstance(store, fs.LocalFileSystem):
+        with store.open_output_stream(path) as stream:
+            yield stream
+        return
+    store.create_dir(path.rpartition("/")[0], recursive=True)
+    unfinished = f"{path.rpartition('/')[0]}/.{uuid.uuid4().hex}"  # no name that a reader looks for
+    with store.open_output_stream(unfinished) as stream:
+        yield stream
+    store.move(unfinished, path)
+
+
 def write_text(folder: str, name: str, text: str, storage_options: Mapping[str, str] | None) -> None:
-    """A small file beside the tiles."""
-    store, path = open_filesystem(f"{folder.rstrip('/')}/{name}", storage_options)
-    with store.open_output_stream(path) as stream:
+    """A small file beside the tiles, there as a whole or not at all."""
+    with _written_whole(f"{folder.rstrip('/')}/{name}", storage_options) as stream:
         stream.write(text.encode())
 
 
@@ -70,6 +78,12 @@ def read_texts(folder: str, prefix: str, storage_options: Mapping[str, str] | No
     store, path = open_filesystem(folder, storage_options)
     names = sorted(info.path for info in store.get_file_info(fs.FileSelector(path, allow_not_found=True)) if info.base_name.startswith(prefix))
     return [store.open_input_file(name).read().decode() for name in names]
+
+
+def holds_files(folder: str, storage_options: Mapping[str, str] | None) -> bool:
+    """Whether the folder is there."""
+    store, path = open_filesystem(folder, storage_options)
+    return store.get_file_info(path).type == fs.FileType.Directory
 
 
 def read_tile(tile: Tile, storage_options: Mapping[str, str] | None) -> TileRows:

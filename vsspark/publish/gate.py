@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -12,17 +13,27 @@ from vsspark.config import GateConfig
 
 @dataclass(frozen=True)
 class Verdict:
-    """metrics: figure by name; refusals: one sentence per limit that was not kept, empty when the run may be published."""
+    """metrics: figure by name; refusals: one sentence per limit that was not kept; broken: one per promise of the table that does not hold.
+
+    The run may be published when both are empty. Limits may be overruled by a person, promises may not.
+    """
 
     metrics: dict[str, float]
     refusals: tuple[str, ...]
+    broken: tuple[str, ...]
 
 
-def judge(lists: DataFrame, counts: dict[str, int], k: int, limits: GateConfig) -> Verdict:
+_KS_CRITICAL = 1.63  # of the two-sample Kolmogorov-Smirnov test at the 1 % level
+_BINS = 200  # of similarity, between its least and largest possible value: the drift is known to a bin
+
+
+def judge(lists: DataFrame, counts: dict[str, int], k: int, limits: GateConfig, published: DataFrame | None = None) -> Verdict:
     """The verdict on staged rows of `similar_products`.
 
     counts: images, embedded, quarantined, products (of the catalogue), usable_products (with an embedded image), recommendable_products.
     A full list has k rows, or one for every other recommendable product where the catalogue has fewer.
+    published: the rows that readers have now; None where nothing is published yet. Lists and similarities are compared only with rows of the
+    same model version: another network recommends other things, and is meant to.
     """
     per_product = lists.groupBy("product_id").agg(
         F.count("*").alias("rows"),
@@ -58,10 +69,19 @@ def judge(lists: DataFrame, counts: dict[str, int], k: int, limits: GateConfig) 
         "backfill_share": (found["backfilled"] or 0) / rows if rows else 0.0,
         "mean_rank1_similarity": float(found["best"] or 0.0),
         "rank1_same_category": float(found["same"] or 0.0),
+        "hubness": _hubness(lists, rows / products if products else 0.0),
     }
     refusals = []
+    if published is not None:
+        metrics |= _compared(lists, published)
+        refusals += _broken_limits(metrics, limits)
+    if metrics["hubness"] > limits.max_hubness:
+        refusals.append(
+            f"one product is in {metrics['hubness']:.1f} times as many lists as the average product, gate.max_hubness allows {limits.max_hubness:g}"
+        )
+    broken = []
     if counts["embedded"] + counts["quarantined"] != counts["images"]:
-        refusals.append(f"images are lost: {counts['images']} in, {counts['embedded']} embedded + {counts['quarantined']} quarantined")
+        broken.append(f"images are lost: {counts['images']} in, {counts['embedded']} embedded + {counts['quarantined']} quarantined")
     if quarantined > limits.max_quarantined:
         refusals.append(f"{quarantined:.1%} of the images are quarantined, gate.max_quarantined allows {limits.max_quarantined:.1%}")
     if coverage < limits.min_coverage:
@@ -74,5 +94,55 @@ def judge(lists: DataFrame, counts: dict[str, int], k: int, limits: GateConfig) 
         ("own", "rows recommend the product itself"),
     ):
         if found[name]:
-            refusals.append(f"{found[name]} {what}")
-    return Verdict(metrics, tuple(refusals))
+            broken.append(f"{found[name]} {what}")
+    if not products:
+        broken.append("no product has any recommendation")
+    return Verdict(metrics, tuple(refusals), tuple(broken))
+
+
+def _hubness(lists: DataFrame, average: float) -> float:
+    most = lists.groupBy("similar_product_id").count().agg(F.max("count")).first()[0]
+    return float(most / average) if most and average else 0.0
+
+
+def _compared(lists: DataFrame, published: DataFrame) -> dict[str, float]:
+    """products_lost, and against the same model version changed_share and similarity_drift, each in [0, 1]."""
+    products, old_products = lists.select("product_id").distinct(), published.select("product_id").distinct()
+    metrics = {"products_lost": old_products.join(products, "product_id", "left_anti").count() / max(1, old_products.count())}
+    versions = {row[0] for rows in (lists, published) for row in rows.select("model_version").distinct().collect()}
+    if len(versions) > 1:
+        return metrics
+    pair = ["product_id", "similar_product_id"]
+    known = lists.select(pair).join(old_products, "product_id", "left_semi")
+    total = known.count()
+    if total:
+        metrics["changed_share"] = known.join(published.select(pair), pair, "left_anti").count() / total
+        metrics["similarity_drift"] = _drift(lists, published)
+    return metrics
+
+
+def _drift(lists: DataFrame, published: DataFrame) -> float:
+    """The Kolmogorov-Smirnov distance between the similarities at rank 1, less what two samples of these sizes show by chance once in a hundred times."""
+    shares, sizes = [], []
+    for rows in (lists, published):
+        binned = rows.where("rank = 1").groupBy(F.floor((F.col("similarity") + 1) / 2 * _BINS).cast("int").alias("bin")).count().collect()
+        counts = np.zeros(_BINS + 1)
+        for row in binned:
+            counts[min(max(row["bin"], 0), _BINS)] += row["count"]
+        sizes.append(max(1.0, counts.sum()))
+        shares.append(np.cumsum(counts) / sizes[-1])
+    chance = _KS_CRITICAL * np.sqrt(sum(sizes) / np.prod(sizes))
+    return max(0.0, float(np.abs(shares[0] - shares[1]).max() - chance))
+
+
+def _broken_limits(metrics: dict[str, float], limits: GateConfig) -> list[str]:
+    sentences = (
+        ("products_lost", limits.max_products_lost, "of the published products have no list any more, gate.max_products_lost"),
+        ("changed_share", limits.max_changed, "of the recommendations of known products are others than in the published run, gate.max_changed"),
+        (
+            "similarity_drift",
+            limits.max_drift,
+            "beyond chance is the distance between the similarities at rank 1 and those of the published run, gate.max_drift",
+        ),
+    )
+    return [f"{metrics[name]:.1%} {what} allows {limit:.1%}" for name, limit, what in sentences if metrics.get(name, 0.0) > limit]

@@ -1,16 +1,21 @@
-"""`images` -> `embeddings` and `quarantine`."""
+"""`images` -> `embeddings` and `quarantine`: the network sees only what no run before has embedded."""
 
 from __future__ import annotations
 
 import logging
+import uuid
+from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from vsspark import encoders, session
-from vsspark.blocks.spark import fit_head, predict_categories
+from vsspark import __version__, encoders, session
+from vsspark.blocks.spark import fit_head, head_digest, predict_categories
 from vsspark.catalogue.uris import leads_outside
-from vsspark.embed.spark import embed_images, prepare, spread
+from vsspark.digest import rows_digest, settings_digest
+from vsspark.embed.reuse import outcomes, possible_copies, to_embed, unchanged
+from vsspark.embed.spark import EMBEDDED, ShippedModel, embed_images, hash_images, prepare, spread, stat_images
+from vsspark.encoders import Encoder
 from vsspark.encoders.registry import MLFLOW_SCHEMES
 from vsspark.errors import DataQualityError, GateRefused, Reason
 from vsspark.run import Run
@@ -19,42 +24,97 @@ from vsspark.tracking import use_tracking_store
 
 log = logging.getLogger("vsspark")
 
+_OWN_HEAD = "encoder"
+_SETTINGS = ("blocking", "knn", "recommend")  # sections that decide what the published table holds, beside the ones named in `check_stage`
 
-def embed_stage(run: Run) -> None:
-    """`images` -> `embeddings` and `quarantine`; every image ends in exactly one of the two."""
+
+@dataclass(frozen=True)
+class Checked:
+    """What is known before any picture is read: the model, and every file's size and fingerprint."""
+
+    encoder: Encoder
+    model: ShippedModel
+    model_version: str
+    files: DataFrame  # image_id, uri, size_bytes, fingerprint of the images that may be read
+    images: int  # all that the catalogue names
+
+
+def check_stage(run: Run) -> Checked:
+    """Loads the encoder and asks for every file's fingerprint; afterwards `run.inputs` says what the run is made from."""
     config, store = run.config, run.store
-    images = store.read("images")
     with run.progress.stage("encoder", f"loading {config.encoder.name}"):
         if config.encoder.name.startswith(MLFLOW_SCHEMES):
             use_tracking_store(config.mlflow)
         encoder = encoders.load(config.encoder.name, config.encoder.weights, config.encoder.layer)
         model = prepare(run.spark, encoder, config.encoder)
+        version = encoder.model_version if config.encoder.unit_norm else f"{encoder.model_version}-unscaled"
+    images = store.read("images")
     total = images.count()
-    with run.progress.stage("embed", f"{total:,} images with {encoder.model_version}") as stage:
-        outside = leads_outside(F.col("uri"), config.catalogue)
-        wanted = spread(images.where(~outside).select("image_id", "uri"), total, session.task_slots(run.spark))
-        embedded = embed_images(wanted, model, config.images, config.encoder, session.storage_options(run.spark))
-        embedded = store.stage(run.run_id, "embedded", embedded)
-        good = embedded.where("reason IS NULL").count()
-        stage.count(embedded=good, quarantined=total - good)
-    quarantined = _quarantine_rows(run, images, embedded, outside)
-    store.replace("quarantine", quarantined, QUARANTINE, by="run_id", value=run.run_id, run_id=run.run_id)
+    with run.progress.stage("check", f"{total:,} files") as stage:
+        wanted = spread(images.where(~leads_outside(F.col("uri"), config.catalogue)), total, session.task_slots(run.spark))
+        files = store.stage(run.run_id, "files", stat_images(wanted, config.images, session.storage_options(run.spark)))
+        stage.count(images=total)
+    settings = {name: getattr(config, name).model_dump(mode="json") for name in _SETTINGS}
+    settings |= {"roots": config.catalogue.allowed_roots, "format": config.output.format, "vsspark": __version__}
+    settings |= {name: getattr(config.images, name) for name in ("max_bytes", "max_pixels", "min_side")}
+    run.inputs = settings_digest([rows_digest(images), rows_digest(files), version, settings])
+    return Checked(encoder, model, version, files, total)
+
+
+def nothing_changed(run: Run, published: str) -> bool:
+    """Whether the published run was made from the same catalogue, files, model and settings; the run's status then says so.
+
+    Images that a store failed to deliver are worth another try, so a run that had such is never the same.
+    """
+    store = run.store
+    if (store.run_row(published) or {}).get("inputs") != run.inputs:
+        return False
+    missed = store.read("quarantine").where((F.col("run_id") == published) & (F.col("reason") == Reason.UNREADABLE.value))
+    if not missed.isEmpty():
+        return False
+    run.status, run.message = "unchanged", f"nothing has changed since run {published}, which stays published"
+    log.info("unchanged  %s; --force WHY publishes all the same", run.message)
+    return True
+
+
+def embed_stage(run: Run, checked: Checked | None = None) -> None:
+    """`images` -> `embeddings` and `quarantine`; every image ends in exactly one of the two.
+
+    An image is embedded once per content and model version. What the network has finished is kept below `_work` as each task ends, so that
+    a killed run goes on from there.
+    """
+    checked = checked or check_stage(run)
+    config, store = run.config, run.store
+    images, files, version = store.read("images"), checked.files, checked.model_version
+    with run.progress.stage("embed", f"{checked.images:,} images with {version}") as stage:
+        known = _contents(run, checked)
+        same = unchanged(files, known)
+        changed = files.join(same, "image_id", "left_anti")
+        hashed = hash_images(possible_copies(changed, known), config.images, session.storage_options(run.spark))
+        hashed = store.stage(run.run_id, "hashed", hashed)
+        attempt, inferred = _run_network(run, checked, to_embed(changed, hashed, known))
+        attempts = [attempt]
+        outcome, good, unsettled = _outcomes(run, checked, same, hashed, attempts)
+        if unsettled:
+            # A file that became another between its hash and its picture leaves its copies without one.
+            left = files.join(outcome.where("content_hash IS NULL AND reason IS NULL"), "image_id", "left_semi")
+            attempt, more = _run_network(run, checked, left)
+            attempts.append(attempt)
+            outcome, good, _ = _outcomes(run, checked, same, hashed, attempts)
+            inferred += more
+        stage.count(inferred=inferred, embedded=good, quarantined=checked.images - good)
+    outside = leads_outside(F.col("uri"), config.catalogue)
+    store.replace("quarantine", _quarantine_rows(run, images, outcome, outside), QUARANTINE, by="run_id", value=run.run_id, run_id=run.run_id)
     if good == 0:
         raise GateRefused(f"no image could be used, nothing was published; {_commonest_reason(run)}")
     with run.progress.stage("categories", "predicting categories") as stage:
-        rows = embedded.where("reason IS NULL").join(images.select("image_id", "product_id", "category"), "image_id")
-        head = None
-        if encoder.categories is None or config.blocking.by == "cluster":
-            head = _fit_head(run, rows, good)
-        predicted = predict_categories(rows.drop("product_id", "category"), head, encoder.categories)
-        predicted = predicted.withColumns({"model_version": F.lit(encoder.model_version), "run_id": F.lit(run.run_id)})
-        store.replace("embeddings", predicted, EMBEDDINGS, by="model_version", value=encoder.model_version, run_id=run.run_id)
-        run.model_version = encoder.model_version  # from here on later stages may work on it
-        stage.count(categories=embeddings_of(run).select("predicted_category").distinct().count())
-    written = embeddings_of(run).count()
+        _write_embeddings(run, checked, outcome, good)
+        run.model_version = version  # from here on later stages may work on it
+        written, categories = embeddings_of(run).agg(F.count("*"), F.count_distinct("predicted_category")).first()
+        stage.count(categories=categories)
     lost = store.read("quarantine").where(F.col("run_id") == run.run_id).count()
-    if written + lost != total:
-        raise DataQualityError(f"images are lost: {total} in, {written} embedded + {lost} quarantined below {store.root}")
+    if written + lost != checked.images:
+        raise DataQualityError(f"images are lost: {checked.images} in, {written} embedded + {lost} quarantined below {store.root}")
 
 
 def embeddings_of(run: Run) -> DataFrame:
@@ -62,8 +122,106 @@ def embeddings_of(run: Run) -> DataFrame:
     return run.store.read("embeddings").where(F.col("model_version") == run.current_model_version())
 
 
-def _quarantine_rows(run: Run, images: DataFrame, embedded: DataFrame, outside: Column) -> DataFrame:
-    bad = embedded.where("reason IS NOT NULL").select("image_id", "stage", "reason", "detail")
+def _run_network(run: Run, checked: Checked, wanted: DataFrame) -> tuple[str, int]:
+    """Embeds the files into `_work`: the name under which their rows stand there, and how many they are."""
+    attempt = uuid.uuid4().hex
+    count = wanted.count()
+    if count:
+        dealt = spread(wanted, count, session.task_slots(run.spark))
+        embedded = embed_images(dealt, checked.model, run.config.images, run.config.encoder, session.storage_options(run.spark))
+        run.store.add_work(_work_name(checked.model_version), embedded.withColumn("attempt", F.lit(attempt)))
+    return attempt, count
+
+
+def _outcomes(run: Run, checked: Checked, same: DataFrame, hashed: DataFrame, attempts: list[str]) -> tuple[DataFrame, int, int]:
+    """Rows of `reuse.outcomes`, how many have a content, and how many have neither content nor refusal."""
+    work = _work(run, checked.model_version)
+    none = "image_id long, content_hash string, stage string, reason string, detail string"
+    embedded = run.spark.createDataFrame([], none) if work is None else work.where(F.col("attempt").isin(attempts))
+    rows = run.store.stage(run.run_id, f"outcomes-{len(attempts)}", outcomes(checked.files, same, hashed, embedded, _contents(run, checked)))
+    unsettled = F.count_if(F.col("content_hash").isNull() & F.col("reason").isNull())
+    good, left = rows.agg(F.count("content_hash"), unsettled).first()
+    return rows, good, left
+
+
+def _contents(run: Run, checked: Checked) -> DataFrame:
+    """What has been embedded with this model version, last night or by a run that did not get to its end.
+
+    attempt and image_id name a row; uri, fingerprint, size_bytes, content_hash; embedding, predicted_category, category_probabilities. A content
+    may stand there more than once.
+    """
+    store, version = run.store, checked.model_version
+    names = ["attempt", "image_id", "uri", "fingerprint", "size_bytes", "content_hash", "embedding", "predicted_category", "category_probabilities"]
+    parts = []
+    if store.exists("embeddings") and "fingerprint" in store.read("embeddings").columns:
+        table = store.read("embeddings").where(F.col("model_version") == version)
+        # Categories of a head fitted in a run are predicted again from the embedding; the encoder's own need its own pass.
+        parts.append(table if _fits_head(run, checked) else table.where(F.col("head") == _OWN_HEAD))
+        parts[0] = parts[0].withColumn("attempt", F.lit("table")).withColumnRenamed("source_uri", "uri")
+    work = _work(run, version)
+    if work is not None:
+        done = work.where("reason IS NULL")
+        if _fits_head(run, checked):
+            done = done.withColumns({"predicted_category": F.lit(None).cast("string"), "category_probabilities": F.lit(None).cast("map<string,float>")})
+        else:
+            done = predict_categories(done, None, checked.encoder.categories)
+        parts.append(done)
+    if not parts:
+        types = {"image_id": "long", "size_bytes": "long", "embedding": "array<float>", "category_probabilities": "map<string,float>"}
+        return run.spark.createDataFrame([], ", ".join(f"{name} {types.get(name, 'string')}" for name in names))
+    rows = parts[0].select(names)
+    return rows if len(parts) == 1 else rows.unionByName(parts[1].select(names))
+
+
+def _write_embeddings(run: Run, checked: Checked, outcome: DataFrame, good: int) -> None:
+    """Every usable image with its content's embedding, as the new rows of this model version; nothing is written where they are there already."""
+    store, version, files = run.store, checked.model_version, checked.files
+    contents = _contents(run, checked)
+    usable = outcome.where("content_hash IS NOT NULL").select("image_id", "content_hash")
+    one = contents.groupBy("content_hash").agg(F.min(F.struct("attempt", "image_id")).alias("one")).select("content_hash", "one.*")
+    source = usable.join(one.withColumnRenamed("image_id", "source"), "content_hash").join(files, "image_id")
+    vectors = contents.select("attempt", F.col("image_id").alias("source"), "embedding", "predicted_category", "category_probabilities")
+    rows = source.join(vectors, ["attempt", "source"]).drop("attempt", "source")
+    head, digest = None, _OWN_HEAD
+    if _fits_head(run, checked):
+        labels = store.read("images").select("image_id", "product_id", "category")
+        head = _fit_head(run, rows.join(labels, "image_id"), good)
+        digest = head_digest(head)
+    if _holds_already(run, checked, usable, good, digest):
+        return
+    if head is not None:
+        rows = predict_categories(rows.drop("predicted_category", "category_probabilities"), head, None)
+    rows = rows.withColumns({"model_version": F.lit(version), "head": F.lit(digest), "run_id": F.lit(run.run_id)}).withColumnRenamed("uri", "source_uri")
+    store.replace("embeddings", rows, EMBEDDINGS, by="model_version", value=version, run_id=run.run_id)
+
+
+def _holds_already(run: Run, checked: Checked, usable: DataFrame, good: int, head: str) -> bool:
+    """Whether `embeddings` has exactly these images with these contents, fingerprints and this head."""
+    if not run.store.exists("embeddings") or "head" not in run.store.read("embeddings").columns:
+        return False
+    table = run.store.read("embeddings").where(F.col("model_version") == checked.model_version)
+    counted = table.agg(F.count("*").alias("rows"), F.count(F.when(F.col("head") == head, 1)).alias("same_head")).first()
+    if not counted["rows"] == counted["same_head"] == good:
+        return False
+    now = usable.join(checked.files, "image_id")
+    keys = ["image_id", "content_hash", "uri", "fingerprint"]
+    return now.join(table.withColumnRenamed("source_uri", "uri").select(keys), keys, "left_anti").isEmpty()
+
+
+def _fits_head(run: Run, checked: Checked) -> bool:
+    return checked.encoder.categories is None or run.config.blocking.by == "cluster"
+
+
+def _work_name(version: str) -> str:
+    return f"embedded/{version}"
+
+
+def _work(run: Run, version: str) -> DataFrame | None:
+    return run.store.read_work(_work_name(version), f"{EMBEDDED}, attempt string")
+
+
+def _quarantine_rows(run: Run, images: DataFrame, outcome: DataFrame, outside: Column) -> DataFrame:
+    bad = outcome.where("content_hash IS NULL").select("image_id", "stage", "reason", "detail")
     detail = F.lit("the name leads outside the roots the catalogue may read from")
     refused = images.where(outside).select("image_id", F.lit("fetch").alias("stage"), F.lit(Reason.OUTSIDE_ROOT.value).alias("reason"), detail.alias("detail"))
     return bad.unionByName(refused).join(images.select("image_id", "product_id", "uri"), "image_id").withColumn("run_id", F.lit(run.run_id))

@@ -11,6 +11,7 @@ from vsspark import session
 from vsspark.catalogue.spark import check_images, images_from, named_images, read_catalogue, unreadable
 from vsspark.config import CatalogueConfig, ColumnsConfig
 from vsspark.demo.spark import generate_catalogue
+from vsspark.digest import rows_digest
 from vsspark.run import Run
 from vsspark.schemas import IMAGES
 
@@ -30,7 +31,9 @@ def ingest_stage(run: Run) -> None:
         except (PySparkException, Py4JJavaError) as error:
             raise unreadable(catalogue, error) from None
         counts = check_images(rows, catalogue)
-        run.store.overwrite("images", named_images(rows), IMAGES, run.run_id)
+        named = named_images(rows)
+        if not run.store.exists("images") or rows_digest(named) != rows_digest(run.store.read("images")):
+            run.store.overwrite("images", named, IMAGES, run.run_id)
         stage.count(images=counts["images"], products=counts["products"], products_without_image=counts["products_without_image"])
 
 

@@ -1,4 +1,4 @@
-"""`embeddings` -> `neighbours`."""
+"""`embeddings` -> `neighbours`: in full, or only what has changed since the last search."""
 
 from __future__ import annotations
 
@@ -8,35 +8,39 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vsspark import session
-from vsspark.blocks.spark import with_blocks
+from vsspark.blocks.spark import number_blocks, with_blocks
 from vsspark.catalogue.spark import hash_id
+from vsspark.config import KnnConfig
+from vsspark.digest import rows_digest, settings_digest
+from vsspark.knn.incremental import changes, halved_blocks, merged_lists
 from vsspark.knn.spark import audited_recall, search_neighbours
 from vsspark.products.spark import product_facts
 from vsspark.run import Run
-from vsspark.schemas import NEIGHBOURS
+from vsspark.schemas import NEIGHBOURS, SEARCHED
 from vsspark.stages.embed import embeddings_of
 
 log = logging.getLogger("vsspark")
 
+_MOST_CHANGED = 0.25  # share of the queries; a full search computes each pair once for both sides, so beyond about a half it is the cheaper one
+
 
 def neighbours_stage(run: Run) -> None:
-    """`embeddings` -> `neighbours`, block by block."""
-    items = searchable(run)
+    """`embeddings` -> `neighbours`, block by block; unchanged queries meet only what is new."""
     # Fewer neighbours than recommendations would leave every product of one image short, and send it through the whole catalogue.
     knn = run.config.knn.model_copy(update={"k": max(run.config.knn.k, run.config.recommend.k)})
+    store = run.store
     with run.progress.stage("neighbours", f"{knn.k} nearest products per image, {knn.metric}, {knn.mode}") as stage:
-        blocked = with_blocks(items, run.config.blocking)
-        blocked = blocked.withColumn("block", F.when(F.col("recommendable"), F.col("block")))
+        blocked = with_blocks(searchable(run), run.config.blocking).withColumn("block", F.when(F.col("recommendable"), F.col("block")))
+        now = store.stage(run.run_id, "now", blocked.select("image_id", "group_id", "content_hash", "block", "probes"))
+        settings = _settings(run, knn)
+        before = _searched_before(run, settings)
         rows = blocked.select("image_id", "group_id", "embedding", "block", "probes")
-        scratch, options = run.store.staging(run.run_id, "tiles"), session.storage_options(run.spark)
-        found = search_neighbours(rows, scratch, knn, options)
-        found = found.withColumns({"model_version": F.lit(run.current_model_version()), "run_id": F.lit(run.run_id)})
-        run.store.overwrite("neighbours", found, NEIGHBOURS, run.run_id)
-        recall = audited_recall(scratch, options)
-        if recall is not None:
-            run.metrics["recall_at_k"] = recall
-            log.info("neighbours recall@%d %.4f against exact search on a sample, knn.target_recall %.4f", knn.k, recall, knn.target_recall)
-        stage.count(neighbours=run.store.read("neighbours").count())
+        if before is None:
+            log.info("neighbours no search with these settings to go on from: all of them")
+            _write(run, now, settings, _search(run, rows, _name(run, settings, now), knn), now.count())
+        else:
+            _update(run, rows, now, before, settings, knn)
+        stage.count(neighbours=store.read("neighbours").count())
 
 
 def searchable(run: Run) -> DataFrame:
@@ -47,3 +51,62 @@ def searchable(run: Run) -> DataFrame:
         return rows.withColumn("recommendable", F.lit(True))
     facts = product_facts(images, embedded).select("product_id", F.coalesce("in_stock", F.lit(False)).alias("recommendable"))
     return rows.join(facts, "product_id")
+
+
+def _update(run: Run, rows: DataFrame, now: DataFrame, before: DataFrame, settings: str, knn: KnnConfig) -> None:
+    store, previous = run.store, run.store.read("neighbours")
+    changed = store.stage(run.run_id, "changed", changes(now, before, previous))
+    counts = changed.agg(F.count("*").alias("queries"), F.count_if("full").alias("full"), F.count_if("fresh").alias("fresh")).first()
+    if not counts["full"] and not counts["fresh"] and before.count() == counts["queries"]:
+        log.info("neighbours nothing has changed since the last search")
+        run.progress.counts["searched"] = 0
+        return
+    log.info("neighbours %d of %d queries in full, the others against %d new items", counts["full"], counts["queries"], counts["fresh"])
+    if counts["full"] > _MOST_CHANGED * counts["queries"] or (knn.metric == "hamming" and counts["fresh"]):
+        # Hamming's bits are cut at medians of tonight's rows: every distance may be another.
+        _write(run, now, settings, _search(run, rows, _name(run, settings, now), knn), counts["queries"])
+        return
+    found = store.stage(run.run_id, "found", _search(run, halved_blocks(rows, changed), _name(run, settings, now, changed), knn))
+    _write(run, now, settings, merged_lists(found, previous, changed, now.select("image_id", "group_id"), knn.k), counts["full"])
+
+
+def _name(run: Run, settings: str, *inputs: DataFrame) -> str:
+    """A name for the work on these rows: a killed search of the same rows has left there what it had finished."""
+    return f"neighbours/{settings_digest([settings, [rows_digest(rows) for rows in inputs], session.task_slots(run.spark)])}"
+
+
+def _search(run: Run, rows: DataFrame, name: str, knn: KnnConfig) -> DataFrame:
+    scratch = run.store.work(name)
+    options = session.storage_options(run.spark)
+    found = search_neighbours(number_blocks(rows), scratch, knn, options)
+    recall = audited_recall(scratch, options)
+    if recall is not None:
+        run.metrics["recall_at_k"] = recall
+        log.info("neighbours recall@%d %.4f against exact search on a sample, knn.target_recall %.4f", knn.k, recall, knn.target_recall)
+    return found
+
+
+def _write(run: Run, now: DataFrame, settings: str, found: DataFrame, searched: int) -> None:
+    found = found.withColumns({"model_version": F.lit(run.current_model_version()), "run_id": F.lit(run.run_id)})
+    run.store.overwrite("neighbours", found, NEIGHBOURS, run.run_id)
+    state = now.withColumns({"settings": F.lit(settings), "run_id": F.lit(run.run_id)})
+    run.store.overwrite("_searched", state, SEARCHED, run.run_id)
+    run.progress.counts["searched"] = searched
+
+
+def _settings(run: Run, knn: KnnConfig) -> str:
+    decisive = {name: getattr(knn, name) for name in ("k", "metric", "mode", "target_recall", "seed")}
+    return settings_digest([run.current_model_version(), decisive])
+
+
+def _searched_before(run: Run, settings: str) -> DataFrame | None:
+    """What `neighbours` was made from; None where it was made with other settings, or the two tables are not of one run."""
+    store = run.store
+    if not store.exists("_searched") or not store.exists("neighbours"):
+        return None
+    state = store.read("_searched")
+    made = state.select("settings", "run_id").first()
+    lists = store.read("neighbours").select("run_id").first()
+    if made is None or lists is None or made.settings != settings or made.run_id != lists.run_id:
+        return None
+    return state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
 
 from pyspark.sql import DataFrame
@@ -41,20 +42,35 @@ def publish_stage(run: Run) -> None:
         lists = store.stage(run.run_id, "similar_products", rows)
         stage.count(recommendations=lists.count())
     with run.progress.stage("gate", "judging the run"):
-        verdict = judge(lists, _gate_counts(run), k, config.gate)
+        published = store.read("similar_products") if store.current_run("similar_products") is not None else None
+        verdict = judge(lists, _gate_counts(run), k, config.gate, published)
         run.metrics |= verdict.metrics
         log.info("gate       %s", ", ".join(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in verdict.metrics.items()))
-        if verdict.refusals:
-            refusal = GateRefused(f"the gate refused run {run.run_id}, nothing was published: {'; '.join(verdict.refusals)}")
-            run.status, run.message = "refused", str(refusal)
-            try:
-                log_run(config, run.row(), None)
-            except VssparkError as error:
-                log.warning("tracking   %s", error)  # the refusal is what the scheduler must hear of
-            raise refusal
+        refusals = (*verdict.broken, *verdict.refusals)
+        if refusals and run.force is not None and not verdict.broken:
+            run.forced_by = f"{getpass.getuser()}: {run.force}"
+            run.message = f"published in spite of: {'; '.join(refusals)}"
+            log.warning("gate       forced by %s; it had refused: %s", run.forced_by, "; ".join(refusals))
+        elif refusals:
+            _refuse(run, f"the gate refused run {run.run_id}, nothing was published: {'; '.join(refusals)}")
     with run.progress.stage("publish", f"one commit to {store.path('similar_products')}"):
+        run.lock.check()
+        run.status, run.versions = "publishing", store.versions()
+        run.record()  # a reader who sees the commit finds the versions of the other tables beside it
         store.publish("similar_products", lists, SIMILAR_PRODUCTS, run.run_id)
-    run.status = "published"
+    run.status, run.versions = "published", store.versions()
+    with run.progress.stage("vacuum", f"files older than {config.output.keep_days} days"):
+        store.vacuum()
+
+
+def _refuse(run: Run, message: str) -> None:
+    refusal = GateRefused(message)
+    run.status, run.message = "refused", message
+    try:
+        log_run(run.config, run.row(), None)
+    except VssparkError as error:
+        log.warning("tracking   %s", error)  # the refusal is what the scheduler must hear of
+    raise refusal
 
 
 def check_followers(run: Run) -> None:
@@ -120,6 +136,8 @@ def _gate_counts(run: Run) -> dict[str, int]:
 
 
 def _embedding_run(run: Run) -> str:
-    """The run whose quarantine belongs to these embeddings: this one, or the embed job before it."""
-    first = embeddings_of(run).select("run_id").first()
-    return first.run_id if first else run.run_id
+    """The run whose quarantine belongs to these embeddings: this one, or the last that embedded."""
+    if "embedded" in run.progress.counts:
+        return run.run_id
+    last = run.store.read("runs").where(F.col("counts")["inferred"].isNotNull()).orderBy("finished_at", ascending=False).first()
+    return last.run_id if last else run.run_id

@@ -1,0 +1,134 @@
+"""Jobs killed without warning, and what the same command makes of it; two jobs at once; readers while runs are published and taken back."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+from invariants import check, connect
+from shops import REPO, arguments, draw_shop, write_catalogue
+
+from jobs import recommend, rollback
+
+CONTENT = "select * exclude (run_id, run_date) replace (round(similarity, 5) as similarity) from similar_products order by product_id, rank"
+LOCAL = ["spark.master=local[2]", "spark.driver.memory=2g"]
+
+
+def _start(arguments: list[str], log: Path) -> subprocess.Popen:
+    """The job as a scheduler starts it, in a process group of its own."""
+    with log.open("w") as out:
+        return subprocess.Popen([sys.executable, "jobs/recommend.py", *arguments], cwd=REPO, stdout=out, stderr=out, start_new_session=True)
+
+
+def _kill(job: subprocess.Popen) -> None:
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+
+
+def _inferred(folder: Path) -> int:
+    """How many images the network has finished below `_work`, over all attempts."""
+    files = list(folder.glob("out/_work/embedded/*/part-*.parquet"))
+    if not files:
+        return 0
+    names = ", ".join(f"'{file}'" for file in files)
+    return connect(f"{folder}/out").sql(f"select count(*) from read_parquet([{names}])").fetchall()[0][0]
+
+
+@pytest.mark.slow
+def test_a_job_killed_again_and_again_ends_with_the_same_table_and_embeds_nothing_twice(spark, tmp_path):
+    rows = draw_shop(tmp_path, products=150, images=2)
+    write_catalogue(tmp_path, rows)
+    own = [*arguments(tmp_path, f"{tmp_path}/out"), *[part for item in LOCAL for part in ("--set", item)]]
+    random.seed(5)
+    finished = 0
+    for attempt in range(int(os.environ.get("VSSPARK_KILLS", "6"))):
+        log = tmp_path / f"attempt-{attempt}.log"
+        job = _start([*own, "--run-id", f"attempt-{attempt}"], log)
+        delay = random.uniform(8, 60)
+        try:
+            job.wait(timeout=delay)
+        except subprocess.TimeoutExpired:
+            _kill(job)
+        if job.returncode == 0:
+            break
+        now = _inferred(tmp_path)
+        assert now >= finished  # what a task had finished is there after the kill
+        finished = now
+    job = _start([*own, "--run-id", "last"], tmp_path / "last.log")
+    assert job.wait(timeout=300) == 0, (tmp_path / "last.log").read_text()
+    fresh = [f"output.path={tmp_path}/fresh" if part.startswith("output.path=") else part for part in own]
+    assert recommend.main([*fresh, "--run-id", "fresh"]) == 0
+    assert connect(f"{tmp_path}/out").sql(CONTENT).fetchall() == connect(f"{tmp_path}/fresh").sql(CONTENT).fetchall()
+    current = connect(f"{tmp_path}/out").sql("select distinct run_id from similar_products").fetchall()[0][0]
+    check(connect(f"{tmp_path}/out"), 5, current)
+    assert not (tmp_path / "out/_staging").exists()
+    assert not (tmp_path / "out/_work").exists()
+
+
+@pytest.mark.slow
+def test_of_two_jobs_at_once_one_publishes_and_the_other_says_why_not(tmp_path):
+    rows = draw_shop(tmp_path, products=8, images=1)
+    own = [*arguments(tmp_path, f"{tmp_path}/out"), *[part for item in LOCAL for part in ("--set", item)]]
+    for night in range(int(os.environ.get("VSSPARK_DUELS", "2"))):
+        write_catalogue(tmp_path, [row | {"cost": f"{night + 1}.00"} for row in rows])
+        logs = [tmp_path / f"{name}-{night}.log" for name in ("a", "b")]
+        jobs = [_start([*own, "--run-id", log.stem], log) for log in logs]
+        codes = [job.wait(timeout=300) for job in jobs]
+        assert sorted(codes) == [0, 2], [log.read_text() for log in logs]
+        refused = logs[codes.index(2)].read_text()
+        assert f"run {logs[codes.index(0)].stem} (process" in refused
+        check(connect(f"{tmp_path}/out"), 5, logs[codes.index(0)].stem)
+
+
+@pytest.mark.slow
+def test_readers_never_see_two_runs_at_once(spark, tmp_path):
+    """Every query reads the published run's tables as `runs.versions` names them, while other runs are published and taken back."""
+    rows = draw_shop(tmp_path, products=8, images=1)
+    output = f"{tmp_path}/out"
+    own = arguments(tmp_path, output, "gate.max_changed=1.0", "gate.max_products_lost=1.0")
+    publishes, rollbacks, queries = 5, 2, 0
+
+    def night(number: int) -> None:
+        # A night's prices say which night it is; every other night a product is missing.
+        write_catalogue(tmp_path, [row | {"cost": f"{number + 1}.00"} for row in rows[: len(rows) - number % 2]])
+        assert recommend.main([*own, "--run-id", f"night-{number}"]) == 0
+
+    def read() -> None:
+        nonlocal queries
+        while not over:
+            lists = DeltaTable(f"{output}/similar_products")
+            shown = lists.to_pyarrow_table().to_pydict()
+            (run_id,) = set(shown["run_id"])
+            (price,) = set(shown["price"])
+            run = next(row for row in DeltaTable(f"{output}/runs").to_pyarrow_table().to_pylist() if row["run_id"] == run_id)
+            versions = dict(run["versions"])
+            images = DeltaTable(f"{output}/images", version=versions["images"]).to_pyarrow_table().to_pydict()
+            assert set(images["price"]) == {price}
+            assert set(shown["product_id"]) == set(images["product_id"])
+            neighbours = DeltaTable(f"{output}/neighbours", version=versions["neighbours"]).to_pyarrow_table().to_pydict()
+            assert set(neighbours["query_image_id"]) <= set(images["image_id"])
+            queries += 1
+            time.sleep(0.05)
+
+    night(0)
+    over = False
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read) for _ in range(3)]
+        try:
+            for number in range(1, publishes):
+                night(number)
+                if number <= rollbacks:
+                    assert rollback.main(own) == 0
+        finally:
+            over = True
+        for reader in readers:
+            reader.result()
+    assert queries > 30

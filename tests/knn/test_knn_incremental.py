@@ -1,0 +1,118 @@
+"""Lists updated night by night are those of a full search: 200 small shops, each with its own random history, side by side in one table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from naive_neighbours import naive
+
+from vsspark.blocks.spark import number_blocks
+from vsspark.config import KnnConfig
+from vsspark.knn.incremental import changes, halved_blocks, merged_lists
+from vsspark.knn.spark import search_neighbours
+
+SHOPS, IMAGES, NIGHTS, K = 200, 14, 3, 4
+ROWS = "image_id long, group_id long, content_hash string, embedding array<float>, block string, probes array<string>"
+CATEGORIES = ("bag", "hat", "shoe")
+
+
+class Shops:
+    """Rows of all shops; a shop's blocks carry its number, so that no shop sees another's images."""
+
+    def __init__(self, seed: int):
+        self.rng = np.random.default_rng(seed)
+        self.rows: dict[int, dict] = {}
+        self.next_id = 1
+        for shop in range(SHOPS):
+            for _ in range(IMAGES):
+                self._add(shop)
+
+    def _add(self, shop: int) -> None:
+        image_id, self.next_id = self.next_id, self.next_id + 1
+        self.rows[image_id] = {"shop": shop, "group_id": 1000 * shop + int(self.rng.integers(6))}
+        self._picture(image_id)
+        self._category(image_id)
+
+    def _picture(self, image_id: int) -> None:
+        # Few distinct pictures: ties and exact duplicates are the rule.
+        self.rows[image_id]["content_hash"] = f"picture-{self.rng.integers(40)}"
+
+    def _category(self, image_id: int) -> None:
+        probes = self.rng.permutation(CATEGORIES)[: self.rng.integers(1, 3)].tolist()
+        self.rows[image_id] |= {"block": None if self.rng.random() < 0.1 else probes[0], "probes": probes}
+
+    def night(self) -> None:
+        """Images come, go, get another picture, another category, or are left alone; some shops sleep."""
+        for shop in range(SHOPS):
+            members = [i for i, row in self.rows.items() if row["shop"] == shop]
+            for _ in range(self.rng.integers(0, 4)):
+                change = self.rng.integers(4)
+                one = int(self.rng.choice(members)) if members else None
+                if change == 0 or one not in self.rows:
+                    self._add(shop)
+                elif change == 1:
+                    del self.rows[one]
+                elif change == 2:
+                    self._picture(one)
+                else:
+                    self._category(one)
+
+    def vector(self, row: dict) -> np.ndarray:
+        x = np.random.default_rng(abs(int(row["content_hash"].split("-")[1]))).standard_normal(8)
+        return (x / np.linalg.norm(x)).astype(np.float32)
+
+    def frame(self, spark):
+        named = lambda row, name: None if name is None else f"{row['shop']:03d} {name}"  # noqa: E731
+        rows = [
+            (i, r["group_id"], r["content_hash"], self.vector(r).tolist(), named(r, r["block"]), [named(r, p) for p in r["probes"]])
+            for i, r in self.rows.items()
+        ]
+        return spark.createDataFrame(rows, ROWS).repartition(2)
+
+    def expected(self) -> dict[int, list[int]]:
+        found = {}
+        for shop in range(SHOPS):
+            ids = np.array([i for i, row in self.rows.items() if row["shop"] == shop])
+            rows = [self.rows[i] for i in ids]
+            x = np.array([self.vector(row) for row in rows]).reshape(len(rows), 8)
+            groups = np.array([row["group_id"] for row in rows])
+            for at, row in enumerate(rows):
+                items = np.array([other["block"] in row["probes"] for other in rows])
+                q = slice(at, at + 1)
+                _, near = naive(x[q], x[items], K, "cosine", ids[q], ids[items], groups[q], groups[items])
+                if (near[0] >= 0).any():
+                    found[int(ids[at])] = near[0][near[0] >= 0].tolist()
+        return found
+
+
+def _lists(df) -> dict[int, list[int]]:
+    found: dict[int, list[tuple[int, int]]] = {}
+    for row in df.collect():
+        found.setdefault(row.query_image_id, []).append((row.rank, row.item_image_id))
+    assert all([rank for rank, _ in sorted(ranks)] == list(range(1, len(ranks) + 1)) for ranks in found.values())
+    return {query: [item for _, item in sorted(ranks)] for query, ranks in found.items()}
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_two_hundred_histories_end_where_full_searches_end(spark, tmp_path, seed):
+    shops, config = Shops(seed), KnnConfig(k=K)
+    now = shops.frame(spark).cache()
+    lists = search_neighbours(number_blocks(now), str(tmp_path / "full"), config).cache()
+    assert _lists(lists) == shops.expected()
+    for night in range(NIGHTS):
+        before, previous = now, lists
+        shops.night()
+        now = shops.frame(spark).cache()
+        changed = changes(now, before, previous).cache()
+        searched = changed.where("full").count()
+        assert 0 < searched < 0.9 * now.count()  # some shops slept
+        found = search_neighbours(number_blocks(halved_blocks(now, changed)), str(tmp_path / f"night-{night}"), config)
+        lists = merged_lists(found, previous, changed, now, K).localCheckpoint()
+        assert _lists(lists) == shops.expected()
+
+
+def test_a_night_without_changes_searches_nothing(spark, tmp_path):
+    shops = Shops(2)
+    now = shops.frame(spark).cache()
+    lists = search_neighbours(number_blocks(now), str(tmp_path / "full"), KnnConfig(k=K)).cache()
+    assert changes(now, now, lists).where("full OR fresh").isEmpty()
