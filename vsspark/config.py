@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -125,6 +125,21 @@ class MlflowConfig(Section):
     experiment: str = "vsspark"
 
 
+class EvaluationConfig(Section):
+    """What `evaluate` compares, and on how much of the catalogue."""
+
+    encoders: tuple[EncoderConfig, ...] = ()  # a list of sections like `encoder`, one per network and layer; empty = `encoder` alone
+    metrics: Annotated[tuple[Literal["cosine", "l2", "l1", "hamming"], ...], Field(min_length=1)] = ("cosine", "l2", "l1", "hamming")
+    sample: Annotated[int, Field(ge=2)] = 20_000  # images, whole products; one process holds their embeddings: sample * d * 12 bytes
+    queries: Positive = 1_000  # images of the sample that search all of it
+    k: Positive = 10  # neighbours that precision@k and hubness look at
+    sender: Annotated[str, Field(min_length=1)] | None = None  # further catalogue column: who took the picture
+    resamples: Positive = 1_000  # of the queries, for the 95 % intervals
+    rated_queries: Annotated[int, Field(ge=0)] = 30  # queries on the rating sheet, their nearest image by every model rated by people; 0 = no sheet
+    seed: int = 0
+    path: Annotated[str, Field(min_length=1)] = "build/evaluation"  # folder on the driver's disk; a run writes below path/RUN_ID
+
+
 class Config(Section):
     catalogue: CatalogueConfig = CatalogueConfig()
     demo: DemoConfig = DemoConfig()
@@ -136,6 +151,7 @@ class Config(Section):
     gate: GateConfig = GateConfig()
     output: OutputConfig = OutputConfig()
     report: ReportConfig = ReportConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     mlflow: MlflowConfig = MlflowConfig()
     spark: dict[str, str | int | float | bool] = {}  # Spark properties set when the session is made here
 
@@ -149,6 +165,8 @@ def _check_together(config: Config) -> None:
         raise ConfigError("recommend.in_stock_only: got true without catalogue.columns.in_stock, which must name the catalogue's stock column")
     if config.report.path is not None and "://" in config.report.path:
         raise ConfigError(f"report.path: got {config.report.path!r}, expected a file on the driver's disk")
+    if "://" in config.evaluation.path:
+        raise ConfigError(f"evaluation.path: got {config.evaluation.path!r}, expected a folder on the driver's disk")
 
 
 def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -213,5 +231,5 @@ def _explain(problem: dict[str, Any]) -> str:
 def _siblings(loc: tuple) -> list[str]:
     model: Any = Config
     for part in loc[:-1]:
-        model = model.model_fields[part].annotation
+        model = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation
     return sorted(model.model_fields)

@@ -9,7 +9,11 @@ from pyspark.sql import functions as F
 
 from vsspark import session
 from vsspark.config import Config
-from vsspark.errors import StorageError
+from vsspark.errors import DataQualityError, StorageError
+from vsspark.evaluation.evaluate import compare_encoders, judge_models
+from vsspark.evaluation.files import to_markdown
+from vsspark.query.answer import answer_images
+from vsspark.query.show import to_json, to_text
 from vsspark.report.build import write_report
 from vsspark.run import Run
 from vsspark.stages import check_followers, check_stage, embed_stage, finish, ingest_stage, neighbours_stage, nothing_changed, publish_stage
@@ -82,6 +86,23 @@ def report(spark: SparkSession, config: Config, args: argparse.Namespace) -> Non
     print(write_report(spark, store, row.asDict(), config, session.storage_options(spark)))
 
 
+def evaluate(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    """Compares encoders on a sample of the catalogue, or reads a rating sheet back: `--ratings FILE [FILE ...]`."""
+    if args.ratings:
+        print(judge_models(args.ratings, config), end="")
+        return
+    results, folder = compare_encoders(spark, config, args.run_id)
+    print(f"{to_markdown(results)}\n{folder}")
+
+
+def query(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    """Products like the pictures given, from the published run; exit code 2 where none of the pictures could be used."""
+    run_id, answers = answer_images(spark, config, args.images, args.k)
+    print(to_json(run_id, answers) if args.json else to_text(answers))
+    if all(answer.reason is not None for answer in answers):
+        raise DataQualityError(f"none of the {len(answers)} pictures could be used, the first is {answers[0].reason}: {answers[0].detail}")
+
+
 def force_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", metavar="WHY", default=None, help="publish even if the gate refuses or nothing has changed; who and why goes on record")
 
@@ -90,5 +111,30 @@ def rollback_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="RUN_ID", default=None, help="the published run to go back to (default: the one published before the current)")
 
 
-JOBS = {job.__name__: job for job in (recommend, ingest, embed, neighbours, publish, rollback, report)}
-ARGUMENTS = {"recommend": force_arguments, "publish": force_arguments, "rollback": rollback_arguments}
+def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ratings", metavar="FILE", nargs="+", default=None, help="filled-in rating sheets, one CSV per rater: prints each model's mean rating"
+    )
+
+
+def query_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="a picture: a local path or s3a://bucket/key")
+    parser.add_argument("--k", type=_positive, default=10, help="products per picture (default: 10)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"got {number}, expected at least 1")
+    return number
+
+
+JOBS = {job.__name__: job for job in (recommend, ingest, embed, neighbours, publish, rollback, report, evaluate, query)}
+ARGUMENTS = {
+    "recommend": force_arguments,
+    "publish": force_arguments,
+    "rollback": rollback_arguments,
+    "evaluate": evaluate_arguments,
+    "query": query_arguments,
+}

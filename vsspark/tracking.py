@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _PARAM_LENGTH = 6000  # MLflow's limits
 _PARAMS_AT_ONCE = 100
+_METRICS_AT_ONCE = 1000
 
 
 def log_run(config: Config, run: Mapping[str, Any], report_html_path: str | None) -> None:
@@ -45,6 +47,32 @@ def log_run(config: Config, run: Mapping[str, Any], report_html_path: str | None
         if report_html_path is not None:
             client.log_artifact(logged, report_html_path)
         client.set_terminated(logged, status="FINISHED" if run["status"] == "published" else "FAILED", end_time=finished)
+    except (MlflowException, OSError) as error:
+        raise StorageError(f"mlflow.tracking_uri={mask_text(config.mlflow.tracking_uri)}: {mask_text(str(error))}") from None
+
+
+def log_comparison(config: Config, name: str, metrics: Mapping[str, float], table: Mapping[str, list], files: Sequence[Path]) -> None:
+    """Logs figures, a table (columns of equal length, table.json) and files as one MLflow run `name` of `mlflow.experiment`.
+
+    Raises as `log_run` does.
+    """
+    client = _client(config.mlflow)
+    from mlflow.entities import Metric, Param
+    from mlflow.exceptions import MlflowException
+
+    now = int(time.time() * 1000)
+    values = [Metric(key, value, now, 0) for key, value in metrics.items()]
+    params = [Param(key, value[:_PARAM_LENGTH]) for key, value in flattened(config.public()).items()]
+    try:
+        logged = client.create_run(_experiment(client, config.mlflow), run_name=name).info.run_id
+        for start in range(0, len(params), _PARAMS_AT_ONCE):
+            client.log_batch(logged, params=params[start : start + _PARAMS_AT_ONCE])
+        for start in range(0, len(values), _METRICS_AT_ONCE):
+            client.log_batch(logged, metrics=values[start : start + _METRICS_AT_ONCE])
+        client.log_table(logged, dict(table), "table.json")
+        for file in files:
+            client.log_artifact(logged, str(file))
+        client.set_terminated(logged)
     except (MlflowException, OSError) as error:
         raise StorageError(f"mlflow.tracking_uri={mask_text(config.mlflow.tracking_uri)}: {mask_text(str(error))}") from None
 

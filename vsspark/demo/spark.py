@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import fs
 from pyspark.sql import SparkSession
 
-from vsspark.config import DemoConfig
+from vsspark.config import CatalogueConfig, ColumnsConfig, DemoConfig
 from vsspark.demo.draw import encode_photo
 from vsspark.demo.products import photo_specs, product_spec
 from vsspark.images.fetch import open_filesystem
@@ -27,6 +27,12 @@ CATALOGUE = pa.schema([
     ("product_id", pa.string()), ("image", pa.string()), ("name", pa.string()), ("category", pa.string()), ("price", pa.float64()), ("in_stock", pa.bool_()),
     ("family", pa.string()), ("colour", pa.string()), ("pattern", pa.string()), ("view", pa.string()), ("background", pa.string()),
 ])  # fmt: skip
+
+
+def demo_catalogue(spark: SparkSession, config: DemoConfig, storage_options: Mapping[str, str] | None = None) -> CatalogueConfig:
+    """The `catalogue` section that reads the generated catalogue, which is drawn first where it is not there."""
+    columns = ColumnsConfig(name="name", category="category", price="price", in_stock="in_stock")
+    return CatalogueConfig(table=generate_catalogue(spark, config, storage_options), images_root=config.path, columns=columns)
 
 
 def generate_catalogue(spark: SparkSession, config: DemoConfig, storage_options: Mapping[str, str] | None = None) -> str:

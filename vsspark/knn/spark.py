@@ -156,12 +156,12 @@ def _pack(items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage
         (F.col("first") + F.col("part")).alias("tile"),
         F.element_at("packs", F.col("part") + 1).alias("pack"),
     )
-    write = partial(partials.write_pack, folder=scratch, metric=config.metric, thresholds=_thresholds(useful, config), storage_options=storage_options)
+    write = partial(partials.write_pack, folder=scratch, metric=config.metric, thresholds=median_thresholds(useful, config), storage_options=storage_options)
     written = placed.repartitionById(packs + 1, F.col("pack")).mapInArrow(partial(_pack_rows, write=write), _TILE).collect()
     return {t.tile: Tile(t.uri, t.batch, t.rows, *kinds[t.tile], dict(zip(t.blocks, t.counts, strict=True))) for t in written}
 
 
-def _thresholds(rows: DataFrame, config: KnnConfig) -> np.ndarray | None:
+def median_thresholds(rows: DataFrame, config: KnnConfig) -> np.ndarray | None:
     """For hamming, each dimension's median over 4,000 rows chosen by a hash: signs of features that are never negative say little."""
     if config.metric != "hamming":
         return None

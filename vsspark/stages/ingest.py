@@ -9,8 +9,7 @@ from pyspark.errors import PySparkException
 
 from vsspark import session
 from vsspark.catalogue.spark import check_images, images_from, named_images, read_catalogue, unreadable
-from vsspark.config import CatalogueConfig, ColumnsConfig
-from vsspark.demo.spark import generate_catalogue
+from vsspark.demo.spark import demo_catalogue
 from vsspark.digest import rows_digest
 from vsspark.run import Run
 from vsspark.schemas import IMAGES
@@ -23,7 +22,7 @@ def ingest_stage(run: Run) -> None:
     catalogue = run.config.catalogue
     if catalogue.table is None:
         with run.progress.stage("demo", f"drawing the demo catalogue of {run.config.demo.products:,} products below {run.config.demo.path}"):
-            catalogue = _demo_catalogue(run)
+            catalogue = demo_catalogue(run.spark, run.config.demo, session.storage_options(run.spark))
     with run.progress.stage("ingest", f"reading {catalogue.table}") as stage:
         rows = images_from(read_catalogue(run.spark, catalogue), catalogue)
         try:
@@ -35,9 +34,3 @@ def ingest_stage(run: Run) -> None:
         if not run.store.exists("images") or rows_digest(named) != rows_digest(run.store.read("images")):
             run.store.overwrite("images", named, IMAGES, run.run_id)
         stage.count(images=counts["images"], products=counts["products"], products_without_image=counts["products_without_image"])
-
-
-def _demo_catalogue(run: Run) -> CatalogueConfig:
-    demo = run.config.demo
-    columns = ColumnsConfig(name="name", category="category", price="price", in_stock="in_stock")
-    return CatalogueConfig(table=generate_catalogue(run.spark, demo, session.storage_options(run.spark)), images_root=demo.path, columns=columns)

@@ -1,0 +1,167 @@
+"""The whole comparison: sample, embed by every encoder, search by every metric, the rating sheet, the files and MLflow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from vsspark import encoders, knn, session
+from vsspark.catalogue.spark import check_images, images_from, named_images, read_catalogue, unreadable
+from vsspark.catalogue.uris import leads_outside
+from vsspark.config import CatalogueConfig, Config, EncoderConfig, EvaluationConfig
+from vsspark.demo.spark import demo_catalogue
+from vsspark.embed.spark import embed_images, prepare, spread
+from vsspark.encoders import Encoder
+from vsspark.encoders.registry import MLFLOW_SCHEMES
+from vsspark.errors import DataQualityError, Reason, SchemaError
+from vsspark.evaluation.compare import Row, Sample, draw_queries, head_figures, random_figures, search_figures
+from vsspark.evaluation.files import output_folder, write_results, write_texts
+from vsspark.evaluation.rating_sheet import blind_pairs, write_sheet
+from vsspark.evaluation.ratings import summarise_ratings
+from vsspark.evaluation.results import EncoderLine, Results, Unusable
+from vsspark.evaluation.spark import read_embeddings, read_sample, refusals, sample_images
+from vsspark.progress import Progress
+from vsspark.store import Store
+from vsspark.tracking import check_store, log_comparison, use_tracking_store
+
+
+class _Embedded(NamedTuple):
+    title: str
+    encoder: Encoder
+    unit_norm: bool
+    rows: DataFrame  # of `embed_images`, as written
+    seconds: float
+
+
+def compare_encoders(spark: SparkSession, config: Config, run_id: str) -> tuple[Results, Path]:
+    """(the comparison, the folder evaluation.path/RUN_ID with its files); it is logged to MLflow as well.
+
+    Nothing published is touched: of the tables below output.path none is read or written, and the staged embeddings go when it ends.
+    Memory of the driver: one encoder's embeddings of the sample at a time, read from Arrow, and the engine's copies of them while it searches:
+    5 * sample * d * 4 bytes or less, 512 MB for 20,000 x 1280.
+    """
+    folder = output_folder(config.evaluation, run_id)
+    check_store(config.mlflow)
+    store, progress, settings = Store(spark, config.output), Progress(), config.evaluation
+    store.check_writable()
+    store.drop_staging(run_id)  # what a killed attempt left behind
+    try:
+        catalogue = config.catalogue if config.catalogue.table is not None else demo_catalogue(spark, config.demo, session.storage_options(spark))
+        images = _stage_sample(store, catalogue, config, run_id, progress)
+        inside, outside = images.where(~leads_outside(F.col("uri"), catalogue)), images.where(leads_outside(F.col("uri"), catalogue))
+        embedded = [_embed(store, inside, *titled, config, run_id, progress) for titled in _titled(settings.encoders or (config.encoder,))]
+        unusable = _unusable(images, outside, [each.rows for each in embedded])
+        sample = read_sample(images, np.array([lost.image_id for lost in unusable], np.int64), settings.sender)
+        if len(sample.image_ids) < 2:
+            first = f", for example {unusable[0].uri}: {unusable[0].reason}" if unusable else ""
+            raise DataQualityError(
+                f"{len(sample.image_ids)} of {images.count()} sampled images can be used by every encoder, expected at least 2{first}; "
+                "is catalogue.images_root right?"
+            )
+        queries = draw_queries(len(sample.image_ids), settings)
+        lines, rows, nearest = _figures(embedded, sample, queries, settings, progress)
+    finally:
+        store.drop_staging(run_id)
+    counts = len(sample.image_ids) + len(unusable), len(sample.image_ids), len(queries)
+    results = Results(run_id, catalogue.table, *counts, sample.several_images, settings, lines, rows, tuple(unusable))
+    files = write_results(results, folder)
+    if settings.rated_queries:
+        with progress.stage("ratings", "drawing the rating sheet") as stage:
+            pairs = blind_pairs(nearest, queries, settings.rated_queries, settings.seed)
+            files += write_sheet(pairs, sample.uris, run_id, folder, config.images, session.storage_options(spark))
+            stage.count(pairs=len(pairs))
+    with progress.stage("tracking", f"logging to {config.mlflow.experiment}"):
+        log_comparison(config, run_id, results.metrics(), results.as_table(), files)
+    return results, folder
+
+
+def judge_models(files: Sequence[str], config: Config) -> str:
+    """Each model's mean rating and the raters' agreement as Markdown, from filled-in sheets; written beside the sheet and logged to MLflow."""
+    ratings = summarise_ratings(files, config.evaluation)
+    text = ratings.to_markdown()
+    written = write_texts(output_folder(config.evaluation, ratings.sheet), {"ratings.md": text})
+    log_comparison(config, f"{ratings.sheet}-ratings", ratings.metrics(), ratings.as_table(), written)
+    return text
+
+
+def _stage_sample(store: Store, catalogue: CatalogueConfig, config: Config, run_id: str, progress: Progress) -> DataFrame:
+    """The sampled rows of `images`, written, from the catalogue's table, checked as `ingest` checks it."""
+    with progress.stage("sample", f"at most {config.evaluation.sample:,} images of {catalogue.table}") as stage:
+        table = read_catalogue(store.spark, catalogue)
+        sender, mapped = config.evaluation.sender, catalogue.columns.model_dump().values()
+        if sender is not None and (sender not in table.columns or sender in mapped):
+            further = ", ".join(name for name in table.columns if name not in mapped) or "none"
+            raise SchemaError(f"evaluation.sender={sender}: expected a column of {catalogue.table} that catalogue.columns does not name: {further}")
+        try:
+            rows = store.stage(run_id, "catalogue", images_from(table, catalogue))
+        except (PySparkException, Py4JJavaError) as error:
+            raise unreadable(catalogue, error) from None
+        check_images(rows, catalogue)
+        images = store.stage(run_id, "sample", sample_images(named_images(rows), config.evaluation))
+        stage.count(images=images.count())
+    return images
+
+
+def _figures(
+    embedded: Sequence[_Embedded], sample: Sample, queries: np.ndarray, settings: EvaluationConfig, progress: Progress
+) -> tuple[tuple[EncoderLine, ...], tuple[Row, ...], dict[str, np.ndarray]]:
+    """(the encoders, a row per encoder and metric behind the random control's, model -> nearest image of another product of each query)."""
+    control, drawn = random_figures(sample, queries, settings)
+    lines, rows, nearest = [], [control], {control.model: drawn}
+    for each in embedded:
+        x, probabilities = read_embeddings(each.rows, sample.image_ids)
+        head = None if probabilities is None else head_figures(probabilities, each.encoder.categories, sample, settings)
+        lines.append(EncoderLine(each.title, each.encoder.model_version, x.shape[1], each.unit_norm, each.seconds, probabilities is not None, head))
+        for metric in dict.fromkeys(settings.metrics):
+            model = f"{each.title} {metric}"
+            with progress.stage("search", model):
+                knn.search(x[:2], x[:2], 1, metric)  # compiles what the metric needs before the clock runs
+                row, nearest[model] = search_figures(x, sample, queries, model, metric, settings)
+            rows.append(row)
+    return tuple(lines), tuple(rows), nearest
+
+
+def _titled(choices: Sequence[EncoderConfig]) -> list[tuple[str, EncoderConfig]]:
+    """The encoders with a title each, name and layer; a second one of that title (other weights) is numbered."""
+    titled, seen = [], {}
+    for choice in choices:
+        title = f"{choice.name}.{choice.layer}" if choice.layer else choice.name
+        seen[title] = seen.get(title, 0) + 1
+        titled.append((title if seen[title] == 1 else f"{title} ({seen[title]})", choice))
+    return titled
+
+
+def _embed(store: Store, images: DataFrame, title: str, choice: EncoderConfig, config: Config, run_id: str, progress: Progress) -> _Embedded:
+    spark, total = store.spark, images.count()
+    with progress.stage("encoder", f"loading {title}"):
+        if choice.name.startswith(MLFLOW_SCHEMES):
+            use_tracking_store(config.mlflow)
+        encoder = encoders.load(choice.name, choice.weights, choice.layer)
+        model = prepare(spark, encoder, choice)
+    begin = time.perf_counter()
+    with progress.stage("embed", f"{total:,} images with {encoder.model_version}") as stage:
+        wanted = spread(images, total, session.task_slots(spark))
+        rows = embed_images(wanted, model, config.images, choice, session.storage_options(spark))
+        rows = store.stage(run_id, f"embedded-{encoder.model_version}-{choice.unit_norm}", rows)
+        stage.count(images=rows.count())
+    if rows.count() != total:
+        raise DataQualityError(f"images are lost: {total} in, {rows.count()} embedded or quarantined by {title}")
+    return _Embedded(title, encoder, choice.unit_norm, rows, time.perf_counter() - begin)
+
+
+def _unusable(images: DataFrame, outside: DataFrame, embedded: Sequence[DataFrame]) -> list[Unusable]:
+    """The images that any of the encoders could not use, once each, by their uris."""
+    lost = outside.select("image_id", F.lit(Reason.OUTSIDE_ROOT.value).alias("reason"), F.lit("").alias("detail"))
+    for rows in embedded:
+        lost = lost.unionByName(refusals(rows))
+    first = lost.groupBy("image_id").agg(F.min(F.struct("reason", "detail")).alias("why"))
+    named = images.join(first, "image_id").select("image_id", "uri", "why.reason", "why.detail").orderBy("uri", "image_id")
+    return [Unusable(*row) for row in named.collect()]

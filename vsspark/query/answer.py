@@ -1,0 +1,146 @@
+"""Pictures in, similar products out: the encoder, the categories and the search of the run that is published now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+
+from vsspark import encoders, session
+from vsspark.blocks.spark import fit_head
+from vsspark.config import BlockingConfig, Config
+from vsspark.encoders import Encoder
+from vsspark.encoders.registry import MLFLOW_SCHEMES
+from vsspark.errors import ConfigError, StorageError
+from vsspark.knn.spark import median_thresholds
+from vsspark.progress import Progress
+from vsspark.query.candidates import Asked
+from vsspark.query.pictures import Embedded, Probes, embed_pictures, probed_categories
+from vsspark.query.spark import nearest_products
+from vsspark.store import Store
+from vsspark.tracking import use_tracking_store
+
+
+@dataclass(frozen=True)
+class Similar:
+    """A product like the picture; the columns of `similar_products`."""
+
+    rank: int
+    product_id: str
+    similarity: float
+    image_uri: str
+    category: str | None
+    price: float | None
+    source: str  # visual: of a probed category; backfill: nearest in the whole catalogue
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found for one picture, or why it could not be used."""
+
+    image: str  # as it was asked for
+    reason: str | None = None
+    detail: str | None = None
+    categories: tuple[tuple[str, float], ...] = ()  # probed, with their probabilities
+    similar: tuple[Similar, ...] = ()
+
+
+def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k: int) -> tuple[str, list[Answer]]:
+    """(id of the published run, an answer per image in their order). images: local paths or s3a:// URIs.
+
+    Where an encoder has no head of its own, one is fitted as the run did it: on blocking.fit_sample images, on the driver.
+    Raises StorageError where nothing is published, ConfigError where `encoder` is not what the published run embedded with.
+    """
+    store, progress = Store(spark, config.output), Progress()
+    run = _published_run(store)
+    recorded = json.loads(run.config)
+    with progress.stage("encoder", f"loading {config.encoder.name}"):
+        encoder = _same_encoder(config, run, recorded)
+    with progress.stage("embed", f"{len(images):,} pictures"):
+        unit_norm = config.encoder.model_copy(update={"unit_norm": recorded["encoder"]["unit_norm"]})
+        rows = embed_pictures(images, encoder, config.images, unit_norm, session.storage_options(spark))
+    usable = [i for i, row in enumerate(rows) if row.reason is None]
+    answers = [Answer(image, row.reason, row.detail) for image, row in zip(images, rows, strict=True)]
+    if not usable:
+        return run.run_id, answers
+    blocking = BlockingConfig.model_validate(recorded["blocking"])
+    table, catalogue = store.read("embeddings").where(F.col("model_version") == run.model_version), store.read("images")
+    embeddings = np.array([rows[i].embedding for i in usable], np.float32)
+    probes: list[Probes] = [()] * len(usable)
+    if blocking.by != "none":
+        with progress.stage("categories", "predicting categories"):
+            names, probabilities = _probabilities(rows, usable, encoder, embeddings, table, catalogue, blocking)
+            probes = [probed_categories(p, names, blocking) for p in probabilities]
+    knn = config.knn.model_copy(update={"metric": recorded["knn"]["metric"]})
+    probed = tuple(tuple(name for name, _ in each) if blocking.by != "none" else None for each in probes)
+    asked = Asked(embeddings, probed, k, knn.metric, median_thresholds(table, knn))
+    with progress.stage("search", f"{k} nearest products, {knn.metric}"):
+        lists = _similar(_items(table, catalogue, blocking), catalogue, asked, config)
+    for number, i in enumerate(usable):
+        answers[i] = Answer(images[i], categories=probes[number], similar=lists[number])
+    return run.run_id, answers
+
+
+def _published_run(store: Store) -> Row:
+    current = store.current_run("similar_products")
+    row = None if current is None else store.read("runs").where(F.col("run_id") == current).first()
+    if row is None:
+        raise StorageError(f"nothing is published below output.path={store.root} yet: run jobs/recommend.py first")
+    return row
+
+
+def _same_encoder(config: Config, run: Row, recorded: dict) -> Encoder:
+    if config.encoder.name.startswith(MLFLOW_SCHEMES):
+        use_tracking_store(config.mlflow)
+    encoder = encoders.load(config.encoder.name, config.encoder.weights, config.encoder.layer)
+    if encoder.model_version != run.model_version:
+        own = ", ".join(f"{key}={recorded['encoder'][key]}" for key in ("name", "weights", "layer"))
+        raise ConfigError(
+            f"encoder: got model version {encoder.model_version}, the published run {run.run_id} has {run.model_version}: give its encoder, {own}"
+        )
+    return encoder
+
+
+def _probabilities(
+    rows: Sequence[Embedded], usable: Sequence[int], encoder: Encoder, embeddings: np.ndarray, table: DataFrame, catalogue: DataFrame, blocking: BlockingConfig
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """(categories, (q, c) their probabilities), by the encoder's own head, or by one fitted as the run fitted it."""
+    if encoder.categories is not None and blocking.by != "cluster":
+        return encoder.categories, np.array([rows[i].probabilities for i in usable], np.float32)
+    labelled = table.select("image_id", "embedding").join(catalogue.select("image_id", "product_id", "category"), "image_id")
+    head = fit_head(labelled, blocking.model_copy(update={"holdout": 0.0}), table.count())  # the same rows, the same head; only its audit is left out
+    return head.categories, head.probabilities(embeddings)
+
+
+def _items(table: DataFrame, catalogue: DataFrame, blocking: BlockingConfig) -> DataFrame:
+    """image_id, embedding, predicted_category, and the category in which the run's blocks have an image."""
+    if blocking.by != "catalogue_category":
+        return table.select("image_id", "embedding", "predicted_category", F.col("predicted_category").alias("category"))
+    rows = table.join(catalogue.select("image_id", "category"), "image_id")
+    return rows.select("image_id", "embedding", "predicted_category", F.coalesce("category", "predicted_category").alias("category"))
+
+
+def _similar(items: DataFrame, catalogue: DataFrame, asked: Asked, config: Config) -> list[tuple[Similar, ...]]:
+    """Per query its products: of the probed categories first, then, where these are too few, the nearest of all others."""
+    only = config.recommend.in_stock_only
+    lists = _by_query(nearest_products(items, catalogue, asked, only), asked, "visual")
+    if config.recommend.backfill and any(len(found) < asked.k for found in lists) and any(asked.categories):
+        everywhere = replace(asked, categories=(None,) * len(lists))
+        for found, more in zip(lists, _by_query(nearest_products(items, catalogue, everywhere, only), asked, "backfill"), strict=True):
+            have = {row["product_id"] for row in found}
+            found += [row for row in more if row["product_id"] not in have][: asked.k - len(found)]
+    return [tuple(Similar(rank, **row) for rank, row in enumerate(found, 1)) for found in lists]
+
+
+def _by_query(products: pa.Table, asked: Asked, source: str) -> list[list[dict]]:
+    lists: list[list[dict]] = [[] for _ in asked.categories]
+    for row in products.to_pylist():
+        similarity = row["value"] if asked.metric == "cosine" else 1 / (1 - row["value"])
+        facts = {"product_id": row["product_id"], "image_uri": row["uri"], "category": row["category"], "price": row["price"]}
+        lists[row["query"]].append(facts | {"similarity": similarity, "source": source})
+    return lists

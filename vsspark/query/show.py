@@ -1,0 +1,34 @@
+"""Answers as a table for people and as JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from vsspark.query.answer import Answer
+
+_COLUMNS = ("rank", "product", "similarity", "category", "price", "source", "uri")
+
+
+def to_json(run_id: str, answers: Sequence[Answer]) -> str:
+    """{"run_id", "answers": [{"image", "reason", "detail", "categories", "similar"}]}; reason is null for a picture that could be used."""
+    return json.dumps({"run_id": run_id, "answers": [asdict(answer) for answer in answers]}, ensure_ascii=False, indent=1)
+
+
+def to_text(answers: Sequence[Answer]) -> str:
+    """Per picture a line on it, then its products in aligned columns."""
+    return "\n\n".join("\n".join(_lines(answer)) for answer in answers)
+
+
+def _lines(answer: Answer) -> list[str]:
+    if answer.reason is not None:
+        return [f"{answer.image}: not used, {answer.reason}: {answer.detail}"]
+    probed = ", ".join(f"{name} {probability:.2f}" for name, probability in answer.categories)
+    rows = [_COLUMNS] + [
+        (str(s.rank), s.product_id, f"{s.similarity:.4f}", s.category or "", "" if s.price is None else f"{s.price:,.2f}", s.source, s.image_uri)
+        for s in answer.similar
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [f"{answer.image}: {probed or 'searched everywhere'}", *table]

@@ -1,0 +1,55 @@
+"""Single images against the embeddings table: an exact search that reads the table once and brings back candidates, never embeddings.
+
+Cost: one pass over the model's embeddings, or over the probed categories' share of them: n * d * 4 bytes through Arrow, q * n * d multiplications;
+no shuffle of embeddings. A task holds one Arrow batch; the driver gets q * k' rows of 16 bytes per task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from vsspark.products.spark import product_facts
+from vsspark.query.candidates import FOUND, Asked, best_rows, nearest_images
+
+_FOUND = "query int, image_id long, value float"
+_IMAGES_PER_PRODUCT = 4  # how many images are fetched per product wanted, and the factor of the next attempt where they were too few
+
+
+def nearest_products(items: DataFrame, images: DataFrame, asked: Asked, in_stock_only: bool) -> pa.Table:
+    """query, product_id, value, uri, category, price: each query's asked.k nearest products, each by its nearest image, best first.
+
+    items: image_id, embedding, category (in which a query finds it), predicted_category. images: rows of `images`.
+    Equal values order by image id. in_stock_only: products that the catalogue does not say are in stock are left out.
+    Exact: more images are fetched until they make up enough products or none is left.
+    """
+    wanted = asked.k * _IMAGES_PER_PRODUCT
+    while True:
+        task = partial(nearest_images, asked=replace(asked, k=wanted))
+        found = items.select("image_id", "embedding", "category").mapInArrow(task, _FOUND).toArrow().cast(FOUND)
+        best = best_rows([found], wanted)
+        products = _products(best, items, images, in_stock_only)
+        fetched, listed = (np.bincount(table["query"].to_numpy(), minlength=len(asked.categories)) for table in (best, products))
+        if ((listed >= asked.k) | (fetched < wanted)).all():
+            return best_rows([products], asked.k)
+        wanted *= _IMAGES_PER_PRODUCT
+
+
+def _products(best: pa.Table, items: DataFrame, images: DataFrame, in_stock_only: bool) -> pa.Table:
+    """The nearest image of each product among the candidates, with what the catalogue says of the product."""
+    spark = images.sparkSession
+    candidates = F.broadcast(spark.createDataFrame(best).withColumn("query", F.col("query").cast("int")))
+    pairs = candidates.join(images.select("image_id", "product_id", "uri"), "image_id")
+    concerned = F.broadcast(pairs.select("product_id").distinct())
+    theirs = images.join(concerned, "product_id", "left_semi")
+    facts = product_facts(theirs, items.select("image_id", "predicted_category"))
+    if in_stock_only:
+        facts = facts.where("in_stock")
+    first = F.min_by(F.struct("value", "image_id", "uri"), F.struct(-F.col("value"), "image_id")).alias("first")
+    nearest = pairs.groupBy("query", "product_id").agg(first).join(facts, "product_id")
+    return nearest.select("query", "first.image_id", "first.value", "product_id", "first.uri", "category", "price").toArrow()
