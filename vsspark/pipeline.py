@@ -12,8 +12,8 @@ from vsspark.config import Config
 from vsspark.errors import DataQualityError, StorageError
 from vsspark.evaluation.evaluate import compare_encoders, judge_models
 from vsspark.evaluation.files import to_markdown
-from vsspark.query.answer import answer_images
-from vsspark.query.show import to_json, to_text
+from vsspark.query.answers import to_json, to_text
+from vsspark.query.ask import answer_images
 from vsspark.report.build import write_report
 from vsspark.run import Run
 from vsspark.stages import check_followers, check_stage, embed_stage, finish, ingest_stage, neighbours_stage, nothing_changed, publish_stage

@@ -56,7 +56,9 @@ def _sample(n=60, senders=True):
     products = np.sort(rng.integers(0, 25, n))
     categories = products % 4
     categories[:3] = -1
-    return Sample(np.arange(n) * 7, np.array([f"{i}.jpg" for i in range(n)]), products, categories, ("a", "b", "c", "d"), rng.integers(0, 9, n) if senders else None)
+    return Sample(
+        np.arange(n) * 7, np.array([f"{i}.jpg" for i in range(n)]), products, categories, ("a", "b", "c", "d"), rng.integers(0, 9, n) if senders else None
+    )
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2", "l1"])

@@ -20,6 +20,10 @@ PURE = {
     "vsspark.report.render": ("pyspark", "tensorflow"),
     "vsspark.encoders": ("pyspark", "tensorflow"),
     "vsspark.embed.kernel.frame": ("pyspark", "tensorflow"),
+    "vsspark.evaluation.compare": ("pyspark", "tensorflow"),
+    "vsspark.evaluation.ratings": ("pyspark", "tensorflow"),
+    "vsspark.query.pictures": ("pyspark", "tensorflow"),
+    "vsspark.query.answers": ("pyspark", "tensorflow"),
     "vsspark.cli": ("tensorflow", "mlflow"),
     "vsspark.pipeline": ("tensorflow", "mlflow"),
 }

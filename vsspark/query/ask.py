@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -19,35 +19,12 @@ from vsspark.encoders.registry import MLFLOW_SCHEMES
 from vsspark.errors import ConfigError, StorageError
 from vsspark.knn.spark import median_thresholds
 from vsspark.progress import Progress
+from vsspark.query.answers import Answer, Similar
 from vsspark.query.candidates import Asked
 from vsspark.query.pictures import Embedded, Probes, embed_pictures, probed_categories
 from vsspark.query.spark import nearest_products
 from vsspark.store import Store
 from vsspark.tracking import use_tracking_store
-
-
-@dataclass(frozen=True)
-class Similar:
-    """A product like the picture; the columns of `similar_products`."""
-
-    rank: int
-    product_id: str
-    similarity: float
-    image_uri: str
-    category: str | None
-    price: float | None
-    source: str  # visual: of a probed category; backfill: nearest in the whole catalogue
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What was found for one picture, or why it could not be used."""
-
-    image: str  # as it was asked for
-    reason: str | None = None
-    detail: str | None = None
-    categories: tuple[tuple[str, float], ...] = ()  # probed, with their probabilities
-    similar: tuple[Similar, ...] = ()
 
 
 def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k: int) -> tuple[str, list[Answer]]:

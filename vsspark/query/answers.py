@@ -1,14 +1,36 @@
-"""Answers as a table for people and as JSON for machines."""
+"""What was found for a picture: plain values, a table for people, JSON for machines."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
-
-from vsspark.query.answer import Answer
+from dataclasses import asdict, dataclass
 
 _COLUMNS = ("rank", "product", "similarity", "category", "price", "source", "uri")
+
+
+@dataclass(frozen=True)
+class Similar:
+    """A product like the picture; the columns of `similar_products`."""
+
+    rank: int
+    product_id: str
+    similarity: float
+    image_uri: str
+    category: str | None
+    price: float | None
+    source: str  # visual: of a probed category; backfill: nearest in the whole catalogue
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found for one picture, or why it could not be used."""
+
+    image: str  # as it was asked for
+    reason: str | None = None
+    detail: str | None = None
+    categories: tuple[tuple[str, float], ...] = ()  # probed, with their probabilities
+    similar: tuple[Similar, ...] = ()
 
 
 def to_json(run_id: str, answers: Sequence[Answer]) -> str:
