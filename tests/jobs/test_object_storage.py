@@ -13,7 +13,7 @@ from invariants import check, connect
 from shops import arguments, draw_shop
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from jobs import recommend
+from jobs import query, recommend
 
 KEYS = {"access": "testing", "secret": "canary-secret"}
 
@@ -67,4 +67,8 @@ def test_pictures_and_tables_in_a_bucket(spark, store, tmp_path, capfd):
     con = connect("s3://shop/tables", options)
     check(con, 5, "s3")
     assert con.execute("select reason, uri from quarantine").fetchall() == [("missing", f"s3a://shop/photos/new season/{rows[-1]['photo']}")]
-    assert "canary-secret" not in "".join(capfd.readouterr())
+    own_picture = f"s3a://shop/photos/new season/{rows[0]['photo']}"
+    assert query.main([*own, "--k", "2", own_picture]) == 0
+    caught = capfd.readouterr()
+    assert [line.split()[:2] for line in caught.out.splitlines() if own_picture in line][1:] == [["1", "P00"]]
+    assert "canary-secret" not in "".join(caught)

@@ -57,7 +57,7 @@ def compare_encoders(spark: SparkSession, config: Config, run_id: str) -> tuple[
         catalogue = config.catalogue if config.catalogue.table is not None else demo_catalogue(spark, config.demo, session.storage_options(spark))
         images = _stage_sample(store, catalogue, config, run_id, progress)
         inside, outside = images.where(~leads_outside(F.col("uri"), catalogue)), images.where(leads_outside(F.col("uri"), catalogue))
-        embedded = [_embed(store, inside, *titled, config, run_id, progress) for titled in _titled(settings.encoders or (config.encoder,))]
+        embedded = [_embed(store, inside, *each, config, run_id, progress) for each in _titled(settings.encoders or (config.encoder,))]
         unusable = _unusable(images, outside, [each.rows for each in embedded])
         sample = read_sample(images, np.array([lost.image_id for lost in unusable], np.int64), settings.sender)
         if len(sample.image_ids) < 2:
@@ -129,17 +129,17 @@ def _figures(
     return tuple(lines), tuple(rows), nearest
 
 
-def _titled(choices: Sequence[EncoderConfig]) -> list[tuple[str, EncoderConfig]]:
-    """The encoders with a title each, name and layer; a second one of that title (other weights) is numbered."""
+def _titled(choices: Sequence[EncoderConfig]) -> list[tuple[int, str, EncoderConfig]]:
+    """(number, title, encoder) each; the title is name and layer, a second one of that title (other weights) is numbered."""
     titled, seen = [], {}
-    for choice in choices:
+    for number, choice in enumerate(choices):
         title = f"{choice.name}.{choice.layer}" if choice.layer else choice.name
         seen[title] = seen.get(title, 0) + 1
-        titled.append((title if seen[title] == 1 else f"{title} ({seen[title]})", choice))
+        titled.append((number, title if seen[title] == 1 else f"{title} ({seen[title]})", choice))
     return titled
 
 
-def _embed(store: Store, images: DataFrame, title: str, choice: EncoderConfig, config: Config, run_id: str, progress: Progress) -> _Embedded:
+def _embed(store: Store, images: DataFrame, number: int, title: str, choice: EncoderConfig, config: Config, run_id: str, progress: Progress) -> _Embedded:
     spark, total = store.spark, images.count()
     with progress.stage("encoder", f"loading {title}"):
         if choice.name.startswith(MLFLOW_SCHEMES):
@@ -150,7 +150,7 @@ def _embed(store: Store, images: DataFrame, title: str, choice: EncoderConfig, c
     with progress.stage("embed", f"{total:,} images with {encoder.model_version}") as stage:
         wanted = spread(images, total, session.task_slots(spark))
         rows = embed_images(wanted, model, config.images, choice, session.storage_options(spark))
-        rows = store.stage(run_id, f"embedded-{encoder.model_version}-{choice.unit_norm}", rows)
+        rows = store.stage(run_id, f"embedded-{number}", rows)
         stage.count(images=rows.count())
     if rows.count() != total:
         raise DataQualityError(f"images are lost: {total} in, {rows.count()} embedded or quarantined by {title}")

@@ -105,8 +105,10 @@ def _items(table: DataFrame, catalogue: DataFrame, blocking: BlockingConfig) -> 
 def _similar(items: DataFrame, catalogue: DataFrame, asked: Asked, config: Config) -> list[tuple[Similar, ...]]:
     """Per query its products: of the probed categories first, then, where these are too few, the nearest of all others."""
     only = config.recommend.in_stock_only
-    lists = _by_query(nearest_products(items, catalogue, asked, only), asked, "visual")
-    if config.recommend.backfill and any(len(found) < asked.k for found in lists) and any(asked.categories):
+    probed = {name for categories in asked.categories for name in categories or ()}
+    inside = items.where(F.col("category").isin(*probed)) if probed else items
+    lists = _by_query(nearest_products(inside, catalogue, asked, only), asked, "visual")
+    if config.recommend.backfill and any(len(found) < asked.k for found in lists) and probed:
         everywhere = replace(asked, categories=(None,) * len(lists))
         for found, more in zip(lists, _by_query(nearest_products(items, catalogue, everywhere, only), asked, "backfill"), strict=True):
             have = {row["product_id"] for row in found}

@@ -43,7 +43,7 @@ def nearest_products(items: DataFrame, images: DataFrame, asked: Asked, in_stock
 def _products(best: pa.Table, items: DataFrame, images: DataFrame, in_stock_only: bool) -> pa.Table:
     """The nearest image of each product among the candidates, with what the catalogue says of the product."""
     spark = images.sparkSession
-    candidates = F.broadcast(spark.createDataFrame(best).withColumn("query", F.col("query").cast("int")))
+    candidates = F.broadcast(spark.createDataFrame(best))
     pairs = candidates.join(images.select("image_id", "product_id", "uri"), "image_id")
     concerned = F.broadcast(pairs.select("product_id").distinct())
     theirs = images.join(concerned, "product_id", "left_semi")
