@@ -134,6 +134,10 @@ class Store:
         """Removes every run's staging folder: what a killed run left behind, too. Only for the holder of the output's lock."""
         self._delete(f"{self.root}/_staging")
 
+    def drop_root(self) -> None:
+        """Removes everything below the root: for one that nobody else knows."""
+        self._delete(self.root)
+
     def add_work(self, name: str, df: DataFrame) -> None:
         """Appends rows to a folder of finished work, every task's file as soon as the task is done: a killed job leaves what it had finished."""
         with self._writable():

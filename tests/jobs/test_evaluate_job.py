@@ -37,7 +37,7 @@ def test_every_model_metric_and_unusable_image_is_in_the_files(compared):
     assert {"category_at_1_other_product", "category_at_1_other_sender", "precision_at_k_other_sender"} < set(found["table"])
     assert (folder / "evaluation/e1/evaluation.html").exists()
     assert not list((folder / "out").glob("[a-z]*"))  # no table was written
-    assert list((folder / "out/_staging").iterdir()) == []
+    assert list((folder / "out/_evaluation").iterdir()) == []
 
 
 def test_mlflow_has_the_figures_the_table_and_the_files(compared):

@@ -55,6 +55,11 @@ def prepare(spark: SparkSession, encoder: Encoder, config: EncoderConfig) -> Shi
     return ShippedModel(path.name, engine, batch_size, encoder.input_size, cpus_per_gpu)
 
 
+def stored_version(encoder: Encoder, config: EncoderConfig) -> str:
+    """What `embeddings.model_version` says: the encoder's own, marked where its vectors are stored unscaled."""
+    return encoder.model_version if config.unit_norm else f"{encoder.model_version}-unscaled"
+
+
 def stat_images(images: DataFrame, config: ImagesConfig, storage_options: Mapping[str, str]) -> DataFrame:
     """`STATED` rows, one per row of `image_id long, uri string`: size and fingerprint, null where the file cannot be asked. No file is read."""
     return images.select("image_id", "uri").mapInArrow(partial(stat_files, images=config, storage_options=dict(storage_options)), STATED)

@@ -50,9 +50,11 @@ def compare_encoders(spark: SparkSession, config: Config, run_id: str) -> tuple[
     """
     folder = output_folder(config.evaluation, run_id)
     check_store(config.mlflow)
-    store, progress, settings = Store(spark, config.output), Progress(), config.evaluation
+    # A root of its own: a nightly run clears the staging folder beside its tables when it starts.
+    apart = config.output.model_copy(update={"path": f"{config.output.path.rstrip('/')}/_evaluation/{run_id}"})
+    store, progress, settings = Store(spark, apart), Progress(), config.evaluation
     store.check_writable()
-    store.drop_staging(run_id)  # what a killed attempt left behind
+    store.drop_staging()  # what a killed attempt left behind
     try:
         catalogue = config.catalogue if config.catalogue.table is not None else demo_catalogue(spark, config.demo, session.storage_options(spark))
         images = _stage_sample(store, catalogue, config, run_id, progress)
@@ -69,7 +71,7 @@ def compare_encoders(spark: SparkSession, config: Config, run_id: str) -> tuple[
         queries = draw_queries(len(sample.image_ids), settings)
         lines, rows, nearest = _figures(embedded, sample, queries, settings, progress)
     finally:
-        store.drop_staging(run_id)
+        store.drop_root()
     counts = len(sample.image_ids) + len(unusable), len(sample.image_ids), len(queries)
     results = Results(run_id, catalogue.table, *counts, sample.several_images, settings, lines, rows, tuple(unusable))
     files = write_results(results, folder)
@@ -148,7 +150,7 @@ def _embed(store: Store, images: DataFrame, number: int, title: str, choice: Enc
         model = prepare(spark, encoder, choice)
     begin = time.perf_counter()
     with progress.stage("embed", f"{total:,} images with {encoder.model_version}") as stage:
-        wanted = spread(images, total, session.task_slots(spark))
+        wanted = spread(images.withColumn("fingerprint", F.lit(None).cast("string")), total, session.task_slots(spark))
         rows = embed_images(wanted, model, config.images, choice, session.storage_options(spark))
         rows = store.stage(run_id, f"embedded-{number}", rows)
         stage.count(images=rows.count())

@@ -46,7 +46,7 @@ def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k:
     if not usable:
         return run.run_id, answers
     blocking = BlockingConfig.model_validate(recorded["blocking"])
-    table, catalogue = store.read("embeddings").where(F.col("model_version") == run.model_version), store.read("images")
+    table, catalogue = store.read_published("embeddings").where(F.col("model_version") == run.model_version), store.read_published("images")
     embeddings = np.array([rows[i].embedding for i in usable], np.float32)
     probes: list[Probes] = [()] * len(usable)
     if blocking.by != "none":
@@ -75,10 +75,11 @@ def _same_encoder(config: Config, run: Row, recorded: dict) -> Encoder:
     if config.encoder.name.startswith(MLFLOW_SCHEMES):
         use_tracking_store(config.mlflow)
     encoder = encoders.load(config.encoder.name, config.encoder.weights, config.encoder.layer)
-    if encoder.model_version != run.model_version:
+    version = stored_version(encoder, config.encoder.model_copy(update={"unit_norm": recorded["encoder"]["unit_norm"]}))
+    if version != run.model_version:
         own = ", ".join(f"{key}={recorded['encoder'][key]}" for key in ("name", "weights", "layer"))
         raise ConfigError(
-            f"encoder: got model version {encoder.model_version}, the published run {run.run_id} has {run.model_version}: give its encoder, {own}"
+            f"encoder: got model version {version}, the published run {run.run_id} has {run.model_version}: give its encoder, {own}"
         )
     return encoder
 

@@ -14,7 +14,7 @@ from vsspark.blocks.spark import fit_head, head_digest, predict_categories
 from vsspark.catalogue.uris import leads_outside
 from vsspark.digest import rows_digest, settings_digest
 from vsspark.embed.reuse import outcomes, possible_copies, to_embed, unchanged
-from vsspark.embed.spark import EMBEDDED, ShippedModel, embed_images, hash_images, prepare, spread, stat_images
+from vsspark.embed.spark import EMBEDDED, ShippedModel, embed_images, hash_images, prepare, spread, stat_images, stored_version
 from vsspark.encoders import Encoder
 from vsspark.encoders.registry import MLFLOW_SCHEMES
 from vsspark.errors import DataQualityError, GateRefused, Reason
@@ -47,7 +47,7 @@ def check_stage(run: Run) -> Checked:
             use_tracking_store(config.mlflow)
         encoder = encoders.load(config.encoder.name, config.encoder.weights, config.encoder.layer)
         model = prepare(run.spark, encoder, config.encoder)
-        version = encoder.model_version if config.encoder.unit_norm else f"{encoder.model_version}-unscaled"
+        version = stored_version(encoder, config.encoder)
     images = store.read("images")
     total = images.count()
     with run.progress.stage("check", f"{total:,} files") as stage:
