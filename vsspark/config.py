@@ -70,6 +70,38 @@ class EncoderConfig(Section):
     unit_norm: bool = True  # scale every embedding to length 1
 
 
+class ShopTrainingConfig(Section):
+    """An encoder fitted to the catalogue by `jobs/train.py`: a backbone with ImageNet weights, an embedding head, a category head behind it."""
+
+    recipe: Literal["two_headed", "transfer"] = "two_headed"  # transfer: frozen base, Dense(4096, relu) "fc1", softmax, Adadelta
+    backbone: str = "mobilenet_v2"  # a network of keras.applications
+    weights: str | None = None  # its weights without the top: an HDF5 file, or "imagenet" for Keras's own download
+    layers: tuple[str, ...] | None = None  # of the backbone, averaged over the picture, side by side; null = see finetune.networks.feature_layers
+    side: Positive = 224  # pixels the network sees
+    flip: bool = True  # the finished encoder sees every picture and its mirror image, at twice the cost
+    stored_side: Positive = 288  # pixels of the pictures in the training set; views are cut from them
+    views: Positive = 6  # of every training picture whose features are computed: the whole picture and random parts of it
+    top_categories: Positive | None = None  # learn only the n commonest categories, and only from their pictures; null = all
+    holdout: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15  # share of the products that training never sees: early stopping and calibration
+    embedding_dim: Positive = 384
+    batch_size: Positive = 128  # pairs per step
+    epochs: Positive = 40  # at most; an epoch takes every picture once as an anchor
+    patience: Positive = 6  # epochs without a better held-out figure before it stops
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    temperature: Annotated[float, Field(gt=0)] = 0.1  # of the pair loss
+    pair_weight: Annotated[float, Field(ge=0)] = 1.0
+    category_weight: Annotated[float, Field(ge=0)] = 1.0
+    hard_negatives: Annotated[float, Field(ge=1)] = 1.0  # how often another product of the same category counts in the pair loss; 1 = as any other
+    unfreeze: Annotated[int, Field(ge=0)] = 0  # last layers of the backbone that learn too, after the heads have
+    unfrozen_rate: Share = 0.1  # their learning rate, as a share of the heads'
+    unfrozen_epochs: Positive = 5
+    threads: Positive = 2  # that read, decode and cut views
+    seed: int = 7
+    path: str = "build/training-set"  # the training set, features and checkpoints, on a disk that driver and executors share
+    register_as: str = "vsspark"  # the model's name in MLflow's registry
+    alias: str = "live"  # put on the new version
+
+
 class BlockingConfig(Section):
     by: Literal["predicted_category", "catalogue_category", "cluster", "none"] = "predicted_category"
     probes: Positive = 3  # at most so many categories are searched per query image ...
@@ -145,6 +177,7 @@ class Config(Section):
     demo: DemoConfig = DemoConfig()
     images: ImagesConfig = ImagesConfig()
     encoder: EncoderConfig = EncoderConfig()
+    training: ShopTrainingConfig = ShopTrainingConfig()
     blocking: BlockingConfig = BlockingConfig()
     knn: KnnConfig = KnnConfig()
     recommend: RecommendConfig = RecommendConfig()

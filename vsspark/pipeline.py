@@ -103,6 +103,13 @@ def query(spark: SparkSession, config: Config, args: argparse.Namespace) -> None
         raise DataQualityError(f"none of the {len(answers)} pictures could be used, the first is {answers[0].reason}: {answers[0].detail}")
 
 
+def train(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    """Fits an encoder to the catalogue and registers it in MLflow."""
+    from vsspark.finetune.train import train_encoder  # Petastorm is there only where training happens
+
+    train_encoder(spark, config, args)
+
+
 def force_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", metavar="WHY", default=None, help="publish even if the gate refuses or nothing has changed; who and why goes on record")
 
@@ -130,7 +137,7 @@ def _positive(text: str) -> int:
     return number
 
 
-JOBS = {job.__name__: job for job in (recommend, ingest, embed, neighbours, publish, rollback, report, evaluate, query)}
+JOBS = {job.__name__: job for job in (recommend, ingest, embed, neighbours, publish, rollback, report, evaluate, query, train)}
 ARGUMENTS = {
     "recommend": force_arguments,
     "publish": force_arguments,

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from vsspark import encoders, session
 from vsspark.blocks.spark import fit_head
 from vsspark.config import BlockingConfig, Config
+from vsspark.embed.spark import stored_version
 from vsspark.encoders import Encoder
 from vsspark.encoders.registry import MLFLOW_SCHEMES
 from vsspark.errors import ConfigError, StorageError
@@ -78,9 +79,7 @@ def _same_encoder(config: Config, run: Row, recorded: dict) -> Encoder:
     version = stored_version(encoder, config.encoder.model_copy(update={"unit_norm": recorded["encoder"]["unit_norm"]}))
     if version != run.model_version:
         own = ", ".join(f"{key}={recorded['encoder'][key]}" for key in ("name", "weights", "layer"))
-        raise ConfigError(
-            f"encoder: got model version {version}, the published run {run.run_id} has {run.model_version}: give its encoder, {own}"
-        )
+        raise ConfigError(f"encoder: got model version {version}, the published run {run.run_id} has {run.model_version}: give its encoder, {own}")
     return encoder
 
 

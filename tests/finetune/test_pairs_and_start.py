@@ -1,0 +1,58 @@
+"""Pairs and the closed-form start, against what can be counted by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vsspark.finetune.pairs import draw_pairs
+from vsspark.finetune.start import discriminant, principal, start_projection
+
+
+def test_every_row_is_an_anchor_once_and_its_positive_is_another_of_its_product():
+    product = np.array([7, 7, 7, 5, 9, 9, 7])
+    seen = set()
+    for seed in range(60):
+        anchor, positive = draw_pairs(product, np.random.default_rng(seed))
+        assert sorted(anchor.tolist()) == list(range(7))
+        assert (product[anchor] == product[positive]).all()
+        assert {row for row in range(7) if positive[anchor == row] == row} == {3}  # the one product with a single picture
+        seen |= set(zip(anchor.tolist(), positive.tolist(), strict=True))
+    assert len(seen) == 4 * 3 + 2 * 1 + 1  # every possible pair comes up
+    one, other = (draw_pairs(product, np.random.default_rng(seed))[0].tolist() for seed in (1, 2))
+    assert one != other
+
+
+def test_the_discriminant_finds_the_one_direction_that_tells_classes_apart():
+    rng = np.random.default_rng(0)
+    label = np.repeat(np.arange(3), 40)
+    x = rng.normal(0, 5, (120, 10)).astype(np.float32)
+    x[:, 4] = label * 2 + rng.normal(0, 0.1, 120)  # the least of all variances
+    x -= x.mean(0)
+    found = discriminant(x, label, 8, shrink=0.0)
+    assert found.shape == (10, 2)  # classes less one
+    assert abs(found[:, 0]).argmax() == 4
+    assert abs(principal(x, 1)[4, 0]) < 0.1  # plain variance does not see it
+
+
+def test_fewer_rows_than_features_give_the_same_distances_as_the_whole_space():
+    rng = np.random.default_rng(1)
+    x, label = rng.normal(size=(12, 40)).astype(np.float32), np.repeat(np.arange(4), 3)
+    x -= x.mean(0)
+    few = x @ discriminant(x, label, 8)
+    padded = np.concatenate([x, np.zeros((100, 40), np.float32)])  # more rows than features: the other branch
+    assert few.shape == (12, 3)
+    assert np.isfinite(padded @ discriminant(x, label, 8)).all()
+    np.testing.assert_allclose(x @ principal(x, 11) @ principal(x, 11).T, x, atol=1e-4)  # 12 centred rows span 11 dimensions
+
+
+def test_the_start_has_three_parts_of_the_asked_lengths():
+    rng = np.random.default_rng(2)
+    product = np.repeat(np.arange(30), 4)
+    category = np.where(product % 5 == 4, -1, product % 5)
+    x = (rng.normal(size=(30, 50))[product] + rng.normal(size=(120, 50)) + 3).astype(np.float32)
+    kernel, bias = start_projection(x, product, category, 24, (0.25, 0.35, 0.4))
+    assert kernel.shape == (50, 24)
+    projected = x @ kernel + bias
+    length = np.square(projected).mean(0) * 1.0
+    np.testing.assert_allclose(projected.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose([length[:3].sum(), length[3:11].sum(), length[11:].sum()], [0.25, 0.35, 0.4], rtol=0.3)

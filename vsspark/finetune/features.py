@@ -1,0 +1,57 @@
+"""What the frozen trunk says of a few views of every picture, computed once and kept on disk; a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vsspark.config import ShopTrainingConfig
+from vsspark.encoders import Encoder
+from vsspark.encoders.engines import load_engine
+from vsspark.finetune.reader import picture_views, read_groups
+from vsspark.progress import log
+
+_BATCH = 8
+
+
+class Features(NamedTuple):
+    """Every picture of a split, in the order of the training set."""
+
+    views: np.ndarray  # (n, views, d) float16; view 0 is the whole picture
+    product: np.ndarray  # (n,) int64
+    category: np.ndarray  # (n,) int32, -1 = none
+
+
+def compute_features(folder: str, split: str, views: int, trunk: Encoder, config: ShopTrainingConfig) -> Features:
+    """The features of a split, a row group at a time; row groups that an earlier call finished are read back."""
+    cache = Path(config.path) / "features" / trunk.model_version
+    cache.mkdir(parents=True, exist_ok=True)
+    engine = load_engine("onnxruntime", str(trunk.files["onnxruntime"]), _BATCH, config.threads)
+    parts: list[Features] = []
+    for group in read_groups(folder, split):
+        key = hashlib.sha256(repr((views, config.seed, config.side)).encode() + group.image_id.tobytes()).hexdigest()[:16]
+        file = cache / f"{key}.npy"
+        if not file.exists():
+            _save(file, _encode(group, views, engine, config))
+        parts.append(Features(np.load(file), group.product, group.category))
+        log.info("%-10s %s, %d pictures", "features", split, sum(len(part.product) for part in parts))
+    if not parts:
+        return Features(np.zeros((0, views, trunk.dim), np.float16), np.zeros(0, np.int64), np.zeros(0, np.int32))
+    return Features(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _encode(group, views: int, engine, config: ShopTrainingConfig) -> np.ndarray:
+    pixels = (picture_views(data, int(i), config.side, views, config.seed) for data, i in zip(group.picture, group.image_id, strict=True))
+    flat = np.concatenate(list(pixels))  # (n * views, side, side, 3): a row group's, 150 MB at 6 views of 224 pixels
+    encoded = np.concatenate([engine.run(flat[start : start + _BATCH])[0] for start in range(0, len(flat), _BATCH)])
+    return encoded.astype(np.float16).reshape(len(group.image_id), views, -1)
+
+
+def _save(file: Path, array: np.ndarray) -> None:
+    partial = file.with_suffix(".partial")
+    with partial.open("wb") as out:
+        np.save(out, array)
+    partial.replace(file)

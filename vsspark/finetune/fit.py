@@ -1,0 +1,157 @@
+"""Fits a network to pairs and categories: Keras's own `fit` an epoch at a time, with a checkpoint and a judgement behind each."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from vsspark.config import ShopTrainingConfig
+from vsspark.progress import log
+
+FITTED = "fitted.npz"  # written last: the weights of the best epoch
+_SMOOTHING = 0.1  # of the category labels
+
+
+class PairModel(keras.Model):
+    """Trains a network of two outputs on (anchors, positives), product, category; see `pair_loss` and `category_loss`."""
+
+    def __init__(self, network: keras.Model, weights: np.ndarray, config: ShopTrainingConfig):
+        super().__init__()
+        self.network, self.config = network, config
+        self.class_weights = tf.constant(weights, tf.float32)
+
+    def call(self, pair, training=None):
+        return self.network(tf.concat(pair, 0), training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        product, category = (tf.tile(label, [2]) for label in y)
+        embedding, probabilities = y_pred
+        loss = category_loss(probabilities, category, self.class_weights, _SMOOTHING if self.config.recipe == "two_headed" else 0.0)
+        if self.config.recipe == "two_headed":
+            loss *= self.config.category_weight
+            loss += self.config.pair_weight * pair_loss(embedding, product, category, self.config.temperature, self.config.hard_negatives)
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync  # gradients are summed over the workers
+
+
+def pair_loss(embedding, product, category, temperature: float, hard_negatives: float):
+    """Supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362, eq. 2): a product's rows against all others in the batch.
+
+    embedding: (n, e) of unit norm; product, category: (n,). Another product of the same category counts `hard_negatives` times,
+    as hard negatives do in Robinson et al. 2021 (arXiv:2010.04592); -1 is no category.
+    """
+    itself = tf.eye(tf.shape(product)[0])
+    same = tf.cast(product[:, None] == product[None, :], tf.float32) - itself
+    akin = tf.cast((category[:, None] == category[None, :]) & (category[:, None] >= 0) & (product[:, None] != product[None, :]), tf.float32)
+    logits = tf.matmul(embedding, embedding, transpose_b=True) / temperature - 1e9 * itself
+    log_share = logits - tf.reduce_logsumexp(logits + akin * math.log(hard_negatives), 1, keepdims=True)
+    partners = tf.reduce_sum(same, 1)
+    return tf.reduce_mean(-tf.reduce_sum(same * log_share, 1) / tf.maximum(partners, 1.0))
+
+
+def category_loss(probabilities, category, class_weights, smoothing: float):
+    """Cross-entropy of smoothed labels (Szegedy et al. 2016, arXiv:1512.00567), rare classes weighted up; rows without a category count nothing."""
+    known = tf.cast(category >= 0, tf.float32)
+    index = tf.maximum(category, 0)
+    classes = tf.shape(probabilities)[1]
+    target = (1 - smoothing) * tf.one_hot(index, classes) + smoothing / tf.cast(classes, tf.float32)
+    per_row = -tf.reduce_sum(target * tf.math.log(tf.maximum(probabilities, 1e-7)), 1) * tf.gather(class_weights, index) * known
+    return tf.reduce_sum(per_row) / tf.maximum(tf.reduce_sum(known), 1.0)
+
+
+def class_weights(counts: np.ndarray, config: ShopTrainingConfig) -> np.ndarray:
+    """(c,) float32: rare categories count more, by the root of how rare they are; 1 on average over the pictures. The published recipe has no weights.
+
+    counts: (c,) pictures per category.
+    """
+    if config.recipe == "transfer":
+        return np.ones(len(counts), np.float32)
+    counts = np.maximum(counts, 1)
+    weights = 1 / np.sqrt(counts)
+    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+
+
+@dataclass
+class Progress:
+    """Where a fit stands; written beside each checkpoint."""
+
+    epoch: int = 0  # finished
+    best: float = -math.inf  # the best held-out figure; the start's own counts
+    best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def fit(
+    model: PairModel,
+    optimizer: keras.optimizers.Optimizer,
+    data: Callable[[int], tf.data.Dataset],
+    judge: Callable[[keras.Model], dict[str, float]],
+    epochs: int,
+    patience: int,
+    folder: Path,
+    steps: int | None = None,
+    writes: bool = True,
+) -> Progress:
+    """Trains until `epochs`, or until `patience` epochs brought nothing; the network then has the weights of its best epoch.
+
+    model: its network is what is trained. data(epoch) -> that epoch's batches; judge(network) -> figures, the one to be maximised under "held_out".
+    `folder` keeps last.npz (the checkpoint), best.npz and in the end fitted.npz; a call that finds them goes on. steps: of an epoch, where `data` has no end.
+    writes: False on all workers but one.
+    """
+    network = model.network
+    model.compile(optimizer=optimizer)
+    optimizer.build(network.trainable_variables)
+    variables = [*network.variables, *optimizer.variables]
+    finished = restore(folder / FITTED, network.variables)
+    if finished is not None:
+        return finished
+    progress = restore(folder / "last.npz", variables)
+    if progress is None:
+        figures = judge(network)
+        progress = Progress(best=figures["held_out"], history=[{"epoch": 0} | figures])
+        if writes:
+            _save(folder / "best.npz", network.variables, progress)
+            _save(folder / "last.npz", variables, progress)
+    while progress.epoch < epochs and progress.epoch - progress.best_epoch < patience:
+        epoch = progress.epoch
+        losses = model.fit(data(epoch), initial_epoch=epoch, epochs=epoch + 1, steps_per_epoch=steps, verbose=0).history
+        figures = {"loss": float(losses["loss"][-1])} | judge(network)
+        progress.epoch += 1
+        progress.history.append({"epoch": progress.epoch} | figures)
+        better = figures["held_out"] > progress.best
+        if better:
+            progress.best, progress.best_epoch = figures["held_out"], progress.epoch
+        if writes:
+            if better:
+                _save(folder / "best.npz", network.variables, progress)
+            _save(folder / "last.npz", variables, progress)
+        log.info("%-10s %s", "epoch", json.dumps({name: round(value, 4) for name, value in progress.history[-1].items()}))
+    restore(folder / "best.npz", network.variables)
+    if writes:
+        _save(folder / FITTED, network.variables, progress)
+    return progress
+
+
+def _save(file: Path, variables: list, progress: Progress) -> None:
+    """One file, moved into place when it is whole: a kill leaves the checkpoint before it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    with partial.open("wb") as out:
+        np.savez(out, progress=json.dumps(asdict(progress)), **{f"v{i}": np.asarray(variable) for i, variable in enumerate(variables)})
+    partial.replace(file)
+
+
+def restore(file: Path, variables: list) -> Progress | None:
+    """Sets the variables from a checkpoint and returns where it stood; None, and nothing set, where there is none."""
+    if not file.exists():
+        return None
+    with np.load(file) as saved:
+        for i, variable in enumerate(variables):
+            variable.assign(saved[f"v{i}"])
+        return Progress(**json.loads(str(saved["progress"])))

@@ -1,0 +1,81 @@
+"""How an encoder does on products it was not fitted on: category head, nearest pictures, calibration."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vsspark.finetune.reader import decode_picture, read_groups
+from vsspark.training.measure import best_temperature, calibration_error, nearest_agrees
+from vsspark.training.views import whole_view
+
+_AT_MOST = 4000  # pictures judged by: 600 MB at 224 pixels, and a distance of every one to every other
+_BATCH = 32
+
+
+class Pictures(NamedTuple):
+    """The whole pictures of the validation split, as the finished encoder will see them."""
+
+    pixels: np.ndarray  # (n, side, side, 3) uint8
+    product: np.ndarray  # (n,) int64
+    category: np.ndarray  # (n,) int32, -1 = none
+
+
+def validation_pictures(folder: str, side: int) -> Pictures:
+    """The first 4,000 pictures of the validation split."""
+    pixels, product, category = [], [], []
+    for group in read_groups(folder, "validation"):
+        pixels += [whole_view(decode_picture(data), side) for data in group.picture]
+        product.append(group.product)
+        category.append(group.category)
+        if len(pixels) >= _AT_MOST:
+            break
+    return Pictures(np.stack(pixels[:_AT_MOST]), np.concatenate(product)[:_AT_MOST], np.concatenate(category)[:_AT_MOST])
+
+
+def encode(network, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(embeddings (n, e), probabilities (n, c)) float32, by Keras itself. pixels: (n, ...) as the network takes them, any dtype."""
+    parts = [network(pixels[start : start + _BATCH].astype(np.float32), training=False) for start in range(0, len(pixels), _BATCH)]
+    return tuple(np.concatenate([np.asarray(part[i]) for part in parts]) for i in (0, 1))
+
+
+def figures_of(embedding: np.ndarray, probabilities: np.ndarray, product: np.ndarray, category: np.ndarray) -> dict[str, float]:
+    """Shares in [0, 1], and their mean under "held_out": neither category nor product can be bought with the other.
+
+    top1: the head's; category_at_1, product_at_1: the nearest other picture's, by cosine. What the pictures cannot answer is left out.
+    """
+    unit = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
+    known = category >= 0
+    found = {}
+    if known.any():
+        found["top1"] = float((probabilities[known].argmax(1) == category[known]).mean())
+        found["category_at_1"] = nearest_agrees(unit[known], category[known])
+    if len(np.unique(product)) < len(product):
+        found["product_at_1"] = nearest_agrees(unit, product)
+    found = {name: value for name, value in found.items() if np.isfinite(value)}
+    return found | {"held_out": float(np.mean(list(found.values()))) if found else 0.0}
+
+
+def calibrate(head, probabilities: np.ndarray, category: np.ndarray) -> None:
+    """Scales a softmax layer's weights so that its probabilities mean what they say on these pictures (Guo et al. 2017, arXiv:1706.04599).
+
+    head: the Dense layer; probabilities: (n, c) it gave; category: (n,), -1 = none.
+    """
+    known = category >= 0
+    if not known.any():
+        return
+    temperature = best_temperature(np.log(np.maximum(probabilities[known], 1e-12)), category[known])
+    head.set_weights([weights / temperature for weights in head.get_weights()])
+
+
+def judge_finished(network, pictures: Pictures, categories: int) -> tuple[dict[str, float], np.ndarray]:
+    """(figures with the calibration error, confusion (c, c) int64: true by predicted) of a finished encoder."""
+    embedding, probabilities = encode(network, pictures.pixels)
+    figures = figures_of(embedding, probabilities, pictures.product, pictures.category)
+    known = pictures.category >= 0
+    confusion = np.zeros((categories, categories), np.int64)
+    np.add.at(confusion, (pictures.category[known], probabilities[known].argmax(1)), 1)
+    if known.any():
+        figures["calibration_error"] = calibration_error(probabilities[known], pictures.category[known])
+    return figures, confusion

@@ -1,0 +1,105 @@
+"""The parts of a fitted encoder: the trunk (a backbone up to its pooled features), the heads behind it, and the whole of both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vsspark.config import ShopTrainingConfig
+from vsspark.encoders.backbones import BACKBONES
+from vsspark.encoders.model_files import check_weights, load_weights
+from vsspark.errors import ConfigError
+
+if TYPE_CHECKING:
+    import keras
+
+HEAD_SCALE = 16.0  # of the unit embedding before the category head: logits of a unit vector could not tell 10 categories apart
+
+
+def build_backbone(config: ShopTrainingConfig) -> keras.Model:
+    """The `keras.applications` network without its top, at `side` pixels, its weights loaded; preprocessing is the trunk's.
+
+    Raises ConfigError for an unknown network, and for weights that are missing or do not fit.
+    """
+    import keras
+
+    if config.backbone not in BACKBONES:
+        raise ConfigError(f"training.backbone: got {config.backbone!r}; known are {', '.join(BACKBONES)}")
+    if config.weights is None:
+        raise ConfigError("training.weights: needed; give the backbone's weights without its top as an HDF5 file, or imagenet for Keras's own download")
+    builder = getattr(keras.applications, BACKBONES[config.backbone].builder)
+    weights = "imagenet" if config.weights == "imagenet" else None
+    file = check_weights(config.weights) if weights is None else None
+    backbone = builder(include_top=False, weights=weights, input_shape=(config.side, config.side, 3))
+    if file is not None:
+        load_weights(backbone, Path(file), config.backbone)
+    return backbone
+
+
+def build_trunk(config: ShopTrainingConfig, backbone: keras.Model) -> keras.Model:
+    """RGB 0..255 float32 (n, side, side, 3) -> features (n, d): every layer of `feature_layers` averaged over the picture, side by side.
+
+    Each layer's part has unit norm, so that none drowns the others.
+    """
+    import keras
+
+    pixels = keras.Input((config.side, config.side, 3), name="rgb")
+    prepare = getattr(keras.applications, BACKBONES[config.backbone].module).preprocess_input
+    layers = feature_layers(backbone, config.layers)
+    maps = keras.Model(backbone.input, [backbone.get_layer(name).output for name in layers], name=config.backbone)(prepare(pixels))
+    maps = maps if isinstance(maps, list | tuple) else [maps]
+    parts = [keras.layers.UnitNormalization(name=f"unit_{i}")(keras.layers.GlobalAveragePooling2D(name=f"pool_{i}")(part)) for i, part in enumerate(maps)]
+    return keras.Model(pixels, parts[0] if len(parts) == 1 else keras.layers.Concatenate(name="features")(parts), name="trunk")
+
+
+def feature_layers(backbone: keras.Model, wanted: tuple[str, ...] | None) -> list[str]:
+    """The layers whose outputs are the features; None = the last layer, and the narrowest map before each of the last two shrinkings.
+
+    What a network says last names the object; what it says on finer maps still knows cut, pattern and stitching.
+    """
+    maps = {layer.name: layer.output.shape for layer in backbone.layers if hasattr(layer.output, "shape") and len(layer.output.shape) == 4}
+    if wanted is not None:
+        missing = [name for name in wanted if name not in maps]
+        if missing:
+            raise ConfigError(f"training.layers: {backbone.name} has no map {missing[0]!r}; it has {', '.join(maps)}")
+        return list(wanted)
+    last = list(maps)[-1]
+    sides = sorted({shape[1] for shape in maps.values() if shape[1] >= maps[last][1]})
+    return [last, *(_last_sum(maps, side) for side in sides[:2])]
+
+
+def _last_sum(maps: dict[str, tuple], side: int) -> str:
+    """The last of the layers with the fewest channels among the maps of that side: where residual networks add up what they know."""
+    names = [name for name, shape in maps.items() if shape[1] == side]
+    fewest = min(maps[name][3] for name in names)
+    return [name for name in names if maps[name][3] == fewest][-1]
+
+
+def build_heads(features: int, categories: int, config: ShopTrainingConfig) -> keras.Model:
+    """Features (n, d) -> [embedding (n, e) of unit norm, category probabilities (n, c) computed from it].
+
+    recipe transfer: the embedding is fc1, 4096 wide and not normalised, as in the published re-training.
+    """
+    import keras
+    from keras import layers
+
+    given = keras.Input((features,), name="features")
+    if config.recipe == "transfer":
+        embedding = layers.Dense(4096, activation="relu", name="fc1")(given)
+        probabilities = layers.Dense(categories, activation="softmax", name="category")(embedding)
+    else:
+        embedding = layers.UnitNormalization(name="embedding")(layers.Dense(config.embedding_dim, name="projection")(given))
+        probabilities = layers.Dense(categories, activation="softmax", name="category")(layers.Rescaling(HEAD_SCALE, name="stretch")(embedding))
+    return keras.Model(given, [embedding, probabilities], name="heads")
+
+
+def join(trunk: keras.Model, heads: keras.Model, flip: bool) -> keras.Model:
+    """RGB 0..255 (n, side, side, 3) -> [embedding, probabilities]; flip: the features are the mean of a picture's and its mirror image's."""
+    import keras
+
+    pixels = keras.Input(trunk.input_shape[1:], name="rgb")
+    features = trunk(pixels)
+    if flip:
+        features = keras.layers.Average(name="both_sides")([features, trunk(keras.ops.flip(pixels, axis=2))])
+    embedding, probabilities = heads(features)
+    return keras.Model(pixels, [embedding, probabilities], name="vsspark_encoder")

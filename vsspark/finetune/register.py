@@ -1,0 +1,70 @@
+"""A finished encoder in MLflow: settings, curves, confusion matrix, and the model under a name and an alias."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vsspark.config import Config
+from vsspark.errors import StorageError
+from vsspark.masking import mask_text
+from vsspark.tracking import check_store, flattened, use_tracking_store
+
+if TYPE_CHECKING:
+    import keras
+
+
+def register(
+    network: keras.Model,
+    categories: Sequence[str],
+    config: Config,
+    facts: Mapping[str, str],
+    curves: Mapping[str, Sequence[Mapping[str, float]]],
+    figures: Mapping[str, float],
+    confusion: np.ndarray,
+) -> str:
+    """Logs one MLflow run and returns the model's URI, models:/NAME@ALIAS.
+
+    curves: part of the training -> its epochs' figures; figures: held out, of the finished encoder; confusion: (c, c) counts, true by predicted.
+    Raises StorageError when the store cannot be written.
+    """
+    check_store(config.mlflow)
+    use_tracking_store(config.mlflow)
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    name, alias = config.training.register_as, config.training.alias
+    example = np.zeros((1, *network.input_shape[1:]), np.float32)
+    kind = np.dtype(np.float32)
+    outputs = [TensorSpec(kind, (-1, output.shape[1]), title) for output, title in zip(network.outputs, ("embedding", "probabilities"), strict=True)]
+    signature = ModelSignature(Schema([TensorSpec(kind, (-1, *network.input_shape[1:]), "rgb")]), Schema(outputs))
+    header = ",".join(("true \\ predicted", *categories))
+    table = [header, *(",".join((category, *(str(count) for count in row))) for category, row in zip(categories, confusion, strict=True))]
+    try:
+        mlflow.set_experiment(config.mlflow.experiment)
+        with mlflow.start_run():
+            mlflow.log_params(flattened(config.public()["training"]) | {"catalogue.table": mask_text(str(config.catalogue.table))} | dict(facts))
+            for part, epochs in curves.items():
+                for epoch in epochs:
+                    mlflow.log_metrics({f"{part}.{key}": value for key, value in epoch.items() if key != "epoch"}, step=int(epoch["epoch"]))
+            mlflow.log_metrics(dict(figures))
+            mlflow.log_text("\n".join(table) + "\n", "confusion_matrix.csv")
+            # The requirements are given: MLflow would find them out by importing TensorFlow in another process.
+            logged = mlflow.keras.log_model(
+                network,
+                name="model",
+                signature=signature,
+                input_example=example,
+                metadata={"categories": list(categories)},
+                registered_model_name=name,
+                pip_requirements=["tensorflow-cpu", "keras"],
+            )
+        mlflow.MlflowClient().set_registered_model_alias(name, alias, logged.registered_model_version)
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise StorageError(f"mlflow.tracking_uri={mask_text(config.mlflow.tracking_uri)}: {mask_text(str(error))}") from None
+    return f"models:/{name}@{alias}"

@@ -1,0 +1,94 @@
+"""From a catalogue to a registered encoder: training set, features, heads, optionally the backbone's last layers, calibration, MLflow."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from pyspark.sql import SparkSession
+
+from vsspark.config import Config, ShopTrainingConfig
+from vsspark.encoders import Encoder
+from vsspark.encoders.export import export, exported
+from vsspark.encoders.model_files import check_weights, content_hash
+from vsspark.encoders.quiet import import_tensorflow
+from vsspark.finetune.cluster import Cluster, join_cluster
+from vsspark.finetune.training_set import TrainingSet, prepare_training_set
+from vsspark.progress import log
+
+_NOT_OF_THE_HEADS = {"register_as", "alias", "threads", "path", "flip", "unfreeze", "unfrozen_rate", "unfrozen_epochs"}
+
+
+def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    """The job: fits an encoder to the catalogue, registers it, prints its URI. Run again after a kill, it goes on where it was."""
+    import_tensorflow()
+    cluster = join_cluster()
+    training_set = prepare_training_set(spark, config, args.run_id, cluster)
+    import keras
+
+    from vsspark.finetune.judge import calibrate, encode, judge_finished, validation_pictures
+    from vsspark.finetune.register import register
+
+    began = time.monotonic()
+    keras.utils.set_random_seed(config.training.seed)
+    network, heads, curves = fit_encoder(training_set, config.training, cluster)
+    if not cluster.first:
+        return
+    pictures = validation_pictures(training_set.folder, config.training.side)
+    calibrate(heads.get_layer("category"), encode(network, pictures.pixels)[1], pictures.category)
+    figures, confusion = judge_finished(network, pictures, len(training_set.categories))
+    log.info("%-10s %s", "held out", json.dumps({name: round(value, 4) for name, value in figures.items()}))
+    facts = {"pictures": json.dumps(training_set.pictures), "products": json.dumps(training_set.products), "quarantined": str(training_set.quarantined)}
+    facts["minutes"] = f"{(time.monotonic() - began) / 60:.1f}"
+    print(f"train: {register(network, training_set.categories, config, facts, curves, figures, confusion)}")
+
+
+def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: Cluster):
+    """(network, heads, curves): the encoder RGB (n, side, side, 3) -> [embedding, probabilities], the heads in it, the figures of every epoch by part."""
+    from vsspark.finetune.fit import FITTED, class_weights, restore
+    from vsspark.finetune.heads import fit_heads
+    from vsspark.finetune.judge import validation_pictures
+    from vsspark.finetune.networks import build_backbone, build_heads, build_trunk, join
+    from vsspark.finetune.unfreeze import fit_unfrozen, unfreeze
+
+    weights = class_weights(np.array(training_set.category_counts), config)
+    work = _work_folder(training_set, config)
+    if cluster.first:
+        trunk = _export_trunk(build_trunk(config, build_backbone(config)), config)
+        fit_heads(*_features(training_set, trunk, config), weights, config, work / "heads")
+    cluster.await_first((work / "heads" / FITTED).exists)
+    with cluster.strategy.scope() if cluster.strategy else contextlib.nullcontext():
+        backbone = build_backbone(config)
+        trunk_network = build_trunk(config, backbone)
+        heads = build_heads(trunk_network.output_shape[1], len(weights), config)
+        curves = {"heads": restore(work / "heads" / FITTED, heads.variables).history}
+        unfreeze(backbone, config.unfreeze)
+        network = join(trunk_network, heads, flip=False)
+    if config.unfreeze:
+        held_out = validation_pictures(training_set.folder, config.side)
+        folder = work / f"unfrozen-{config.unfreeze}-{config.unfrozen_rate}"
+        curves["unfrozen"] = fit_unfrozen(network, training_set, weights, held_out, config, folder, cluster).history
+    return join(trunk_network, heads, config.flip), heads, curves
+
+
+def _export_trunk(network, config: ShopTrainingConfig) -> Encoder:
+    """The frozen trunk for ONNX Runtime, three times as fast as Keras on CPU."""
+    shape = json.dumps(network.get_config(), sort_keys=True, default=str).encode()
+    version = f"trunk-{config.backbone}-{content_hash(shape, *(value.tobytes() for value in network.get_weights()))}"
+    return exported("trunk", version) or export("trunk", version, network, None)
+
+
+def _features(training_set: TrainingSet, trunk: Encoder, config: ShopTrainingConfig):
+    from vsspark.finetune.features import compute_features
+
+    return [compute_features(training_set.folder, split, views, trunk, config) for split, views in (("train", config.views), ("validation", 1))]
+
+
+def _work_folder(training_set: TrainingSet, config: ShopTrainingConfig) -> Path:
+    """Where this recipe's checkpoints lie: settings or weights that would fit other heads have another folder."""
+    file = [] if config.weights in (None, "imagenet") else [check_weights(config.weights)]
+    return Path(training_set.folder).parent / f"run-{content_hash(config.model_dump_json(exclude=_NOT_OF_THE_HEADS).encode(), *file)}"
