@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("knn", "embed")
+NAMES = ("knn", "embed", "training")
 
 
 def main(names: list[str]) -> int:

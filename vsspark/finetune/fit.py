@@ -28,7 +28,7 @@ class PairModel(keras.Model):
         self.class_weights = tf.constant(weights, tf.float32)
 
     def call(self, pair, training=None):
-        return self.network(tf.concat(pair, 0), training=training)
+        return self.network(tf.cast(tf.concat(pair, 0), tf.float32), training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         product, category = (tf.tile(label, [2]) for label in y)

@@ -36,8 +36,11 @@ def validation_pictures(folder: str, side: int) -> Pictures:
 
 def encode(network, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(embeddings (n, e), probabilities (n, c)) float32, by Keras itself. pixels: (n, ...) as the network takes them, any dtype."""
-    parts = [network(pixels[start : start + _BATCH].astype(np.float32), training=False) for start in range(0, len(pixels), _BATCH)]
-    return tuple(np.concatenate([np.asarray(part[i]) for part in parts]) for i in (0, 1))
+    import tensorflow as tf
+
+    answer = tf.function(lambda given: network(given, training=False), reduce_retracing=True)
+    parts = [answer(tf.constant(pixels[start : start + _BATCH], tf.float32)) for start in range(0, len(pixels), _BATCH)]
+    return tuple(np.concatenate([part[i].numpy() for part in parts]) for i in (0, 1))
 
 
 def figures_of(embedding: np.ndarray, probabilities: np.ndarray, product: np.ndarray, category: np.ndarray) -> dict[str, float]:

@@ -53,26 +53,23 @@ def build_trunk(config: ShopTrainingConfig, backbone: keras.Model) -> keras.Mode
 
 
 def feature_layers(backbone: keras.Model, wanted: tuple[str, ...] | None) -> list[str]:
-    """The layers whose outputs are the features; None = the last layer, and the narrowest map before each of the last two shrinkings.
+    """The layers whose outputs are the features; None = the last one, and the last sum of each of the two coarsest resolutions.
 
-    What a network says last names the object; what it says on finer maps still knows cut, pattern and stitching.
+    What a network says last names the object; where residual networks add up what they know, cut, pattern and stitching are still told apart.
+    A resolution without sums gives its last layer. Raises ConfigError for a layer without a map, listing those that have one.
     """
-    maps = {layer.name: layer.output.shape for layer in backbone.layers if hasattr(layer.output, "shape") and len(layer.output.shape) == 4}
+    maps = {layer.name: layer for layer in backbone.layers if len(getattr(layer.output, "shape", ())) == 4}
     if wanted is not None:
         missing = [name for name in wanted if name not in maps]
         if missing:
             raise ConfigError(f"training.layers: {backbone.name} has no map {missing[0]!r}; it has {', '.join(maps)}")
         return list(wanted)
     last = list(maps)[-1]
-    sides = sorted({shape[1] for shape in maps.values() if shape[1] >= maps[last][1]})
-    return [last, *(_last_sum(maps, side) for side in sides[:2])]
-
-
-def _last_sum(maps: dict[str, tuple], side: int) -> str:
-    """The last of the layers with the fewest channels among the maps of that side: where residual networks add up what they know."""
-    names = [name for name, shape in maps.items() if shape[1] == side]
-    fewest = min(maps[name][3] for name in names)
-    return [name for name in names if maps[name][3] == fewest][-1]
+    chosen = [last]
+    for side in sorted({layer.output.shape[1] for layer in maps.values() if layer.output.shape[1] >= maps[last].output.shape[1]})[:2]:
+        names = [name for name, layer in maps.items() if layer.output.shape[1] == side]
+        chosen.append(([name for name in names if type(maps[name]).__name__ == "Add"] or names)[-1])
+    return list(dict.fromkeys(chosen))
 
 
 def build_heads(features: int, categories: int, config: ShopTrainingConfig) -> keras.Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,29 +13,34 @@ from vsspark.finetune import legacy_arrow  # noqa: F401 - before petastorm
 
 # isort: split
 from petastorm import make_batch_reader
-from petastorm.predicates import in_lambda
 
 from vsspark.finetune.pairs import draw_pairs
 from vsspark.training.views import random_view, whole_view
 
-_COLUMNS = ["image_id", "product", "category", "split", "picture"]
 _SHUFFLED = 2048  # pairs held, still as JPEG, while they wait for their turn
 
 
-def read_groups(folder: str, split: str, seed: int | None = None, shard: tuple[int, int] = (0, 1), threads: int = 2) -> Iterator:
-    """Row groups of one split: image_id, product, category (n,) and picture (n,) JPEG bytes, as named arrays.
+class Group(NamedTuple):
+    """Pictures that were read together; arrays of n rows."""
+
+    image_id: np.ndarray  # int64
+    product: np.ndarray  # int64
+    category: np.ndarray  # int32, -1 = none
+    picture: np.ndarray  # JPEG bytes
+
+
+def read_groups(folder: str, split: str, seed: int | None = None, shard: tuple[int, int] = (0, 1), threads: int = 2) -> Iterator[Group]:
+    """The rows of one split, a row group at a time.
 
     seed: the order of the row groups; None = as they are stored. shard: (which, of how many); every row is in exactly one of them.
-    The batch reader with threads: rows decoded one by one in Petastorm come at a third of the rate, and a process pool takes 5 s to start.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it expects its own row reader for pictures; ours decodes them further down, in parallel
+        warnings.simplefilter("ignore")  # it would have its own row reader decode pictures; ours are decoded further down, in parallel
         reader = make_batch_reader(
             f"file://{folder}",
-            schema_fields=_COLUMNS,
-            reader_pool_type="thread" if seed is not None else "dummy",
+            schema_fields=[*Group._fields, "split"],
+            reader_pool_type="dummy" if seed is None else "thread",
             workers_count=threads,
-            predicate=in_lambda(["split"], lambda splits: splits == split),
             shuffle_row_groups=seed is not None,
             seed=seed,
             cur_shard=shard[0] if shard[1] > 1 else None,
@@ -42,7 +48,11 @@ def read_groups(folder: str, split: str, seed: int | None = None, shard: tuple[i
             num_epochs=1,
         )
     with reader:
-        yield from reader
+        for group in reader:
+            # Not by a predicate of Petastorm's: it sends the rows through a data frame with holes, which rounds 64-bit ids to doubles.
+            wanted = group.split == split
+            if wanted.any():
+                yield Group(*(getattr(group, name)[wanted] for name in Group._fields))
 
 
 def pair_dataset(folder: str, side: int, batch_size: int, seed: int, epoch: int, shard: tuple[int, int] = (0, 1), threads: int = 2):

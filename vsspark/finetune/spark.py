@@ -61,7 +61,7 @@ def training_rows(images: DataFrame, decoded: DataFrame, categories: list[str], 
     product = F.xxhash64("product_id")
     held = F.pmod(F.xxhash64("product_id", F.lit(config.seed)), F.lit(1_000_000)) < int(config.holdout * 1_000_000)
     names = F.array(*[F.lit(name) for name in categories])
-    category = F.coalesce(F.array_position(names, F.col("category")).cast("int"), F.lit(0)) - 1 if categories else F.lit(-1)
+    category = F.coalesce(F.array_position(names, F.col("category")), F.lit(0)) - 1
     rows = decoded.where("reason IS NULL").join(images.select("image_id", "product_id", "category"), "image_id")
     rows = rows.select(
         "image_id",

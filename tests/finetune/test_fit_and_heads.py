@@ -1,0 +1,103 @@
+"""The fit itself on made-up features: losses by hand, learning, and a real kill in the middle."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vsspark.config import ShopTrainingConfig
+from vsspark.finetune.features import Features
+
+REPO = Path(__file__).parents[2]
+
+
+def made_up(products: int, seed: int) -> Features:
+    """Products of three pictures and two views in four categories, 20 noisy numbers each."""
+    rng = np.random.default_rng(seed)
+    product = np.repeat(np.arange(products), 3)
+    category = product % 4
+    centre = np.random.default_rng(99).normal(size=(4, 20))[category] + 0.7 * rng.normal(size=(products, 20))[product]
+    views = centre[:, None] + 0.8 * rng.normal(size=(len(product), 2, 20))
+    return Features(views.astype(np.float16), product.astype(np.int64), category.astype(np.int32))
+
+
+def settings(**changed) -> ShopTrainingConfig:
+    return ShopTrainingConfig(**({"embedding_dim": 12, "batch_size": 30, "epochs": 4, "patience": 99} | changed))
+
+
+def run(folder: Path, **changed):
+    from vsspark.finetune.heads import fit_heads
+
+    return fit_heads(made_up(60, 0), made_up(20, 1), np.ones(4, np.float32), settings(**changed), folder)
+
+
+def test_the_pair_loss_by_hand():
+    from vsspark.finetune.fit import pair_loss
+
+    a, b = [1.0, 0.0], [0.6, 0.8]
+    embedding = np.array([a, a, b, b], np.float32)
+    product, category = np.array([0, 0, 1, 1]), np.array([5, 5, 5, 5])
+    same, other = math.exp(1.0 / 0.5), math.exp(0.6 / 0.5)
+    for weight in (1.0, 3.0):
+        by_hand = -math.log(same / (same + 2 * weight * other))
+        assert float(pair_loss(embedding, product, category, 0.5, weight)) == pytest.approx(by_hand, rel=1e-5)
+    without = pair_loss(embedding, product, np.array([-1, -1, -1, -1]), 0.5, 3.0)  # no category, nothing hard
+    assert float(without) == pytest.approx(-math.log(same / (same + 2 * other)), rel=1e-5)
+
+
+def test_the_category_loss_by_hand():
+    from vsspark.finetune.fit import category_loss, class_weights
+
+    probabilities = np.array([[0.8, 0.2], [0.3, 0.7], [0.5, 0.5]], np.float32)
+    loss = category_loss(probabilities, np.array([0, 1, -1]), np.array([1.0, 2.0], np.float32), 0.0)
+    assert float(loss) == pytest.approx((-math.log(0.8) - 2 * math.log(0.7)) / 2, rel=1e-5)
+    weights = class_weights(np.array([400, 100]), settings())
+    assert weights[1] / weights[0] == pytest.approx(2)
+    assert (weights * [0.8, 0.2]).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("recipe", ["two_headed", "transfer"])
+def test_the_heads_learn(tmp_path, recipe):
+    heads, progress = run(tmp_path, recipe=recipe)
+    first, best = progress.history[0], max(progress.history, key=lambda epoch: epoch["held_out"])
+    assert progress.best == best["held_out"] > first["held_out"]
+    assert best["top1"] > 0.8
+    embedding = heads(made_up(20, 1).views[:, 0].astype(np.float32))[0].numpy()
+    if recipe == "transfer":
+        assert heads.get_layer("fc1").units == embedding.shape[1] == 4096
+    else:
+        np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-5)
+    again = run(tmp_path, recipe=recipe)[1]
+    assert again.history == progress.history  # finished: taken as it is
+
+
+def test_a_killed_fit_ends_where_one_that_was_not_killed_ends(tmp_path):
+    straight = run(tmp_path / "a", epochs=30)[1]
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_fit_and_heads as t; from pathlib import Path; t.run(Path(sys.argv[1]), epochs=30)"
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "b")], env=os.environ | {"PYTHONPATH": str(REPO)})
+    last = tmp_path / "b" / "last.npz"
+    while process.poll() is None and _epoch(last) < 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "b" / "fitted.npz").exists()
+    resumed = run(tmp_path / "b", epochs=30)[1]
+    assert [epoch["epoch"] for epoch in resumed.history] == list(range(31))
+    # Sums run in another order on every run with more than one thread.
+    np.testing.assert_allclose([e["loss"] for e in resumed.history[1:]], [e["loss"] for e in straight.history[1:]], rtol=1e-3)
+
+
+def _epoch(file: Path) -> int:
+    if not file.exists():
+        return -1
+    with np.load(file) as saved:
+        return json.loads(str(saved["progress"]))["epoch"]

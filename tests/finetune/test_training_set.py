@@ -1,0 +1,86 @@
+"""What Spark writes and Petastorm reads back: every picture once, under its own 64-bit id, whoever reads."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from vsspark.config import ImagesConfig, ShopTrainingConfig
+from vsspark.images.decode import decode_image
+
+SIDE = 48
+
+
+@pytest.fixture(scope="module")
+def shop(spark, tmp_path_factory):
+    """Twelve products of two pictures, one broken file, and the training set made of them."""
+    from vsspark.finetune.spark import decode_pictures, training_rows, write_training_set
+
+    folder = tmp_path_factory.mktemp("training") / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(24):
+        file = folder / f"{index}.png"
+        cv2.imwrite(str(file), cv2.resize(rng.integers(0, 255, (4, 4, 3), np.uint8), (60, 90)))
+        rows.append((2**62 + index, f"P{index // 2}", str(file), ("hat", "shoe", None)[index // 2 % 3]))
+    (folder / "broken.png").write_bytes(b"no picture")
+    rows.append((1, "P0", str(folder / "broken.png"), "hat"))
+    images = spark.createDataFrame(rows, "image_id long, product_id string, uri string, category string")
+    decoded = decode_pictures(images, len(rows), 2, SIDE, ImagesConfig(), {}).cache()
+    config = ShopTrainingConfig(holdout=0.3)
+    target = f"{folder.parent}/set"
+    write_training_set(spark, training_rows(images, decoded, ["hat", "shoe"], config), target, SIDE)
+    return rows, decoded.collect(), target
+
+
+def test_refusals_have_their_reason(shop):
+    _, decoded, _ = shop
+    assert [(row.image_id, row.stage, row.reason) for row in decoded if row.reason] == [(1, "decode", "not_an_image")]
+    assert len(decoded) == 25
+
+
+def test_every_picture_is_read_back_once(shop):
+    from vsspark.finetune.reader import decode_picture, read_groups
+
+    rows, _, target = shop
+    source = {row[0]: row for row in rows}
+    seen, products = [], {}
+    for split in ("train", "validation"):
+        for group in read_groups(target, split):
+            seen += group.image_id.tolist()
+            for image_id, product, category, picture in zip(*group, strict=True):
+                _, product_id, uri, name = source[int(image_id)]
+                products.setdefault(product_id, set()).add((split, int(product)))
+                assert category == {"hat": 0, "shoe": 1, None: -1}[name]
+                stored, original = decode_picture(picture), decode_image(open(uri, "rb").read(), (SIDE, SIDE), ImagesConfig())
+                assert np.abs(stored.astype(int) - original).mean() < 6  # JPEG's loss
+    assert sorted(seen) == sorted(set(source) - {1})
+    assert all(len(places) == 1 for places in products.values())  # split by product
+    assert {split for places in products.values() for split, _ in places} == {"train", "validation"}
+
+
+def test_petastorms_own_row_reader_reads_it_too(shop):
+    from petastorm import make_reader
+
+    with make_reader(f"file://{shop[2]}", reader_pool_type="dummy", num_epochs=1) as reader:
+        rows = list(reader)
+    assert len(rows) == 24
+    assert {row.picture.shape for row in rows} == {(SIDE, SIDE, 3)}
+
+
+def test_pairs_are_views_of_one_product_and_the_same_in_every_run(shop):
+    from vsspark.finetune.reader import pair_dataset
+
+    def first(epoch: int):
+        (anchors, positives), (product, category) = next(iter(pair_dataset(shop[2], 32, 8, 3, epoch)))
+        assert anchors.shape == positives.shape == (8, 32, 32, 3)
+        assert product.shape == category.shape == (8,)
+        return {int(p): a.tobytes() for p, a in zip(product, anchors.numpy(), strict=True)}
+
+    one, again, other = first(0), first(0), first(1)
+    common = one.keys() & again.keys()
+    assert common
+    assert all(one[p] == again[p] for p in common)
+    assert one != other
