@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -54,7 +56,7 @@ def test_every_picture_is_read_back_once(shop):
                 _, product_id, uri, name = source[int(image_id)]
                 products.setdefault(product_id, set()).add((split, int(product)))
                 assert category == {"hat": 0, "shoe": 1, None: -1}[name]
-                stored, original = decode_picture(picture), decode_image(open(uri, "rb").read(), (SIDE, SIDE), ImagesConfig())
+                stored, original = decode_picture(picture), decode_image(Path(uri).read_bytes(), (SIDE, SIDE), ImagesConfig())
                 assert np.abs(stored.astype(int) - original).mean() < 6  # JPEG's loss
     assert sorted(seen) == sorted(set(source) - {1})
     assert all(len(places) == 1 for places in products.values())  # split by product
