@@ -120,7 +120,7 @@ def fit(
             _save(folder / "last.npz", variables, progress)
     while progress.epoch < epochs and progress.epoch - progress.best_epoch < patience:
         epoch = progress.epoch
-        losses = model.fit(data(epoch), initial_epoch=epoch, epochs=epoch + 1, steps_per_epoch=steps, verbose=0).history
+        losses = model.fit(data(epoch), initial_epoch=epoch, epochs=epoch + 1, steps_per_epoch=steps, shuffle=False, verbose=0).history
         figures = {"loss": float(losses["loss"][-1])} | judge(network)
         progress.epoch += 1
         progress.history.append({"epoch": progress.epoch} | figures)

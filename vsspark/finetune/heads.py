@@ -57,7 +57,8 @@ def feature_pairs(features: Features, batch_size: int, seed: int, epoch: int) ->
 
     given = tf.TensorSpec((batch_size, dim), tf.float32)
     labels = (tf.TensorSpec((batch_size,), tf.int64), tf.TensorSpec((batch_size,), tf.int32))
-    return tf.data.Dataset.from_generator(batches, output_signature=((given, given), labels)).prefetch(2)
+    rows = tf.data.Dataset.from_generator(batches, output_signature=((given, given), labels))
+    return rows.apply(tf.data.experimental.assert_cardinality(count // batch_size)).prefetch(2)
 
 
 def _start(train: Features, config: ShopTrainingConfig) -> tuple[np.ndarray, np.ndarray]:

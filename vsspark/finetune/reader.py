@@ -47,12 +47,15 @@ def read_groups(folder: str, split: str, seed: int | None = None, shard: tuple[i
             shard_count=shard[1] if shard[1] > 1 else None,
             num_epochs=1,
         )
-    with reader:
+    try:
         for group in reader:
             # Not by a predicate of Petastorm's: it sends the rows through a data frame with holes, which rounds 64-bit ids to doubles.
             wanted = group.split == split
             if wanted.any():
                 yield Group(*(getattr(group, name)[wanted] for name in Group._fields))
+    finally:  # a `with` would do the same and print a line about a cache that is not used
+        reader.stop()
+        reader.join()
 
 
 def pair_dataset(folder: str, side: int, batch_size: int, seed: int, epoch: int, shard: tuple[int, int] = (0, 1), threads: int = 2):
