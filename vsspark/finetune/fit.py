@@ -91,7 +91,7 @@ def fit(
     model: PairModel,
     optimizer: keras.optimizers.Optimizer,
     data: Callable[[int], tf.data.Dataset],
-    judge: Callable[[keras.Model], dict[str, float]],
+    judge: Callable[[], dict[str, float]],
     epochs: int,
     patience: int,
     folder: Path,
@@ -100,7 +100,7 @@ def fit(
 ) -> Progress:
     """Trains until `epochs`, or until `patience` epochs brought nothing; the network then has the weights of its best epoch.
 
-    model: its network is what is trained. data(epoch) -> that epoch's batches; judge(network) -> figures, the one to be maximised under "held_out".
+    model: its network is what is trained. data(epoch) -> that epoch's batches; judge() -> its figures, the one to be maximised under "held_out".
     `folder` keeps last.npz (the checkpoint), best.npz and in the end fitted.npz; a call that finds them goes on. steps: of an epoch, where `data` has no end.
     writes: False on all workers but one.
     """
@@ -113,7 +113,7 @@ def fit(
         return finished
     progress = restore(folder / "last.npz", variables)
     if progress is None:
-        figures = judge(network)
+        figures = judge()
         progress = Progress(best=figures["held_out"], history=[{"epoch": 0} | figures])
         if writes:
             _save(folder / "best.npz", network.variables, progress)
@@ -121,7 +121,7 @@ def fit(
     while progress.epoch < epochs and progress.epoch - progress.best_epoch < patience:
         epoch = progress.epoch
         losses = model.fit(data(epoch), initial_epoch=epoch, epochs=epoch + 1, steps_per_epoch=steps, shuffle=False, verbose=0).history
-        figures = {"loss": float(losses["loss"][-1])} | judge(network)
+        figures = {"loss": float(losses["loss"][-1])} | judge()
         progress.epoch += 1
         progress.history.append({"epoch": progress.epoch} | figures)
         better = figures["held_out"] > progress.best

@@ -13,7 +13,7 @@ import tensorflow as tf
 from vsspark.config import ShopTrainingConfig
 from vsspark.finetune.features import Features
 from vsspark.finetune.fit import PairModel, Progress, fit
-from vsspark.finetune.judge import encode, figures_of
+from vsspark.finetune.judge import judge_on
 from vsspark.finetune.networks import build_heads
 from vsspark.finetune.pairs import draw_pairs
 from vsspark.finetune.start import start_projection
@@ -34,9 +34,7 @@ def fit_heads(train: Features, validation: Features, weights: np.ndarray, config
         heads.get_layer("projection").set_weights(_start(train, config))
     batch = min(config.batch_size, len(train.product))
 
-    def judge(judged: keras.Model) -> dict[str, float]:
-        return figures_of(*encode(judged, validation.views[:, 0]), validation.product, validation.category)
-
+    judge = judge_on(heads, validation.views[:, 0], validation.product, validation.category)
     data = partial(feature_pairs, train, batch, config.seed)
     return heads, fit(PairModel(heads, weights, config), optimizer, data, judge, config.epochs, config.patience, folder)
 

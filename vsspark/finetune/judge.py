@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -34,13 +35,23 @@ def validation_pictures(folder: str, side: int) -> Pictures:
     return Pictures(np.stack(pixels[:_AT_MOST]), np.concatenate(product)[:_AT_MOST], np.concatenate(category)[:_AT_MOST])
 
 
-def encode(network, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(embeddings (n, e), probabilities (n, c)) float32, by Keras itself. pixels: (n, ...) as the network takes them, any dtype."""
+def traced(network) -> Callable:
+    """The network as one TensorFlow function, for `encode`: traced when it first runs, and not for every epoch again."""
     import tensorflow as tf
 
-    answer = tf.function(lambda given: network(given, training=False), reduce_retracing=True)
-    parts = [answer(tf.constant(pixels[start : start + _BATCH], tf.float32)) for start in range(0, len(pixels), _BATCH)]
+    return tf.function(lambda given: network(given, training=False), reduce_retracing=True)
+
+
+def encode(answer: Callable, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(embeddings (n, e), probabilities (n, c)) float32. answer: a `traced` network; given: (n, ...) as it takes them, any dtype."""
+    parts = [answer(given[start : start + _BATCH].astype(np.float32)) for start in range(0, len(given), _BATCH)]
     return tuple(np.concatenate([part[i].numpy() for part in parts]) for i in (0, 1))
+
+
+def judge_on(network, given: np.ndarray, product: np.ndarray, category: np.ndarray) -> Callable[[], dict[str, float]]:
+    """A function that gives the network's present figures on these pictures or features."""
+    answer = traced(network)
+    return lambda: figures_of(*encode(answer, given), product, category)
 
 
 def figures_of(embedding: np.ndarray, probabilities: np.ndarray, product: np.ndarray, category: np.ndarray) -> dict[str, float]:
@@ -74,7 +85,7 @@ def calibrate(head, probabilities: np.ndarray, category: np.ndarray) -> None:
 
 def judge_finished(network, pictures: Pictures, categories: int) -> tuple[dict[str, float], np.ndarray]:
     """(figures with the calibration error, confusion (c, c) int64: true by predicted) of a finished encoder."""
-    embedding, probabilities = encode(network, pictures.pixels)
+    embedding, probabilities = encode(traced(network), pictures.pixels)
     figures = figures_of(embedding, probabilities, pictures.product, pictures.category)
     known = pictures.category >= 0
     confusion = np.zeros((categories, categories), np.int64)

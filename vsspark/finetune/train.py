@@ -30,7 +30,7 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
     training_set = prepare_training_set(spark, config, args.run_id, cluster)
     import keras
 
-    from vsspark.finetune.judge import calibrate, encode, judge_finished, validation_pictures
+    from vsspark.finetune.judge import calibrate, encode, judge_finished, traced, validation_pictures
     from vsspark.finetune.register import register
 
     began = time.monotonic()
@@ -39,7 +39,7 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
     if not cluster.first:
         return
     pictures = validation_pictures(training_set.folder, config.training.side)
-    calibrate(heads.get_layer("category"), encode(network, pictures.pixels)[1], pictures.category)
+    calibrate(heads.get_layer("category"), encode(traced(network), pictures.pixels)[1], pictures.category)
     figures, confusion = judge_finished(network, pictures, len(training_set.categories))
     log.info("%-10s %s", "held out", json.dumps({name: round(value, 4) for name, value in figures.items()}))
     facts = {"pictures": json.dumps(training_set.pictures), "products": json.dumps(training_set.products), "quarantined": str(training_set.quarantined)}
