@@ -24,8 +24,11 @@ PURE = {
     "vsspark.evaluation.ratings": ("pyspark", "tensorflow"),
     "vsspark.query.pictures": ("pyspark", "tensorflow"),
     "vsspark.query.answers": ("pyspark", "tensorflow"),
+    "vsspark.finetune.pairs": ("pyspark", "tensorflow", "petastorm"),
+    "vsspark.finetune.start": ("pyspark", "tensorflow", "petastorm"),
     "vsspark.cli": ("tensorflow", "mlflow"),
-    "vsspark.pipeline": ("tensorflow", "mlflow"),
+    "vsspark.pipeline": ("tensorflow", "mlflow", "petastorm"),
+    "jobs.train": ("tensorflow", "mlflow", "petastorm"),
 }
 
 

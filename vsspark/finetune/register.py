@@ -54,8 +54,9 @@ def register(
                     mlflow.log_metrics({f"{part}.{key}": value for key, value in epoch.items() if key != "epoch"}, step=int(epoch["epoch"]))
             mlflow.log_metrics(dict(figures))
             mlflow.log_text("\n".join(table) + "\n", "confusion_matrix.csv")
+            # Not mlflow.keras: in 3.17 it writes the input example into a folder that it has not made yet.
             # The requirements are given: MLflow would find them out by importing TensorFlow in another process.
-            logged = mlflow.keras.log_model(
+            logged = mlflow.tensorflow.log_model(
                 network,
                 name="model",
                 signature=signature,

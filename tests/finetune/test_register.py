@@ -1,0 +1,99 @@
+"""A registered encoder, as MLflow shows it and as the main job's loader takes it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vsspark import encoders
+from vsspark.config import load_config
+from vsspark.errors import ConfigError
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return load_config(None, ["training.register_as=shop", "training.seed=5", f"mlflow.tracking_uri=sqlite:///{tmp_path}/mlflow.db"])
+
+
+def fitted(flip: bool):
+    """A trunk, heads behind it, and the encoder made of both."""
+    import keras
+
+    from vsspark.finetune.networks import build_heads, join
+
+    keras.utils.set_random_seed(2)
+    rgb = keras.Input((32, 24, 3))
+    trunk = keras.Model(rgb, keras.layers.Flatten()(keras.layers.MaxPooling2D(8)(keras.layers.Conv2D(4, 3, padding="same")(rgb / 255))))
+    heads = build_heads(trunk.output_shape[1], 2, load_config().training)
+    return trunk, heads, join(trunk, heads, flip)
+
+
+def test_the_main_jobs_loader_takes_what_was_registered(config):
+    import mlflow
+
+    from vsspark.finetune.register import register
+
+    network = fitted(flip=False)[2]
+    confusion = np.array([[3, 1], [0, 2]])
+    curves = {"heads": [{"epoch": 0, "held_out": 0.5}, {"epoch": 1, "loss": 2.0, "held_out": 0.75}]}
+    for version in ("1", "2"):
+        assert register(network, ("hat", "shoe"), config, {"minutes": "0.1"}, curves, {"top1": 0.8}, confusion) == "models:/shop@live"
+        assert mlflow.MlflowClient().get_model_version_by_alias("shop", "live").version == version
+    found = mlflow.models.get_model_info("models:/shop@live")
+    assert found.metadata == {"categories": ["hat", "shoe"]}
+    assert found.saved_input_example_info["type"] == "ndarray"
+    assert [spec.name for spec in found.signature.outputs.inputs] == ["embedding", "probabilities"]
+    run = mlflow.get_run(found.run_id)
+    assert run.data.params["seed"] == "5"
+    assert run.data.metrics["top1"] == 0.8
+    assert [point.value for point in mlflow.MlflowClient().get_metric_history(found.run_id, "heads.held_out")] == [0.5, 0.75]
+    assert mlflow.artifacts.load_text(f"{run.info.artifact_uri}/confusion_matrix.csv").splitlines() == ["true \\ predicted,hat,shoe", "hat,3,1", "shoe,0,2"]
+
+    loaded = encoders.load("models:/shop@live")
+    assert loaded.categories == ("hat", "shoe")
+    assert loaded.model_version.startswith("shop.v2-")
+    images = np.random.default_rng(0).integers(0, 255, (3, 32, 24, 3), np.uint8)
+    expected = network.predict(images.astype(np.float32), verbose=0)
+    for ours, keras_own in zip(loaded.encode(images), expected, strict=True):
+        np.testing.assert_allclose(ours, keras_own, atol=1e-4)
+
+
+def test_an_encoder_that_sees_the_mirror_image_too_cannot_tell_them_apart():
+    images = np.random.default_rng(1).uniform(0, 255, (3, 32, 24, 3)).astype(np.float32)
+    for flip, alike in ((True, True), (False, False)):
+        embedding, mirrored = (fitted(flip)[2](given)[0].numpy() for given in (images, images[:, :, ::-1]))
+        assert np.allclose(embedding, mirrored, atol=1e-5) == alike
+
+
+def test_calibration_turns_confidence_down_to_what_is_right():
+    import keras
+
+    from vsspark.finetune.judge import calibrate
+    from vsspark.training.measure import calibration_error
+
+    rng = np.random.default_rng(3)
+    label = rng.integers(0, 2, 2000)
+    x = ((2 * label - 1)[:, None] * 0.5 + rng.normal(size=(2000, 1))).astype(np.float32)
+    head = keras.layers.Dense(2, activation="softmax")
+    head.build((None, 1))
+    head.set_weights([np.array([[-4.0, 4.0]]), np.zeros(2)])  # right with 69 %, sure of itself
+    before = head(x).numpy()
+    calibrate(head, before, label)
+    assert calibration_error(before, label) > 0.15
+    assert calibration_error(head(x).numpy(), label) < 0.05
+
+
+def test_layers_that_do_not_exist_are_named():
+    import keras
+
+    from vsspark.finetune.networks import build_backbone, feature_layers
+
+    backbone = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(64, 64, 3))
+    assert feature_layers(backbone, None) == ["out_relu", "block_15_add", "block_12_add"]
+    with pytest.raises(ConfigError, match=r"training\.layers: .* no map 'fc1'; it has .*block_12_add"):
+        feature_layers(backbone, ("fc1",))
+    with pytest.raises(ConfigError, match=r"training\.weights"):
+        build_backbone(load_config().training)
+    with pytest.raises(ConfigError, match=r"training\.backbone: got 'resnet_51'; known are .*resnet50"):
+        build_backbone(load_config(None, ["training.backbone=resnet_51"]).training)
