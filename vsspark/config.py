@@ -91,6 +91,7 @@ class ShopTrainingConfig(Section):
     temperature: Annotated[float, Field(gt=0)] = 0.1  # of the pair loss
     pair_weight: Annotated[float, Field(ge=0)] = 1.0
     category_weight: Annotated[float, Field(ge=0)] = 1.0
+    category_pair_weight: Annotated[float, Field(ge=0)] = 0.3  # of the same loss with categories in the place of products
     hard_negatives: Annotated[float, Field(ge=1)] = 1.0  # how often another product of the same category counts in the pair loss; 1 = as any other
     unfreeze: Annotated[int, Field(ge=0)] = 0  # last layers of the backbone that learn too, after the heads have
     unfrozen_rate: Share = 0.1  # their learning rate, as a share of the heads'

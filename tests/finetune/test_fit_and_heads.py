@@ -45,13 +45,17 @@ def test_the_pair_loss_by_hand():
 
     a, b = [1.0, 0.0], [0.6, 0.8]
     embedding = np.array([a, a, b, b], np.float32)
-    product, category = np.array([0, 0, 1, 1]), np.array([5, 5, 5, 5])
+    product, even = np.array([0, 0, 1, 1]), np.ones(4, np.float32)
     same, other = math.exp(1.0 / 0.5), math.exp(0.6 / 0.5)
-    for weight in (1.0, 3.0):
-        by_hand = -math.log(same / (same + 2 * weight * other))
-        assert float(pair_loss(embedding, product, category, 0.5, weight)) == pytest.approx(by_hand, rel=1e-5)
-    without = pair_loss(embedding, product, np.array([-1, -1, -1, -1]), 0.5, 3.0)  # no category, nothing hard
-    assert float(without) == pytest.approx(-math.log(same / (same + 2 * other)), rel=1e-5)
+    for hard in (1.0, 3.0):
+        by_hand = -math.log(same / (same + 2 * hard * other))
+        assert float(pair_loss(embedding, product, even, 0.5, np.array([5, 5, 5, 5]), hard)) == pytest.approx(by_hand, rel=1e-5)
+        unknown = pair_loss(embedding, product, even, 0.5, np.array([-1, -1, -1, -1]), hard)  # without a category nothing is hard
+        assert float(unknown) == pytest.approx(-math.log(same / (same + 2 * other)), rel=1e-5)
+    lone = np.array([0, 0, 1, 2])  # the last two have no partner: their own loss is 0, and a weight of 0 takes them out of the mean
+    by_hand = -math.log(same / (same + 2 * other))
+    assert float(pair_loss(embedding, lone, even, 0.5)) == pytest.approx(by_hand / 2, rel=1e-5)
+    assert float(pair_loss(embedding, lone, np.array([1, 1, 0, 0], np.float32), 0.5)) == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_the_category_loss_by_hand():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsspark.finetune.pairs import draw_pairs
-from vsspark.finetune.start import discriminant, principal, start_projection
+from vsspark.finetune.pairs import VIEW_WEIGHT, draw_pairs, pair_weights
+from vsspark.finetune.start import discriminant, discriminant_parts, principal, weigh_parts
 
 
 def test_every_row_is_an_anchor_once_and_its_positive_is_another_of_its_product():
@@ -50,9 +50,14 @@ def test_the_start_has_three_parts_of_the_asked_lengths():
     product = np.repeat(np.arange(30), 4)
     category = np.where(product % 5 == 4, -1, product % 5)
     x = (rng.normal(size=(30, 50))[product] + rng.normal(size=(120, 50)) + 3).astype(np.float32)
-    kernel, bias = start_projection(x, product, category, 24, (0.25, 0.35, 0.4))
-    assert kernel.shape == (50, 24)
+    parts = discriminant_parts(x, product, category, 24)
+    assert [part.shape for part in parts] == [(50, 3), (50, 8), (50, 13)]
+    kernel, bias = weigh_parts(x, parts, (0.25, 0.35, 0.4), 24)
     projected = x @ kernel + bias
-    length = np.square(projected).mean(0) * 1.0
     np.testing.assert_allclose(projected.mean(0), 0, atol=1e-4)
-    np.testing.assert_allclose([length[:3].sum(), length[3:11].sum(), length[11:].sum()], [0.25, 0.35, 0.4], rtol=0.3)
+    length = np.square(projected).mean(0)
+    np.testing.assert_allclose([length[:3].sum(), length[3:11].sum(), length[11:].sum()], [0.25, 0.35, 0.4], rtol=1e-3)
+
+
+def test_two_views_of_one_picture_count_less():
+    np.testing.assert_allclose(pair_weights(np.array([0, 1, 2]), np.array([1, 0, 2])), [1, 1, VIEW_WEIGHT])

@@ -76,9 +76,10 @@ def test_pairs_are_views_of_one_product_and_the_same_in_every_run(shop):
     from vsspark.finetune.reader import pair_dataset
 
     def first(epoch: int):
-        (anchors, positives), (product, category) = next(iter(pair_dataset(shop[2], 32, 8, 3, epoch)))
+        (anchors, positives), (product, category, weight) = next(iter(pair_dataset(shop[2], 32, 8, 3, epoch)))
         assert anchors.shape == positives.shape == (8, 32, 32, 3)
         assert product.shape == category.shape == (8,)
+        assert (weight.numpy() == 1).all()  # every product has two pictures
         return {int(p): a.tobytes() for p, a in zip(product, anchors.numpy(), strict=True)}
 
     one, again, other = first(0), first(0), first(1)

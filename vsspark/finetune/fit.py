@@ -20,7 +20,7 @@ _SMOOTHING = 0.1  # of the category labels
 
 
 class PairModel(keras.Model):
-    """Trains a network of two outputs on (anchors, positives), product, category; see `pair_loss` and `category_loss`."""
+    """Trains a network of two outputs on (anchors, positives) and (product, category, weight); see `pair_loss` and `category_loss`."""
 
     def __init__(self, network: keras.Model, weights: np.ndarray, config: ShopTrainingConfig):
         super().__init__()
@@ -31,28 +31,35 @@ class PairModel(keras.Model):
         return self.network(tf.cast(tf.concat(pair, 0), tf.float32), training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        product, category = (tf.tile(label, [2]) for label in y)
+        config = self.config
+        product, category, weight = (tf.tile(label, [2]) for label in y)
         embedding, probabilities = y_pred
-        loss = category_loss(probabilities, category, self.class_weights, _SMOOTHING if self.config.recipe == "two_headed" else 0.0)
-        if self.config.recipe == "two_headed":
-            loss *= self.config.category_weight
-            loss += self.config.pair_weight * pair_loss(embedding, product, category, self.config.temperature, self.config.hard_negatives)
+        if config.recipe == "transfer":
+            loss = category_loss(probabilities, category, self.class_weights, 0.0)
+        else:
+            loss = config.category_weight * category_loss(probabilities, category, self.class_weights, _SMOOTHING)
+            loss += config.pair_weight * pair_loss(embedding, product, weight, config.temperature, category, config.hard_negatives)
+            known = tf.cast(category >= 0, tf.float32)
+            loss += config.category_pair_weight * pair_loss(embedding, category, known, config.temperature)
         return loss / tf.distribute.get_strategy().num_replicas_in_sync  # gradients are summed over the workers
 
 
-def pair_loss(embedding, product, category, temperature: float, hard_negatives: float):
-    """Supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362, eq. 2): a product's rows against all others in the batch.
+def pair_loss(embedding, label, weight, temperature: float, category=None, hard_negatives: float = 1.0):
+    """Supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362, eq. 2): the rows of a label against all others in the batch.
 
-    embedding: (n, e) of unit norm; product, category: (n,). Another product of the same category counts `hard_negatives` times,
-    as hard negatives do in Robinson et al. 2021 (arXiv:2010.04592); -1 is no category.
+    embedding: (n, e) of unit norm; label: (n,); weight: (n,) of each row in the mean. With `category`, (n,), -1 = none, a row of another label
+    and the same category counts `hard_negatives` times, as hard negatives do in Robinson et al. 2021 (arXiv:2010.04592).
     """
-    itself = tf.eye(tf.shape(product)[0])
-    same = tf.cast(product[:, None] == product[None, :], tf.float32) - itself
-    akin = tf.cast((category[:, None] == category[None, :]) & (category[:, None] >= 0) & (product[:, None] != product[None, :]), tf.float32)
+    itself = tf.eye(tf.shape(label)[0])
+    same = tf.cast(label[:, None] == label[None, :], tf.float32) - itself
     logits = tf.matmul(embedding, embedding, transpose_b=True) / temperature - 1e9 * itself
-    log_share = logits - tf.reduce_logsumexp(logits + akin * math.log(hard_negatives), 1, keepdims=True)
-    partners = tf.reduce_sum(same, 1)
-    return tf.reduce_mean(-tf.reduce_sum(same * log_share, 1) / tf.maximum(partners, 1.0))
+    counted = logits
+    if category is not None:
+        akin = (category[:, None] == category[None, :]) & (category[:, None] >= 0) & (label[:, None] != label[None, :])
+        counted += tf.cast(akin, tf.float32) * math.log(hard_negatives)
+    log_share = logits - tf.reduce_logsumexp(counted, 1, keepdims=True)
+    per_row = -tf.reduce_sum(same * log_share, 1) / tf.maximum(tf.reduce_sum(same, 1), 1.0)
+    return tf.reduce_sum(per_row * weight) / tf.maximum(tf.reduce_sum(weight), 1.0)
 
 
 def category_loss(probabilities, category, class_weights, smoothing: float):

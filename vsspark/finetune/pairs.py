@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+VIEW_WEIGHT = 0.1  # of a pair that is two views of one picture
+
 
 def draw_pairs(product: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(anchors (n,), positives (n,)) int64 row numbers: every row once as an anchor, in random order.
@@ -21,6 +23,11 @@ def draw_pairs(product: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarra
     partner = first + (np.arange(n) - first + np.where(size > 1, step, 0)) % size
     shuffle = rng.permutation(n)
     return order[shuffle], order[partner[shuffle]]
+
+
+def pair_weights(anchor: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """(n,) float32: how much each pair counts. Two views of one picture teach what a picture is, less so what a shop holds to be alike."""
+    return np.where(anchor == positive, VIEW_WEIGHT, 1.0).astype(np.float32)
 
 
 def split_products(product: np.ndarray, share: float, seed: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from vsspark.finetune import legacy_arrow  # noqa: F401 - before petastorm
 # isort: split
 from petastorm import make_batch_reader
 
-from vsspark.finetune.pairs import draw_pairs
+from vsspark.finetune.pairs import draw_pairs, pair_weights
 from vsspark.training.views import random_view, whole_view
 
 _SHUFFLED = 2048  # pairs held, still as JPEG, while they wait for their turn
@@ -59,7 +59,7 @@ def read_groups(folder: str, split: str, seed: int | None = None, shard: tuple[i
 
 
 def pair_dataset(folder: str, side: int, batch_size: int, seed: int, epoch: int, shard: tuple[int, int] = (0, 1), threads: int = 2):
-    """tf.data of ((anchors, positives) uint8 (b, side, side, 3), (product (b,) int64, category (b,) int32)): the train split, again and again.
+    """tf.data of ((anchors, positives) uint8 (b, side, side, 3), (product, category, weight), each (b,)): the train split, again and again.
 
     Every picture is an anchor once before any is twice; see `draw_pairs`. Views depend on seed, epoch and picture alone, not on who reads first.
     """
@@ -69,14 +69,15 @@ def pair_dataset(folder: str, side: int, batch_size: int, seed: int, epoch: int,
         rng = np.random.default_rng([seed, epoch, shard[0]])
         for group in read_groups(folder, "train", int(rng.integers(1, 2**31)), shard, threads):
             anchor, positive = draw_pairs(group.product, rng)
-            yield group.picture[anchor], group.picture[positive], group.image_id[anchor], group.product[anchor], group.category[anchor]
+            weight = pair_weights(anchor, positive)
+            yield group.picture[anchor], group.picture[positive], group.image_id[anchor], group.product[anchor], group.category[anchor], weight
 
-    def views(anchor, positive, image_id, product, category):
+    def views(anchor, positive, image_id, product, category, weight):
         two = tf.numpy_function(lambda a, p, i: np.stack(_two_views(a, p, int(i), side, seed, epoch)), [anchor, positive, image_id], tf.uint8)
         two = tf.ensure_shape(two, (2, side, side, 3))
-        return (two[0], two[1]), (product, category)
+        return (two[0], two[1]), (product, category, weight)
 
-    signature = [tf.TensorSpec((None,), kind) for kind in (tf.string, tf.string, tf.int64, tf.int64, tf.int32)]
+    signature = [tf.TensorSpec((None,), kind) for kind in (tf.string, tf.string, tf.int64, tf.int64, tf.int32, tf.float32)]
     rows = tf.data.Dataset.from_generator(groups, output_signature=tuple(signature)).unbatch()
     rows = rows.shuffle(_SHUFFLED, seed=seed + epoch).map(views, num_parallel_calls=threads)
     return rows.repeat().batch(batch_size, drop_remainder=True).prefetch(2)

@@ -39,25 +39,28 @@ def principal(x: np.ndarray, dim: int) -> np.ndarray:
     return (span @ axes[:, ::-1][:, :dim]).astype(np.float32)
 
 
-def start_projection(x: np.ndarray, product: np.ndarray, category: np.ndarray, dim: int, shares: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """(kernel (d, dim), bias (dim,)) float32 of a projection in three parts: categories, products, and what the backbone says of itself.
+def discriminant_parts(x: np.ndarray, product: np.ndarray, category: np.ndarray, dim: int) -> list[np.ndarray]:
+    """Three (d, k) float32 whose k add up to at most dim: directions that tell categories apart, products apart, and the principal axes.
 
-    x: (n, d) features; product: (n,) ids; category: (n,), -1 = none. shares: of the squared length each part has on average; the generic part
-    keeps an encoder from buying the one with the other.
+    x: (n, d) features; product: (n,) ids; category: (n,), -1 = none. The last part is what the backbone says of itself: it keeps an encoder
+    from buying category with product, or the other way round.
     """
-    mean = x.mean(0)
-    centred = x - mean
+    centred = x - x.mean(0)
     known = category >= 0
-    parts = [
-        discriminant(centred[known], category[known], dim // 4) if len(np.unique(category[known])) > 1 else np.zeros((x.shape[1], 0), np.float32),
-        discriminant(centred, product, dim // 3),
-    ]
-    parts.append(principal(centred, dim - sum(part.shape[1] for part in parts)))
+    several = len(np.unique(category[known])) > 1
+    of_category = discriminant(centred[known], category[known], dim // 4) if several else np.zeros((x.shape[1], 0), np.float32)
+    of_product = discriminant(centred, product, dim // 3)
+    return [of_category, of_product, principal(centred, dim - of_category.shape[1] - of_product.shape[1])]
+
+
+def weigh_parts(x: np.ndarray, parts: list[np.ndarray], shares: tuple[float, ...], dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """(kernel (d, dim), bias (dim,)) float32: the parts side by side, each with its share of the projections' mean squared length; the rest is 0."""
+    mean = x.mean(0)
     kernel = np.zeros((x.shape[1], dim), np.float32)
     at = 0
     for part, share in zip(parts, shares, strict=True):
         if part.shape[1]:
-            length = np.sqrt(np.square(centred @ part).sum(1).mean())
+            length = np.sqrt(np.square((x - mean) @ part).sum(1).mean())
             kernel[:, at : at + part.shape[1]] = part * (np.sqrt(share) / length)
             at += part.shape[1]
     return kernel, -mean @ kernel
