@@ -74,9 +74,16 @@ def test_train_register_recommend(spark, tmp_path, weights, capsys, monkeypatch)
     assert published.startswith(f"drawn.v{version.version}-")
 
 
-def test_what_is_missing_is_said(tmp_path, capsys, spark, monkeypatch):
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["training.weights=imagenet"], "catalogue.table: needed"),
+        (["catalogue.table=nowhere.csv"], "training.weights: needed"),
+        (["training.weights=nowhere.h5"], "nowhere.h5: found no such file"),
+        (["training.backbone=resnet_51"], "known are convnext_base"),
+    ],
+)
+def test_what_is_missing_is_said_before_any_work(spark, tmp_path, capsys, monkeypatch, settings, said):
     monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "photos"
-    draw_shop(folder, products=3)
-    assert train.main(["--set", f"training.path={tmp_path}/set"]) == 2
-    assert "catalogue.table" in capsys.readouterr().err
+    assert train.main([part for item in settings for part in ("--set", item)]) == 2
+    assert said in capsys.readouterr().err

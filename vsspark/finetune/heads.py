@@ -66,9 +66,9 @@ def feature_pairs(features: Features, batch_size: int, seed: int, epoch: int) ->
 def _start(heads: keras.Model, train: Features, validation: Features, config: ShopTrainingConfig) -> None:
     """Sets the heads to the closed form whose shares do best on the held-out products."""
     count, views, dim = train.views.shape
-    step = -(-count * views // _STARTED_ON)
-    x = train.views.reshape(-1, dim)[::step].astype(np.float32)
-    product, category = (np.repeat(label, views)[::step] for label in (train.product, train.category))
+    picked = np.sort(np.random.default_rng(config.seed).permutation(count * views)[:_STARTED_ON])
+    x = train.views.reshape(-1, dim)[picked].astype(np.float32)
+    product, category = train.product[picked // views], train.category[picked // views]
     parts = discriminant_parts(x, product, category, config.embedding_dim)
     found = []
     for shares in _SHARES:

@@ -16,23 +16,29 @@ if TYPE_CHECKING:
 HEAD_SCALE = 16.0  # of the unit embedding before the category head: logits of a unit vector could not tell 10 categories apart
 
 
-def build_backbone(config: ShopTrainingConfig) -> keras.Model:
-    """The `keras.applications` network without its top, at `side` pixels, its weights loaded; preprocessing is the trunk's.
-
-    Raises ConfigError for an unknown network, and for weights that are missing or do not fit.
-    """
-    import keras
-
+def check_backbone(config: ShopTrainingConfig) -> None:
+    """Raises ConfigError for an unknown network, and for weights that are missing or no weights: asked before hours of work, not after."""
     if config.backbone not in BACKBONES:
         raise ConfigError(f"training.backbone: got {config.backbone!r}; known are {', '.join(BACKBONES)}")
     if config.weights is None:
         raise ConfigError("training.weights: needed; give the backbone's weights without its top as an HDF5 file, or imagenet for Keras's own download")
+    if config.weights != "imagenet":
+        check_weights(config.weights)
+
+
+def build_backbone(config: ShopTrainingConfig) -> keras.Model:
+    """The `keras.applications` network without its top, at `side` pixels, its weights loaded; preprocessing is the trunk's.
+
+    Raises what `check_backbone` raises, and ConfigError for weights that do not fit.
+    """
+    import keras
+
+    check_backbone(config)
+    own = config.weights != "imagenet"
     builder = getattr(keras.applications, BACKBONES[config.backbone].builder)
-    weights = "imagenet" if config.weights == "imagenet" else None
-    file = check_weights(config.weights) if weights is None else None
-    backbone = builder(include_top=False, weights=weights, input_shape=(config.side, config.side, 3))
-    if file is not None:
-        load_weights(backbone, Path(file), config.backbone)
+    backbone = builder(include_top=False, weights=None if own else "imagenet", input_shape=(config.side, config.side, 3))
+    if own:
+        load_weights(backbone, Path(config.weights), config.backbone)
     return backbone
 
 

@@ -28,8 +28,9 @@ def discriminant(x: np.ndarray, label: np.ndarray, dim: int, shrink: float = _SH
     scatter = (1 - shrink) * scatter + shrink * np.trace(scatter) / x.shape[1] * np.eye(len(scatter), dtype=np.float32)
     values, axes = np.linalg.eigh(scatter)
     whiten = axes / np.sqrt(np.maximum(values, 1e-12))
-    _, _, directions = np.linalg.svd((means @ whiten) * np.sqrt(size / len(z))[:, None], full_matrices=False)
-    return (span @ whiten @ directions[: min(dim, len(size) - 1)].T).astype(np.float32)
+    between = (means @ whiten) * np.sqrt(size / len(z))[:, None]
+    directions = np.linalg.eigh(between.T @ between)[1][:, ::-1]
+    return (span @ whiten @ directions[:, : min(dim, len(size) - 1)]).astype(np.float32)
 
 
 def principal(x: np.ndarray, dim: int) -> np.ndarray:

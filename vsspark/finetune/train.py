@@ -14,9 +14,10 @@ from pyspark.sql import SparkSession
 from vsspark.config import Config, ShopTrainingConfig
 from vsspark.encoders import Encoder
 from vsspark.encoders.export import export, exported
-from vsspark.encoders.model_files import check_weights, content_hash
+from vsspark.encoders.model_files import content_hash
 from vsspark.encoders.quiet import import_tensorflow
 from vsspark.finetune.cluster import Cluster, join_cluster
+from vsspark.finetune.networks import build_backbone, build_heads, build_trunk, check_backbone, join
 from vsspark.finetune.training_set import TrainingSet, prepare_training_set
 from vsspark.progress import log
 
@@ -25,6 +26,7 @@ _NOT_OF_THE_HEADS = {"register_as", "alias", "threads", "path", "flip", "unfreez
 
 def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
     """The job: fits an encoder to the catalogue, registers it, prints its URI. Run again after a kill, it goes on where it was."""
+    check_backbone(config.training)
     import_tensorflow()
     cluster = join_cluster()
     training_set = prepare_training_set(spark, config, args.run_id, cluster)
@@ -52,7 +54,6 @@ def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: 
     from vsspark.finetune.fit import FITTED, class_weights, restore
     from vsspark.finetune.heads import fit_heads
     from vsspark.finetune.judge import validation_pictures
-    from vsspark.finetune.networks import build_backbone, build_heads, build_trunk, join
     from vsspark.finetune.unfreeze import fit_unfrozen, unfreeze
 
     weights = class_weights(np.array(training_set.category_counts), config)
@@ -70,7 +71,7 @@ def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: 
         network = join(trunk_network, heads, flip=False)
     if config.unfreeze:
         held_out = validation_pictures(training_set.folder, config.side)
-        folder = work / f"unfrozen-{config.unfreeze}-{config.unfrozen_rate}"
+        folder = work / f"unfrozen-{config.unfreeze}-{config.unfrozen_rate}-{config.unfrozen_epochs}"
         curves["unfrozen"] = fit_unfrozen(network, training_set, weights, held_out, config, folder, cluster).history
     return join(trunk_network, heads, config.flip), heads, curves
 
@@ -90,5 +91,5 @@ def _features(training_set: TrainingSet, trunk: Encoder, config: ShopTrainingCon
 
 def _work_folder(training_set: TrainingSet, config: ShopTrainingConfig) -> Path:
     """Where this recipe's checkpoints lie: settings or weights that would fit other heads have another folder."""
-    file = [] if config.weights in (None, "imagenet") else [check_weights(config.weights)]
+    file = [] if config.weights == "imagenet" else [Path(config.weights)]
     return Path(training_set.folder).parent / f"run-{content_hash(config.model_dump_json(exclude=_NOT_OF_THE_HEADS).encode(), *file)}"
