@@ -33,7 +33,7 @@ def main() -> None:
         folder = f"{scratch}/pictures"
         count = _write(folder)
         ways: dict[str, Callable[[], Iterator]] = {
-            "petastorm batch reader, threads (ours)": partial(_ours, folder),
+            "petastorm batch reader (ours)": partial(_ours, folder),
             "petastorm row reader, threads": partial(_row_reader, folder),
             "tf.data on the same files": partial(_direct, folder),
         }
@@ -80,7 +80,7 @@ def _write(folder: str) -> int:
 def _ours(folder: str) -> Iterator:
     from vsspark.finetune.reader import read_groups
 
-    yield from _batches(group.picture for group in read_groups(folder, "train", seed=1, threads=_THREADS))
+    yield from _batches(group.picture for group in read_groups(folder, "train", seed=1))
 
 
 def _direct(folder: str) -> Iterator:

@@ -1,4 +1,4 @@
-"""Fits a network to pairs and categories: Keras's own `fit` an epoch at a time, with a checkpoint and a judgement behind each."""
+"""Fits a network to pairs and categories, with a checkpoint and a judgement behind every epoch."""
 
 from __future__ import annotations
 
@@ -6,42 +6,39 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from vsspark.config import ShopTrainingConfig
+from vsspark.finetune.cluster import Cluster
 from vsspark.progress import log
 
 FITTED = "fitted.npz"  # written last: the weights of the best epoch
 _SMOOTHING = 0.1  # of the category labels
 
 
-class PairModel(keras.Model):
-    """Trains a network of two outputs on (anchors, positives) and (product, category, weight); see `pair_loss` and `category_loss`."""
+class Objective(NamedTuple):
+    """What a network of two outputs is trained for; see `pair_loss` and `category_loss`."""
 
-    def __init__(self, network: keras.Model, weights: np.ndarray, config: ShopTrainingConfig):
-        super().__init__()
-        self.network, self.config = network, config
-        self.class_weights = tf.constant(weights, tf.float32)
+    class_weights: np.ndarray  # (c,) of the categories
+    config: ShopTrainingConfig
 
-    def call(self, pair, training=None):
-        return self.network(tf.cast(tf.concat(pair, 0), tf.float32), training=training)
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def loss(self, network: keras.Model, pair, labels):
+        """The loss of one batch. pair: (anchors, positives), each (b, ...); labels: product, category and weight, each (b,)."""
         config = self.config
-        product, category, weight = (tf.tile(label, [2]) for label in y)
-        embedding, probabilities = y_pred
+        product, category, weight = (tf.tile(label, [2]) for label in labels)
+        embedding, probabilities = network(tf.cast(tf.concat(pair, 0), tf.float32), training=True)
         if config.recipe == "transfer":
-            loss = category_loss(probabilities, category, self.class_weights, 0.0)
-        else:
-            loss = config.category_weight * category_loss(probabilities, category, self.class_weights, _SMOOTHING)
-            loss += config.pair_weight * pair_loss(embedding, product, weight, config.temperature, category, config.hard_negatives)
-            known = tf.cast(category >= 0, tf.float32)
-            loss += config.category_pair_weight * pair_loss(embedding, category, known, config.temperature)
-        return loss / tf.distribute.get_strategy().num_replicas_in_sync  # gradients are summed over the workers
+            return category_loss(probabilities, category, self.class_weights, 0.0)
+        loss = config.category_weight * category_loss(probabilities, category, self.class_weights, _SMOOTHING)
+        loss += config.pair_weight * pair_loss(embedding, product, weight, config.temperature, category, config.hard_negatives)
+        known = tf.cast(category >= 0, tf.float32)
+        return loss + config.category_pair_weight * pair_loss(embedding, category, known, config.temperature)
 
 
 def pair_loss(embedding, label, weight, temperature: float, category=None, hard_negatives: float = 1.0):
@@ -95,24 +92,22 @@ class Progress:
 
 
 def fit(
-    model: PairModel,
+    network: keras.Model,
+    objective: Objective,
     optimizer: keras.optimizers.Optimizer,
     data: Callable[[int], tf.data.Dataset],
+    steps: int,
     judge: Callable[[], dict[str, float]],
     epochs: int,
-    patience: int,
     folder: Path,
-    steps: int | None = None,
-    writes: bool = True,
+    cluster: Cluster = Cluster(),  # noqa: B008 - frozen
 ) -> Progress:
-    """Trains until `epochs`, or until `patience` epochs brought nothing; the network then has the weights of its best epoch.
+    """Trains until `epochs`, or until `config.patience` epochs brought nothing; the network then has the weights of its best epoch.
 
-    model: its network is what is trained. data(epoch) -> that epoch's batches; judge() -> its figures, the one to be maximised under "held_out".
-    `folder` keeps last.npz (the checkpoint), best.npz and in the end fitted.npz; a call that finds them goes on. steps: of an epoch, where `data` has no end.
-    writes: False on all workers but one.
+    data(epoch) -> ((anchors, positives), labels), at least `steps` of them; judge() -> figures, the one to be maximised under "held_out".
+    `folder` keeps last.npz (the checkpoint), best.npz and in the end fitted.npz; a call that finds them goes on. In a cluster the network and the
+    optimizer are made under the strategy's scope, and the first worker writes.
     """
-    network = model.network
-    model.compile(optimizer=optimizer)
     optimizer.build(network.trainable_variables)
     variables = [*network.variables, *optimizer.variables]
     finished = restore(folder / FITTED, network.variables)
@@ -122,27 +117,49 @@ def fit(
     if progress is None:
         figures = judge()
         progress = Progress(best=figures["held_out"], history=[{"epoch": 0} | figures])
-        if writes:
+        if cluster.first:
             _save(folder / "best.npz", network.variables, progress)
             _save(folder / "last.npz", variables, progress)
-    while progress.epoch < epochs and progress.epoch - progress.best_epoch < patience:
-        epoch = progress.epoch
-        losses = model.fit(data(epoch), initial_epoch=epoch, epochs=epoch + 1, steps_per_epoch=steps, shuffle=False, verbose=0).history
-        figures = {"loss": float(losses["loss"][-1])} | judge()
+    step = _step(network, objective, optimizer, cluster.strategy)
+    while progress.epoch < epochs and progress.epoch - progress.best_epoch < objective.config.patience:
+        losses = [step(*batch) for batch in islice(data(progress.epoch), steps)]
+        figures = {"loss": float(np.mean(losses))} | judge()
         progress.epoch += 1
         progress.history.append({"epoch": progress.epoch} | figures)
         better = figures["held_out"] > progress.best
         if better:
             progress.best, progress.best_epoch = figures["held_out"], progress.epoch
-        if writes:
+        if cluster.first:
             if better:
                 _save(folder / "best.npz", network.variables, progress)
             _save(folder / "last.npz", variables, progress)
         log.info("%-10s %s", "epoch", json.dumps({name: round(value, 4) for name, value in progress.history[-1].items()}))
-    restore(folder / "best.npz", network.variables)
-    if writes:
+    cluster.await_first((folder / FITTED).exists)
+    if cluster.first:
+        restore(folder / "best.npz", network.variables)
         _save(folder / FITTED, network.variables, progress)
+    restore(folder / FITTED, network.variables)
     return progress
+
+
+def _step(network: keras.Model, objective: Objective, optimizer: keras.optimizers.Optimizer, strategy) -> Callable:
+    """step(pair, labels) -> the batch's loss, after one update of the network; over all workers where there are several.
+
+    Not Keras's own `fit`: with several workers 3.15 fails to reduce nested batches.
+    """
+    workers = strategy.num_replicas_in_sync if strategy else 1
+
+    def update(pair, labels):
+        with tf.GradientTape() as tape:
+            loss = objective.loss(network, pair, labels) / workers  # gradients are summed over the workers
+        optimizer.apply_gradients(zip(tape.gradient(loss, network.trainable_variables), network.trainable_variables, strict=True))
+        return loss
+
+    @tf.function(reduce_retracing=True)
+    def step(pair, labels):
+        return strategy.reduce("SUM", strategy.run(update, (pair, labels)), axis=None) if strategy else update(pair, labels)
+
+    return step
 
 
 def _save(file: Path, variables: list, progress: Progress) -> None:

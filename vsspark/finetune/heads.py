@@ -13,7 +13,7 @@ import tensorflow as tf
 from vsspark.blocks.head import Head, fit_softmax_head
 from vsspark.config import ShopTrainingConfig
 from vsspark.finetune.features import Features
-from vsspark.finetune.fit import PairModel, Progress, fit
+from vsspark.finetune.fit import Objective, Progress, fit
 from vsspark.finetune.judge import encode, judge_on, traced
 from vsspark.finetune.networks import HEAD_SCALE, build_heads
 from vsspark.finetune.pairs import draw_pairs, pair_weights
@@ -40,7 +40,7 @@ def fit_heads(train: Features, validation: Features, weights: np.ndarray, config
 
     judge = judge_on(heads, validation.views[:, 0], validation.product, validation.category)
     data = partial(feature_pairs, train, batch, config.seed)
-    return heads, fit(PairModel(heads, weights, config), optimizer, data, judge, config.epochs, config.patience, folder)
+    return heads, fit(heads, Objective(weights, config), optimizer, data, len(train.product) // batch, judge, config.epochs, folder)
 
 
 def feature_pairs(features: Features, batch_size: int, seed: int, epoch: int) -> tf.data.Dataset:
@@ -59,8 +59,7 @@ def feature_pairs(features: Features, batch_size: int, seed: int, epoch: int) ->
 
     given = tf.TensorSpec((batch_size, dim), tf.float32)
     labels = (tf.TensorSpec((batch_size,), tf.int64), tf.TensorSpec((batch_size,), tf.int32), tf.TensorSpec((batch_size,), tf.float32))
-    rows = tf.data.Dataset.from_generator(batches, output_signature=((given, given), labels))
-    return rows.apply(tf.data.experimental.assert_cardinality(count // batch_size)).prefetch(2)
+    return tf.data.Dataset.from_generator(batches, output_signature=((given, given), labels)).prefetch(2)
 
 
 def _start(heads: keras.Model, train: Features, validation: Features, config: ShopTrainingConfig) -> None:

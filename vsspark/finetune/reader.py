@@ -29,7 +29,7 @@ class Group(NamedTuple):
     picture: np.ndarray  # JPEG bytes
 
 
-def read_groups(folder: str, split: str, seed: int | None = None, shard: tuple[int, int] = (0, 1), threads: int = 2) -> Iterator[Group]:
+def read_groups(folder: str, split: str, seed: int | None = None, shard: tuple[int, int] = (0, 1)) -> Iterator[Group]:
     """The rows of one split, a row group at a time.
 
     seed: the order of the row groups; None = as they are stored. shard: (which, of how many); every row is in exactly one of them.
@@ -39,8 +39,8 @@ def read_groups(folder: str, split: str, seed: int | None = None, shard: tuple[i
         reader = make_batch_reader(
             f"file://{folder}",
             schema_fields=[*Group._fields, "split"],
-            reader_pool_type="dummy" if seed is None else "thread",
-            workers_count=threads,
+            # Its thread pool did not come back from join() when an epoch left a reader before its end; tf.data reads ahead in a thread of its own.
+            reader_pool_type="dummy",
             shuffle_row_groups=seed is not None,
             seed=seed,
             cur_shard=shard[0] if shard[1] > 1 else None,
@@ -67,7 +67,7 @@ def pair_dataset(folder: str, side: int, batch_size: int, seed: int, epoch: int,
 
     def groups():
         rng = np.random.default_rng([seed, epoch, shard[0]])
-        for group in read_groups(folder, "train", int(rng.integers(1, 2**31)), shard, threads):
+        for group in read_groups(folder, "train", int(rng.integers(1, 2**31)), shard):
             anchor, positive = draw_pairs(group.product, rng)
             weight = pair_weights(anchor, positive)
             yield group.picture[anchor], group.picture[positive], group.image_id[anchor], group.product[anchor], group.category[anchor], weight

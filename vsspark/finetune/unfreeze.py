@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from vsspark.config import ShopTrainingConfig
 from vsspark.finetune.cluster import Cluster
-from vsspark.finetune.fit import PairModel, Progress, fit
+from vsspark.finetune.fit import Objective, Progress, fit
 from vsspark.finetune.judge import Pictures, judge_on
 from vsspark.finetune.reader import pair_dataset
 from vsspark.finetune.training_set import TrainingSet
@@ -46,8 +46,7 @@ def fit_unfrozen(
         return strategy.distribute_datasets_from_function(share) if strategy else share()
 
     with strategy.scope() if strategy else contextlib.nullcontext():
-        model = PairModel(network, weights, config)
         optimizer = keras.optimizers.Adam(config.learning_rate * config.unfrozen_rate)
         steps = max(1, pictures // (batch * workers))
         judge = judge_on(network, held_out.pixels, held_out.product, held_out.category)
-        return fit(model, optimizer, data, judge, config.unfrozen_epochs, config.patience, folder, steps, cluster.first)
+        return fit(network, Objective(weights, config), optimizer, data, steps, judge, config.unfrozen_epochs, folder, cluster)
