@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,19 @@ def embeddings(n: int) -> tuple[np.ndarray, str]:
 
 def synthetic(n: int, d: int, seed: int = 0) -> np.ndarray:
     """(n, d) float32 unit vectors around n / 13 centres on a 64-dimensional subspace, non-negative like pooled ReLU features."""
+    return np.concatenate(list(synthetic_parts(n, d, n, seed)))
+
+
+def synthetic_parts(n: int, d: int, rows: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """The vectors of `synthetic`, so many rows at a time."""
     rng = np.random.default_rng(seed)
     basis = rng.standard_normal((64, d), dtype=np.float32) * (np.arange(1, 65, dtype=np.float32) ** -0.5)[:, None]
     centres = rng.standard_normal((max(1, n // 13), 64), dtype=np.float32)
-    low = centres[rng.integers(0, len(centres), n)] + 0.35 * rng.standard_normal((n, 64), dtype=np.float32)
-    x = np.maximum(low @ basis + 0.1 * rng.standard_normal((n, d), dtype=np.float32), 0)
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
+    for start in range(0, n, rows):
+        size = min(rows, n - start)
+        low = centres[rng.integers(0, len(centres), size)] + 0.35 * rng.standard_normal((size, 64), dtype=np.float32)
+        x = np.maximum(low @ basis + 0.1 * rng.standard_normal((size, d), dtype=np.float32), 0)
+        yield x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
 def photo_features(paths: list[Path]) -> np.ndarray:

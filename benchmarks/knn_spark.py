@@ -6,6 +6,7 @@ import resource
 import shutil
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import knn
-from benchmarks.knn_data import embeddings, synthetic
+from benchmarks.knn_data import embeddings, synthetic, synthetic_parts
 from vsspark import session
 from vsspark.config import KnnConfig
 from vsspark.knn import self_join
@@ -25,18 +26,22 @@ def _session():
     return session.create("vsspark-bench-knn", properties)
 
 
-def _table(folder: Path, x: np.ndarray, block: np.ndarray) -> str:
-    """A Parquet folder of embeddings as the stage takes them, one file per 20,000 rows."""
+_FILE_ROWS = 20_000
+
+
+def _table(folder: Path, parts: Iterable[np.ndarray], block: np.ndarray) -> str:
+    """A Parquet folder of embeddings as the stage takes them, one file per part."""
     path = folder / "embeddings"
     path.mkdir()
-    for i in range(0, len(x), 20_000):
-        part = x[i : i + 20_000]
+    i = 0
+    for part in parts:
         ids = pa.array(np.arange(i, i + len(part)))
-        offsets = np.arange(len(part) + 1, dtype=np.int32) * x.shape[1]
-        blocks = pa.array(block[i : i + 20_000].astype(np.int32))
+        offsets = np.arange(len(part) + 1, dtype=np.int32) * part.shape[1]
+        blocks = pa.array(block[i : i + len(part)].astype(np.int32))
         probes = pa.ListArray.from_arrays(pa.array(np.arange(len(part) + 1, dtype=np.int32)), blocks)
         columns = [ids, ids, pa.ListArray.from_arrays(pa.array(offsets), pa.array(part.reshape(-1))), blocks, probes]
         pq.write_table(pa.table(columns, names=["image_id", "group_id", "embedding", "block", "probes"]), path / f"{i:08d}.parquet")
+        i += len(part)
     return str(path)
 
 
@@ -57,7 +62,7 @@ def spark_cases(n: int, repeats: int) -> list[dict]:
     spark = _session()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        table = _table(folder, x, np.zeros(len(x)))
+        table = _table(folder, np.array_split(x, -(-len(x) // _FILE_ROWS)), np.zeros(len(x)))
         config = KnnConfig(k=knn.K)
         _stage(spark, table, folder, config)  # starts the Python workers, as the stages before it do in a job
         stage, ids = [], None
@@ -82,7 +87,7 @@ def spark_own_cases(n: int, repeats: int) -> list[dict]:
     spark = _session()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        table = _table(folder, x, np.zeros(len(x)))
+        table = _table(folder, np.array_split(x, -(-len(x) // _FILE_ROWS)), np.zeros(len(x)))
         _stage(spark, table, folder, KnnConfig(k=knn.K))
         seconds, ids, _ = _stage(spark, table, folder, KnnConfig(k=knn.K))
         truth = self_join(x, knn.K)[1]
@@ -119,7 +124,7 @@ def skew_cases(n: int, repeats: int) -> list[dict]:
         for label, block in (("uneven", uneven), ("even", even)):
             folder = Path(name) / label
             folder.mkdir()
-            table = _table(folder, x, block)
+            table = _table(folder, np.array_split(x, -(-n // _FILE_ROWS)), block)
             _stage(spark, table, folder, KnnConfig(k=knn.K))
             seconds = float(np.median([_stage(spark, table, folder, KnnConfig(k=knn.K))[0] for _ in range(repeats)]))
             pairs = float((np.bincount(block).astype(np.float64) ** 2).sum() / 2)
@@ -135,7 +140,7 @@ def million_cases(n: int, repeats: int) -> list[dict]:
     block = rng.choice(12, rows, p=(w := 0.7 ** np.arange(12)) / w.sum())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        table = _table(folder, synthetic(rows, 1280), block)
+        table = _table(folder, synthetic_parts(rows, 1280, _FILE_ROWS), block)
         seconds, ids, recall = _stage(spark, table, folder, KnnConfig(k=20, mode="approximate"))
     memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
     pairs = float((np.bincount(block).astype(np.float64) ** 2).sum() / 2)
