@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("knn", "embed", "training")
+NAMES = ("knn", "embed", "training", "nightly")
 
 
 def main(names: list[str]) -> int:
