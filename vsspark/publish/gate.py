@@ -107,31 +107,32 @@ def _hubness(lists: DataFrame, average: float) -> float:
 
 def _compared(lists: DataFrame, published: DataFrame) -> dict[str, float]:
     """products_lost, and against the same model version changed_share and similarity_drift, each in [0, 1]."""
-    products, old_products = lists.select("product_id").distinct(), published.select("product_id").distinct()
-    metrics = {"products_lost": old_products.join(products, "product_id", "left_anti").count() / max(1, old_products.count())}
-    versions = {row[0] for rows in (lists, published) for row in rows.select("model_version").distinct().collect()}
-    if len(versions) > 1:
+    both = lists.withColumn("old", F.lit(0)).unionByName(published.withColumn("old", F.lit(1)), allowMissingColumns=True)
+    per_product = both.groupBy("product_id").agg(F.max("old").alias("old"), F.min("old").alias("gone"))
+    gone, old, versions = (
+        per_product.agg(F.sum("gone"), F.sum("old")).crossJoin(both.agg(F.count_distinct("model_version"))).first()  # two rows of figures, one job
+    )
+    metrics = {"products_lost": (gone or 0) / max(1, old or 0)}
+    if versions != 1:
         return metrics
     pair = ["product_id", "similar_product_id"]
-    known = lists.select(pair).join(old_products, "product_id", "left_semi")
-    total = known.count()
+    known = lists.select(pair).join(per_product.where("old = 1"), "product_id", "left_semi")
+    total, kept = known.join(published.select(pair).withColumn("kept", F.lit(1)), pair, "left").agg(F.count("*"), F.count("kept")).first()
     if total:
-        metrics["changed_share"] = known.join(published.select(pair), pair, "left_anti").count() / total
-        metrics["similarity_drift"] = _drift(lists, published)
+        metrics["changed_share"] = 1 - kept / total
+        metrics["similarity_drift"] = _drift(both)
     return metrics
 
 
-def _drift(lists: DataFrame, published: DataFrame) -> float:
+def _drift(both: DataFrame) -> float:
     """The Kolmogorov-Smirnov distance between the similarities at rank 1, less what two samples of these sizes show by chance once in a hundred times."""
-    shares, sizes = [], []
-    for rows in (lists, published):
-        binned = rows.where("rank = 1").groupBy(F.floor((F.col("similarity") + 1) / 2 * _BINS).cast("int").alias("bin")).count().collect()
-        counts = np.zeros(_BINS + 1)
-        for row in binned:
-            counts[min(max(row["bin"], 0), _BINS)] += row["count"]
-        sizes.append(max(1.0, counts.sum()))
-        shares.append(np.cumsum(counts) / sizes[-1])
-    chance = _KS_CRITICAL * np.sqrt(sum(sizes) / np.prod(sizes))
+    binned = F.floor((F.col("similarity") + 1) / 2 * _BINS).cast("int")
+    counts = np.zeros((2, _BINS + 1))
+    for row in both.where("rank = 1").groupBy("old", binned.alias("bin")).count().collect():
+        counts[row["old"], min(max(row["bin"], 0), _BINS)] += row["count"]
+    sizes = np.maximum(1.0, counts.sum(axis=1, keepdims=True))
+    shares = np.cumsum(counts, axis=1) / sizes
+    chance = _KS_CRITICAL * np.sqrt(sizes.sum() / sizes.prod())
     return max(0.0, float(np.abs(shares[0] - shares[1]).max() - chance))
 
 
