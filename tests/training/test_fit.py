@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -22,7 +23,6 @@ def _config(folder, **changed) -> TrainingConfig:
         "generated_crops": 0,
         "stored_side": 72,
         "side": 64,
-        "early_side": 64,
         "epochs": 2,
         "steps": 2,
         "batch_size": 8,
@@ -52,13 +52,46 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path):
     assert (output / "default.weights.h5").stat().st_size < 5 * 2**20
 
 
+def test_training_begins_with_what_fits_of_earlier_weights(tmp_path):
+    from vsspark.encoders.default import build
+    from vsspark.training.train import take_over
+
+    earlier, student = build(4, (64, 64)), build(10, (64, 64))
+    earlier.save_weights(tmp_path / "earlier.weights.h5")
+    own_head = student.get_layer("category").get_weights()[0]
+    with_weights = sum(bool(layer.weights) for layer in student.layers)
+    assert take_over(student, tmp_path / "earlier.weights.h5") == with_weights - 1  # four categories are not ten
+    np.testing.assert_array_equal(student.get_layer("stem_conv").get_weights()[0], earlier.get_layer("stem_conv").get_weights()[0])
+    np.testing.assert_array_equal(student.get_layer("category").get_weights()[0], own_head)
+
+
+def test_parts_without_steps_are_solved_from_views():
+    import keras
+
+    from vsspark.encoders.default import PARTS, build
+    from vsspark.training.train import fit_axes, solve_generic
+
+    student, rng = build(4, (64, 64)), np.random.default_rng(3)
+    views = np.stack([np.kron(rng.integers(0, 255, (8, 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8)) for _ in range(60)])
+    fit_axes(student, "colour", views)
+    axes, offset = student.get_layer("colour_projection").get_weights()
+    np.testing.assert_allclose(axes.T @ axes, np.eye(PARTS["colour"][0]), atol=1e-4)
+    cells = views[:, ::8, ::8].reshape(60, -1) / 64.0 - 2.0  # every cell has one colour
+    np.testing.assert_allclose((cells @ axes + offset).mean(0), 0, atol=1e-3)
+    target = np.linalg.qr(rng.normal(size=(PARTS["generic"][0], 2)))[0].T[np.arange(60) % 2].astype(np.float32)  # two answers
+    views[::2] //= 4  # to pictures that differ
+    solve_generic(student, views, target)
+    generic = keras.Model(student.input, student.get_layer("generic").output)(views.astype(np.float32)).numpy()
+    assert (generic * target).sum(1).min() > 0.9
+
+
 def test_settings_are_checked(tmp_path):
     file = tmp_path / "training.yaml"
     file.write_text("epochs: 3\nbatch_sise: 4\n")
     with pytest.raises(ConfigError, match=r"batch_sise: unknown key, allowed are .*batch_size"):
         load_training_config(file)
-    file.write_text("epochs: 0\n")
-    with pytest.raises(ConfigError, match="epochs: got 0"):
+    file.write_text("steps: 0\n")
+    with pytest.raises(ConfigError, match="steps: got 0"):
         load_training_config(file)
     file.write_text("epochs: 3\n")
     assert load_training_config(file, ["steps=9"]).steps == 9

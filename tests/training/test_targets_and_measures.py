@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vsspark.training.measure import best_temperature, calibration_error, nearest_agrees
-from vsspark.training.targets import fit_projection, steady_targets
+from vsspark.training.targets import fit_projection, probable_categories
 
 
 def test_nearest_agrees_by_hand():
@@ -39,32 +39,29 @@ def test_best_temperature_undoes_overconfidence():
     assert best_temperature(logits, label) == pytest.approx(1.0, rel=0.1)
 
 
-def test_projection_has_unit_rows_and_stretches_what_tells_categories_apart():
+def test_projection_has_unit_rows_and_counts_every_layer_alike():
     rng = np.random.default_rng(1)
-    category = rng.integers(0, 3, 900)
-    features = rng.normal(0, 1, (900, 40)).astype(np.float32)
-    features[:, :20] *= 4  # loud directions that say nothing
-    features[np.arange(900), 30 + category] += 4
-    plain = fit_projection(features, category, 16, discriminant=0.0)(features)
-    told = fit_projection(features, category, 16, discriminant=2.0)(features)
-    np.testing.assert_allclose(np.linalg.norm(told, axis=1), 1, atol=1e-5)
-    assert nearest_agrees(told, category) > nearest_agrees(plain, category) + 0.05
+    loud, quiet = 50 * rng.normal(size=(900, 20)), rng.normal(size=(900, 20))
+    quiet[:, 0] *= 8  # what the quiet layer mostly says
+    features = np.concatenate([loud, quiet], 1).astype(np.float32)
+    target = fit_projection(features, (20, 20), 4)(features)
+    assert target.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(target, axis=1), 1, atol=1e-5)
+    assert max(abs(np.corrcoef(target[:, i], quiet[:, 0])[0, 1]) for i in range(4)) > 0.5
+    whole = fit_projection(features, (40,), 4)(features)  # as one layer, the loud columns are all there is
+    assert max(abs(np.corrcoef(whole[:, i], quiet[:, 0])[0, 1]) for i in range(4)) < 0.2
 
 
-def test_rows_without_category_do_not_disturb_the_projection():
+def test_probable_categories_do_not_know_the_photo_in_question():
     rng = np.random.default_rng(2)
-    features = rng.normal(0, 1, (300, 12)).astype(np.float32)
-    category = np.where(np.arange(300) % 3 == 0, -1, np.arange(300) % 2)
-    target = fit_projection(features, category, 8)(features)
-    assert target.shape == (300, 8)
-    assert np.isfinite(target).all()
-
-
-def test_steady_targets_bring_views_of_a_product_together():
-    targets = np.eye(4, dtype=np.float32)
-    steady = steady_targets(targets, np.array([5, 5, 9, 9]), own=0.5)
-    assert steady.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(steady, axis=1), 1, atol=1e-6)
-    # own half plus half of the mean (.5, .5): (.75, .25), so the cosine of the two views is .375 / .625
-    assert steady[0] @ steady[1] == pytest.approx(0.6)
-    assert steady[0] @ steady[2] == pytest.approx(0.0)
+    photo = np.repeat(np.arange(300), 3)
+    category = photo % 3
+    x = rng.normal(size=(900, 12)).astype(np.float32) + 4 * np.eye(12, dtype=np.float32)[category]
+    answer = probable_categories(x, np.where(photo % 5 == 4, -1, category), photo, 3)
+    assert answer.shape == (900, 3)
+    np.testing.assert_allclose(answer.sum(1), 1, atol=1e-5)
+    assert (answer.argmax(1) == category).mean() > 0.95  # those without a label too
+    noise = rng.normal(size=(300, 40)).astype(np.float32)[photo]  # every photo is recognisable, no category is
+    blind = probable_categories(noise, category, photo, 3)
+    assert (blind.argmax(1) == category).mean() < 0.5
+    assert blind.max() < 0.9  # and it says so

@@ -50,7 +50,7 @@ def sources():
             rng.integers(0, 255, (n, 32, 32, 3), np.uint8),
             rng.normal(size=(n, 4)).astype(np.float32),
             np.repeat(np.arange(n // 4), 4),
-            np.repeat(np.arange(n // 4) % 3, 4),
+            np.eye(3, dtype=np.float32)[np.repeat(np.arange(n // 4) % 3, 4)],
         )
         for n in (40, 24)
     ]
@@ -61,7 +61,7 @@ def test_a_batch_is_made_of_pairs_of_one_product(sources):
         assert batch.images.shape == (16, 24, 24, 3)
         assert batch.images.dtype == np.float32
         assert (batch.product[::2] == batch.product[1::2]).all()
-        assert (batch.category[::2] == batch.category[1::2]).all()
+        assert (batch.answer[::2] == batch.answer[1::2]).all()
         assert set(batch.product[:12] % 2) == {0}  # three quarters from the first source, numbered apart from the second
         assert set(batch.product[12:] % 2) == {1}
 

@@ -30,17 +30,16 @@ class TrainingConfig(Section):
     held_out: Positive = 80  # generated products kept aside, to stop early by
 
     stored_side: Positive = 144  # pixels of the views on disk
-    side: Positive = 128  # pixels the network sees, in training's last part and ever after
-    early_side: Positive = 96  # pixels before that: two images for the price of one
-    early_share: Share = 0.6  # of the epochs, at early_side
-    epochs: Positive = 30
+    side: Positive = 128  # pixels the network sees
+    start: str | None = None  # weights file of an earlier encoder, whose layers of the same name and shape training begins with; null = from scratch
+    epochs: Annotated[int, Field(ge=0)] = 30  # 0 = only what is solved without steps
     steps: Positive = 150  # per epoch
     batch_size: Positive = 128  # views per step
     generated_share: Share = 0.3  # of every batch
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3  # at its peak; a warm-up before, half a cosine after
     weight_decay: Annotated[float, Field(ge=0)] = 2e-2
     patience: Positive = 8  # epochs without a better held-out figure before it stops
-    teacher_weight: Annotated[float, Field(ge=0)] = 4.0  # of the teacher's embedding in the loss
+    teacher_weight: Annotated[float, Field(ge=0)] = 4.0  # of the teacher's features in the loss
     category_weight: Annotated[float, Field(ge=0)] = 1.0  # of the categories
     pair_weight: Annotated[float, Field(ge=0)] = 0.5  # of same-product pairs against all others in the batch
     precision: Literal["float32", "mixed_bfloat16"] = "float32"  # mixed_bfloat16 doubles the speed on CPUs that have it and halves it on others

@@ -22,7 +22,7 @@ class Examples:
     views: np.ndarray  # (n, side, side, 3) uint8
     target: np.ndarray  # (n, d) float32, unit norm, or zero where no teacher answers
     product: np.ndarray  # (n,) int64
-    category: np.ndarray  # (n,) int64, -1 = none
+    answer: np.ndarray  # (n, c) float32: how probable each category is; a row of zeros = nobody knows
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Batch:
     images: np.ndarray  # (n, side, side, 3) float32, 0..255
     target: np.ndarray
     product: np.ndarray  # (n,) int64, unique over all sources
-    category: np.ndarray
+    answer: np.ndarray
 
 
 def batches(sources: Sequence[Examples], shares: Sequence[float], size: int, side: int, seed: int, epoch: int, steps: int) -> Iterator[Batch]:
@@ -45,14 +45,14 @@ def batches(sources: Sequence[Examples], shares: Sequence[float], size: int, sid
 
 def _batch(sources: Sequence[Examples], shares: Sequence[float], size: int, side: int, key: tuple[int, int, int]) -> Batch:
     rng = np.random.default_rng(key)
-    images, target, product, category = [], [], [], []
+    images, target, product, answer = [], [], [], []
     for number, (source, share) in enumerate(zip(sources, shares, strict=True)):
         rows = _pairs(source.product, round(size * share) // 2, rng)
         images += [_augment(source.views[row], side, rng) for row in rows]
         target.append(source.target[rows])
         product.append(source.product[rows] * len(sources) + number)
-        category.append(source.category[rows])
-    return Batch(np.stack(images).astype(np.float32), np.concatenate(target), np.concatenate(product), np.concatenate(category))
+        answer.append(source.answer[rows])
+    return Batch(np.stack(images).astype(np.float32), np.concatenate(target), np.concatenate(product), np.concatenate(answer))
 
 
 def _pairs(product: np.ndarray, pairs: int, rng: np.random.Generator) -> np.ndarray:

@@ -35,7 +35,7 @@ def fit(
 ) -> Progress | None:
     """Trains until `config.epochs`, or until `patience` epochs brought nothing; None when `config.minutes` ended the call before that.
 
-    student: a keras.Model with the outputs [embedding, probabilities] that takes pictures of any size.
+    student: a keras.Model as `vsspark.encoders.default` builds it.
     judge(student) -> figures on held-out data, the one to be maximised under "held_out".
     `folder` gets last.npz (the checkpoint), best.weights.h5 and history.jsonl.
     """
@@ -50,9 +50,8 @@ def fit(
     began = time.monotonic()
     while progress.epoch < config.epochs and progress.epoch - progress.best_epoch < config.patience:
         started = time.monotonic()
-        side = config.early_side if progress.epoch < config.epochs * config.early_share else config.side
         losses = []
-        for step, batch in enumerate(batches(sources, shares, config.batch_size, side, config.seed, progress.epoch, config.steps)):
+        for step, batch in enumerate(batches(sources, shares, config.batch_size, config.side, config.seed, progress.epoch, config.steps)):
             optimizer.learning_rate = _rate(progress.epoch * config.steps + step, config)
             losses.append(update(batch))
             progress.images += len(batch.images)
@@ -64,9 +63,7 @@ def fit(
             progress.best, progress.best_epoch = figures["held_out"], progress.epoch
             student.save_weights(folder / "best.weights.h5")
         _save(folder, student, optimizer, progress)
-        line = {"epoch": progress.epoch, "side": side, "images_per_s": round(config.steps * config.batch_size / seconds)} | {
-            k: round(v, 4) for k, v in figures.items()
-        }
+        line = {"epoch": progress.epoch, "images_per_s": round(config.steps * config.batch_size / seconds)} | {k: round(v, 4) for k, v in figures.items()}
         with (folder / "history.jsonl").open("a") as history:
             history.write(json.dumps(line) + "\n")
         log.info("%-10s %s", "epoch", json.dumps(line))
@@ -83,35 +80,33 @@ def _rate(step: int, config: TrainingConfig) -> float:
 
 def _category_weights(sources: Sequence[Examples]) -> np.ndarray:
     """(c,) float32: rare categories count more, by the root of how rare they are; 1 on average over the examples."""
-    category = np.concatenate([source.category[source.category >= 0] for source in sources])
-    count = np.maximum(np.bincount(category), 1)
-    weights = np.sqrt(len(category) / (len(count) * count))
+    count = np.maximum(sum(source.answer.sum(0) for source in sources), 1)
+    weights = np.sqrt(count.sum() / (len(count) * count))
     return (weights / (weights * count).sum() * count.sum()).astype(np.float32)
 
 
 def _updater(student, optimizer, config: TrainingConfig, category_weights: np.ndarray) -> Callable[[Batch], np.ndarray]:
     """update(batch) -> the losses (total, teacher, category, pair) after one update of the student."""
+    import keras
     import tensorflow as tf
 
     weights = tf.constant(category_weights)
+    outputs = keras.Model(student.input, [student.get_layer(name).output for name in ("generic", "semantic", "category")])
 
     @tf.function(reduce_retracing=True)
-    def step(images, target, product, category):
+    def step(images, target, answer, product):
         with tf.GradientTape() as tape:
-            embedding, probabilities = student(images, training=True)
-            teacher = tf.reduce_mean(1.0 - tf.reduce_sum(embedding * target, 1))
-            known = tf.cast(category >= 0, tf.float32)
-            index = tf.maximum(category, 0)
-            chosen = tf.gather(probabilities, index, batch_dims=1)
-            per_row = -tf.math.log(tf.maximum(chosen, 1e-7)) * tf.gather(weights, index) * known
-            categorical = tf.reduce_sum(per_row) / tf.maximum(tf.reduce_sum(known), 1.0)
-            pair = _pair_loss(embedding, product)
+            generic, semantic, probabilities = outputs(images, training=True)
+            teacher = tf.reduce_mean(1.0 - tf.reduce_sum(generic * target, 1))
+            per_row = -tf.reduce_sum(answer * weights * tf.math.log(tf.maximum(probabilities, 1e-7)), 1)
+            categorical = tf.reduce_sum(per_row) / tf.maximum(tf.reduce_sum(answer), 1.0)
+            pair = _pair_loss(tf.concat([generic, semantic], 1) * 0.5**0.5, product)
             total = config.teacher_weight * teacher + config.category_weight * categorical + config.pair_weight * pair
         optimizer.apply_gradients(zip(tape.gradient(total, student.trainable_variables), student.trainable_variables, strict=True))
         return tf.stack([total, teacher, categorical, pair])
 
     def update(batch: Batch) -> np.ndarray:
-        return step(*(tf.constant(v) for v in (batch.images, batch.target, batch.product, batch.category))).numpy()
+        return step(*(tf.constant(v) for v in (batch.images, batch.target, batch.answer, batch.product))).numpy()
 
     return update
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 TEACHER_SIDE = 224
-TEACHER_LAYERS = ("out_relu", "block_16_project_BN", "block_12_add")  # the last one still knows pattern and colour
-TEACHER_DIM = 1280 + 320 + 96
+TEACHER_LAYERS = {"out_relu": 1280, "block_16_project_BN": 320, "block_12_add": 96}  # layer: channels; the last one still knows pattern and colour
+TEACHER_DIM = sum(TEACHER_LAYERS.values())
 
 
 def export_teacher(weights: Path, to: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vsspark.demo.products import KINDS
-from vsspark.encoders.default import EMBEDDING_DIM, build
+from vsspark.encoders.default import PARTS, build
 from vsspark.errors import ConfigError
 from vsspark.progress import log
 from vsspark.training.config import TrainingConfig
@@ -18,9 +18,12 @@ from vsspark.training.fit import Progress, fit
 from vsspark.training.measure import best_temperature, calibration_error, nearest_agrees
 from vsspark.training.pool import Photo, Pool, build_pool
 from vsspark.training.sources import generated_photos, real_photos
-from vsspark.training.targets import fit_projection, steady_targets
-from vsspark.training.teacher import Teacher, export_teacher
+from vsspark.training.targets import fit_projection, probable_categories
+from vsspark.training.teacher import TEACHER_LAYERS, Teacher, export_teacher
+from vsspark.training.views import whole_view
 
+_SAMPLE = 1500  # views of each source that the fixed parts' axes are found from
+_SOLVED = 10_000  # views that the generic part's last projection is solved on
 _HELD_OUT_FROM = 1_000_000  # product index the held-out generated products start at: families apart from those trained on
 
 
@@ -29,20 +32,26 @@ def train(config: TrainingConfig) -> Path | None:
     import keras
 
     work = Path(config.work)
-    real, generated = _real(config, work), _generated(config, work)
-    sources = [examples for examples in (real, generated) if examples is not None]
-    shares = [1 - config.generated_share, config.generated_share] if real is not None else [1.0]
+    sources, shares = _sources(config, work)
     held_out = _held_out(config)
     keras.utils.set_random_seed(config.seed)
     # Weights stay 32 bits wide; only the convolutions' arithmetic is narrow.
     keras.config.set_dtype_policy(config.precision)
-    student = build(len(KINDS), (None, None))
+    student = build(len(KINDS), (config.side, config.side))
     keras.config.set_dtype_policy("float32")
+    if config.start is not None:
+        log.info("%-10s %d layers from %s", "start", take_over(student, Path(config.start)), config.start)
+    for part in ("outline", "colour"):
+        fit_axes(student, part, np.concatenate([source.views[:: max(1, len(source.views) // _SAMPLE)] for source in sources]))
     run = work / "run"
     progress = fit(student, sources, shares, partial(_judge, held_out=held_out), config, run)
     if progress is None:
         return None
-    student.load_weights(run / "best.weights.h5")
+    if progress.epoch > 0:
+        student.load_weights(run / "best.weights.h5")
+    if config.teacher is not None:
+        rows = slice(None, None, max(1, len(sources[0].views) // _SOLVED))
+        solve_generic(student, sources[0].views[rows], sources[0].target[rows])
     return _write(student, held_out, config, progress)
 
 
@@ -64,17 +73,22 @@ def _teacher(config: TrainingConfig, work: Path) -> Teacher | None:
     return Teacher(exported if exported.exists() else export_teacher(weights, exported), config.threads)
 
 
-def _real(config: TrainingConfig, work: Path) -> Examples | None:
-    """Views of the real photos and the teacher's answers for them."""
+def _sources(config: TrainingConfig, work: Path) -> tuple[list[Examples], list[float]]:
+    """What is learnt from, and the share of each in a batch: real photos with the teacher's answers, if there are any, and generated ones."""
+    generated = _generated(config, work)
     if config.photos is None:
-        return None
+        return [generated], [1.0]
     teacher = _teacher(config, work)
     photos = real_photos(Path(config.photos), "train", KINDS)
     pool = build_pool(work / "train", photos, config.crops, config.mixes, config.stored_side, teacher, config.seed)
     if teacher is None:
-        return _without_teacher(pool)
-    projection = fit_projection(pool.features, pool.category, EMBEDDING_DIM)
-    return Examples(pool.views, steady_targets(projection(pool.features), pool.product), pool.product, pool.category)
+        return [_without_teacher(pool), generated], [1 - config.generated_share, config.generated_share]
+    target = fit_projection(pool.features, tuple(TEACHER_LAYERS.values()), PARTS["generic"][0])(pool.features)
+    opinion = probable_categories(target, pool.category, pool.photo, len(KINDS))
+    labelled = pool.category >= 0
+    log.info("%-10s the teacher knows the category of %.3f of the views", "targets", float((opinion.argmax(1) == pool.category)[labelled].mean()))
+    answer = np.where(labelled[:, None], 0.5 * (_one_hot(pool.category) + opinion), opinion)
+    return [Examples(pool.views, target, pool.product, answer), generated], [1 - config.generated_share, config.generated_share]
 
 
 def _generated(config: TrainingConfig, work: Path) -> Examples:
@@ -85,13 +99,60 @@ def _generated(config: TrainingConfig, work: Path) -> Examples:
 
 def _without_teacher(pool: Pool) -> Examples:
     """A zero target leaves the teacher's part of the loss without a gradient."""
-    return Examples(pool.views, np.zeros((len(pool.views), EMBEDDING_DIM), np.float32), pool.product, pool.category)
+    return Examples(pool.views, np.zeros((len(pool.views), PARTS["generic"][0]), np.float32), pool.product, _one_hot(pool.category))
+
+
+def _one_hot(category: np.ndarray) -> np.ndarray:
+    """(n, c) float32; a row of zeros for -1."""
+    return np.where(category[:, None] >= 0, np.eye(len(KINDS), dtype=np.float32)[category], 0)
+
+
+def take_over(student, weights: Path) -> int:
+    """How many of the student's layers got their weights from a Keras weights file that has layers of the same name and shapes."""
+    import h5py
+
+    saved = {}
+    with h5py.File(weights, "r") as file:
+        for group in file["layers"].values():
+            values = group["vars"]
+            saved[values.attrs["name"]] = [values[str(i)][()].astype(np.float32) for i in range(len(values))]
+    taken = 0
+    for layer in student.layers:
+        values = saved.get(layer.name, [])
+        if values and [value.shape for value in values] == [weight.shape for weight in layer.get_weights()]:
+            layer.set_weights(values)
+            taken += 1
+    return taken
+
+
+def fit_axes(student, part: str, views: np.ndarray) -> None:
+    """Sets the projection of a part that is not trained to the principal axes of what goes into it."""
+    x = _into(student, f"{part}_cells", views)
+    mean = x.mean(0)
+    axes = np.linalg.eigh(np.cov(x.T))[1][:, ::-1][:, : PARTS[part][0]]
+    student.get_layer(f"{part}_projection").set_weights([axes, -mean @ axes])
+
+
+def solve_generic(student, views: np.ndarray, target: np.ndarray, ridge: float = 0.1) -> None:
+    """Sets the projection to the generic part to the one that comes nearest to the teacher's features (ridge regression on what goes into it)."""
+    x = _into(student, "levels", views)
+    mean, deviation = x.mean(0), x.std(0) + 1e-3 * x.std()
+    x = (x - mean) / deviation
+    weights = np.linalg.solve(x.T @ x / len(x) + ridge * np.eye(x.shape[1], dtype=np.float32), x.T @ (target - target.mean(0)) / len(x)) / deviation[:, None]
+    student.get_layer("generic_projection").set_weights([weights, target.mean(0) - mean @ weights])
+
+
+def _into(student, layer: str, views: np.ndarray) -> np.ndarray:
+    """(n, d) float32: what that layer answers to the views."""
+    import keras
+
+    side = student.input_shape[1]
+    seen = np.stack([whole_view(view, side) for view in views]).astype(np.float32)
+    return keras.Model(student.input, student.get_layer(layer).output).predict(seen, batch_size=64, verbose=0)
 
 
 def _held_out(config: TrainingConfig) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """views, product, category of the photos that training never sees, as the encoder will see them."""
-    from vsspark.training.views import whole_view
-
     sets: dict[str, list[Photo]] = {"generated": generated_photos(config.seed, range(_HELD_OUT_FROM, _HELD_OUT_FROM + config.held_out))}
     if config.photos is not None:
         sets["real"] = real_photos(Path(config.photos), "validation", KINDS)
@@ -117,10 +178,9 @@ def _judge(student, held_out: dict) -> dict[str, float]:
 def _write(student, held_out: dict, config: TrainingConfig, progress: Progress) -> Path:
     """Calibrates the head on held-out photos, and stores weights and facts."""
     views, _, category = held_out.get("real", held_out["generated"])
-    embedding, _ = encode(student, views)
     head = student.get_layer("category")
     kernel, bias = head.get_weights()
-    logits = student.get_layer("stretch")(embedding).numpy() @ kernel + bias
+    logits = np.log(encode(student, views)[1] + 1e-9)
     temperature = best_temperature(logits, category)
     head.set_weights([kernel / temperature, bias / temperature])
     output = Path(config.output)
@@ -134,13 +194,14 @@ def _write(student, held_out: dict, config: TrainingConfig, progress: Progress) 
     facts = {
         "input_size": [config.side, config.side],
         "categories": list(KINDS),
-        "dim": EMBEDDING_DIM,
+        "dim": student.output[0].shape[1],
         "trained_on": {
             "photos": config.photos and "clothing (CC0 1.0), train split",
             "generated_products": config.products,
             "teacher": config.teacher and "MobileNetV2, ImageNet (Apache-2.0)",
         },
         "training": {
+            "started_from": config.start,
             "seed": config.seed,
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch,
