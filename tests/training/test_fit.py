@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import keras
 import numpy as np
 import pytest
 
@@ -66,6 +65,7 @@ def test_training_begins_with_what_fits_of_earlier_weights(tmp_path):
 
 
 def test_parts_without_steps_are_solved_from_views():
+
     import keras
 
     from vsspark.encoders.default import PARTS, build
