@@ -75,20 +75,19 @@ def _teacher(config: TrainingConfig, work: Path) -> Teacher | None:
 
 def _sources(config: TrainingConfig, work: Path) -> tuple[list[Examples], list[float]]:
     """What is learnt from, and the share of each in a batch: real photos with the teacher's answers, if there are any, and generated ones."""
-    generated = _generated(config, work)
     if config.photos is None:
-        return [generated], [1.0]
-    teacher = _teacher(config, work)
+        return [_generated(config, work)], [1.0]
     photos = real_photos(Path(config.photos), "train", KINDS)
+    teacher = _teacher(config, work)
     pool = build_pool(work / "train", photos, config.crops, config.mixes, config.stored_side, teacher, config.seed)
     if teacher is None:
-        return [_without_teacher(pool), generated], [1 - config.generated_share, config.generated_share]
+        return [_without_teacher(pool), _generated(config, work)], [1 - config.generated_share, config.generated_share]
     target = fit_projection(pool.features, tuple(TEACHER_LAYERS.values()), PARTS["generic"][0])(pool.features)
     opinion = probable_categories(target, pool.category, pool.photo, len(KINDS))
     labelled = pool.category >= 0
     log.info("%-10s the teacher knows the category of %.3f of the views", "targets", float((opinion.argmax(1) == pool.category)[labelled].mean()))
     answer = np.where(labelled[:, None], 0.5 * (_one_hot(pool.category) + opinion), opinion)
-    return [Examples(pool.views, target, pool.product, answer), generated], [1 - config.generated_share, config.generated_share]
+    return [Examples(pool.views, target, pool.product, answer), _generated(config, work)], [1 - config.generated_share, config.generated_share]
 
 
 def _generated(config: TrainingConfig, work: Path) -> Examples:
