@@ -59,6 +59,7 @@ def publish_stage(run: Run) -> None:
         run.record()  # a reader who sees the commit finds the versions of the other tables beside it
         store.publish("similar_products", lists, SIMILAR_PRODUCTS, run.run_id)
     run.status, run.versions = "published", store.versions()
+    run.record()  # what follows may still be killed
     with run.progress.stage("vacuum", f"files older than {config.output.keep_days} days"):
         store.vacuum()
 
