@@ -54,7 +54,7 @@ class DemoConfig(Section):
 
 class ImagesConfig(Section):
     max_bytes: Positive = 64 * 2**20  # larger files are quarantined unread
-    max_pixels: Positive = 50_000_000  # width x height; a decode needs at most ~10 bytes a pixel
+    max_pixels: Positive = 50_000_000  # width x height; a decode needs 12 bytes a pixel, of WebP and AVIF 19
     min_side: Positive = 8  # pixels; tracking pixels and placeholders are no product photos
     fetch_threads: Positive = 8  # requests in flight per Python worker
     timeout_s: Annotated[float, Field(gt=0)] = 20.0  # per request to object storage

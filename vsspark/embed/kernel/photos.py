@@ -33,7 +33,7 @@ def load_photos(
     """One `Loaded` per (image_id, uri), as they are ready: a slow object holds up nothing but itself.
 
     threads: photos decoded at a time, the task's cores. ahead: photos asked for and not yet taken, which bounds the memory together with
-    config: fetch_threads * max_bytes of files, threads * max_pixels * 10 bytes of decoding, ahead * h * w * 3 of results.
+    config: fetch_threads * max_bytes of files, threads * max_pixels * 19 bytes of decoding, ahead * h * w * 3 of results.
     """
     decoding = threading.Semaphore(threads)
     done: queue.SimpleQueue[Future[Loaded]] = queue.SimpleQueue()
