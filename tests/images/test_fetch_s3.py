@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,7 @@ from moto.server import ThreadedMotoServer
 
 from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError, Reason
-from vsspark.images.fetch import open_filesystem, read_image
+from vsspark.images.fetch import open_filesystem, read_image, stat_image
 
 CONFIG = ImagesConfig(max_bytes=100_000, timeout_s=2, attempts=3)
 NAMES = ["plain.jpg", "two words.jpg", "100%.jpg", "a%20b.jpg", "no#1.jpg", "why?.jpg", "Größe–ル.jpg", "plus+and&.jpg"]
@@ -68,6 +69,14 @@ def test_what_cannot_be_read_has_its_reason(moto):
             read_image(uri, CONFIG, moto)
         assert caught.value.reason is reason, uri
         assert "very-secret" not in str(caught.value)
+
+
+def test_an_objects_fingerprint_is_its_etag(moto):
+    size, fingerprint = stat_image("s3a://shop/photos/two words.jpg", CONFIG, moto)
+    body = b"bytes of two words.jpg"
+    assert (size, fingerprint) == (len(body), hashlib.md5(body).hexdigest())  # what S3 says of an object uploaded in one part
+    for nothing in ("s3a://shop/photos/none.jpg", "s3a://shop/photos/", "s3a://shop", "s3a://", "s3a://shop/a//b.jpg", "gs://shop/photos/plain.jpg"):
+        assert stat_image(nothing, CONFIG, moto) is None, nothing
 
 
 def test_one_buckets_settings_win_over_all_buckets(moto):

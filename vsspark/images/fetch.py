@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import fs
@@ -37,15 +38,8 @@ def read_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str
         return _read_local(path, config)
     if scheme not in S3_SCHEMES:
         raise ImageError(Reason.UNREADABLE, f"{scheme}:// is not read here; use a local path, file: or s3a://")
-    options = dict(storage_options or {})
-    retrying = Retrying(
-        retry=retry_if_exception_type(_Transient),
-        stop=stop_after_attempt(config.attempts),
-        wait=wait_random_exponential(multiplier=0.2, max=10),
-        reraise=True,
-    )
     try:
-        return retrying(_read_s3, path, config, options)
+        return _patiently(_read_s3, path, config, dict(storage_options or {}))
     except _Transient as error:
         raise ImageError(Reason.UNREADABLE, f"the store failed {config.attempts} times, last: {error}") from None
 
@@ -65,9 +59,8 @@ def stat_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str
     if scheme not in S3_SCHEMES:
         return None
     try:
-        about = _s3(_s3_settings(path.partition("/")[0], dict(storage_options or {})), config.timeout_s, config.attempts).open_input_stream(path).metadata()
-        return int(about[b"Content-Length"]), about[b"ETag"].decode().strip('"')
-    except (OSError, pa.ArrowException, KeyError):
+        return _patiently(_stat_s3, path, config, dict(storage_options or {}))
+    except _Transient:
         return None
 
 
@@ -123,30 +116,68 @@ def _read_local(path: str, config: ImagesConfig) -> bytes:
         os.close(descriptor)
 
 
-def _read_s3(path: str, config: ImagesConfig, options: dict[str, str]) -> bytes:
-    bucket, _, key = path.partition("/")
-    # One attempt per request: the retries are counted in one place, around the whole object.
-    store = _s3(_s3_settings(bucket, options), config.timeout_s, 1)
+def _patiently(ask: Callable, path: str, config: ImagesConfig, options: dict[str, str]) -> Any:
+    """What `ask` returns, asked up to config.attempts times while the store's trouble may pass; raises the last _Transient."""
+    retrying = Retrying(
+        retry=retry_if_exception_type(_Transient),
+        stop=stop_after_attempt(config.attempts),
+        wait=wait_random_exponential(multiplier=0.2, max=10),
+        reraise=True,
+    )
+    return retrying(ask, path, config, options)
+
+
+def _client(path: str, config: ImagesConfig, options: Mapping[str, str]) -> fs.S3FileSystem:
+    # One attempt per request: the retries are counted in one place, around the whole object. AWS's own strategy gives up early: its retries
+    # are paid from a purse that all requests of a client share.
+    return _s3(_s3_settings(path.partition("/")[0], options), config.timeout_s, 1)
+
+
+def _may_pass(error: OSError) -> bool:
+    """Whether the store may answer otherwise when it is asked again."""
+    return not (isinstance(error, FileNotFoundError | PermissionError) or "ACCESS_DENIED" in str(error) or "HTTP status 403" in str(error))
+
+
+def _stat_s3(path: str, config: ImagesConfig, options: dict[str, str]) -> tuple[int, str] | None:
     try:
-        with store.open_input_file(path) as file:
-            size = file.size()
-            _check_size(size, config)
-            data = file.read()
-    except FileNotFoundError:
-        if not key or key.endswith("/") or store.get_file_info(path).type == fs.FileType.Directory:
-            raise ImageError(Reason.UNREADABLE, f"{path} is a folder") from None
-        raise ImageError(Reason.MISSING, f"no such object: {path}") from None
-    except PermissionError as error:
-        raise ImageError(Reason.UNREADABLE, str(error)) from None
+        with _client(path, config, options).open_input_stream(path) as stream:  # a HEAD; nothing is read
+            about = stream.metadata()
+        return int(about["Content-Length"]), about["ETag"].decode().strip('"')
+    except OSError as error:
+        if _may_pass(error):
+            raise _Transient(str(error)) from None
+        return None
+    except (pa.ArrowException, KeyError, ValueError):
+        return None  # a name that is none, or a store that does not say
+
+
+def _read_s3(path: str, config: ImagesConfig, options: dict[str, str]) -> bytes:
+    store = _client(path, config, options)
+    try:
+        try:
+            with store.open_input_file(path) as file:
+                size = file.size()
+                _check_size(size, config)
+                data = file.read()
+        except FileNotFoundError:
+            raise _nothing_there(path, store) from None
     except pa.ArrowInvalid as error:
         raise ImageError(Reason.UNREADABLE, str(error)) from None
     except OSError as error:
-        if "ACCESS_DENIED" in str(error) or "HTTP status 403" in str(error):
-            raise ImageError(Reason.UNREADABLE, str(error)) from None
-        raise _Transient(str(error)) from None
+        if _may_pass(error):
+            raise _Transient(str(error)) from None
+        raise ImageError(Reason.UNREADABLE, str(error)) from None
     if len(data) != size:
         raise _Transient(f"got {len(data)} of {size} bytes")
     return data
+
+
+def _nothing_there(path: str, store: fs.S3FileSystem) -> ImageError:
+    """The refusal of a key that holds no object; asks the store once more, which may fail as any request may."""
+    key = path.partition("/")[2]
+    if not key or key.endswith("/") or store.get_file_info(path).type == fs.FileType.Directory:
+        return ImageError(Reason.UNREADABLE, f"{path} is a folder")
+    return ImageError(Reason.MISSING, f"no such object: {path}")
 
 
 def _check_size(size: int, config: ImagesConfig) -> None:
