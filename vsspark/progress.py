@@ -9,16 +9,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from vsspark.masking import mask_text
+
 log = logging.getLogger("vsspark")
 
 
 def configure_logging() -> None:
-    """Our own lines to stderr with a time; the libraries' chatter below warnings stays out."""
+    """Our own lines to stderr with a time; the libraries' chatter below warnings stays out, and so do credentials."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
+
+
+class _MaskingFormatter(logging.Formatter):
+    """Lines without credentials: a path or a URI that was configured may carry one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask_text(super().format(record))
 
 
 @dataclass

@@ -56,6 +56,7 @@ def test_pictures_and_tables_in_a_bucket(spark, store, tmp_path, capfd):
     for row in rows[:-1]:
         client.upload_file(str(tmp_path / row["photo"]), "shop", f"photos/new season/{row['photo']}")
     own = arguments(tmp_path, "s3a://shop/tables", "catalogue.images_root=s3a://shop/photos/new season", "gate.max_quarantined=0.5")
+    own += ["--set", f"spark.hadoop.fs.s3a.secret.key={KEYS['secret']}"]
     assert recommend.main([*own, "--run-id", "s3"]) == 0
     options = {
         "AWS_ENDPOINT_URL": endpoint,
@@ -72,3 +73,9 @@ def test_pictures_and_tables_in_a_bucket(spark, store, tmp_path, capfd):
     caught = capfd.readouterr()
     assert [line.split()[:2] for line in caught.out.splitlines() if own_picture in line][1:] == [["1", "P00"]]
     assert "canary-secret" not in "".join(caught)
+    config, message = con.execute("select config, message from runs").fetchone()
+    assert '"hadoop.fs.s3a.secret.key": "***"' in config
+    assert message is None
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"mlflow.db", "report.html"} <= {path.name for path in written}
+    assert [path for path in written if b"canary-secret" in path.read_bytes()] == []

@@ -44,7 +44,8 @@ def read_catalogue(spark: SparkSession, config: CatalogueConfig) -> DataFrame:
 
 def unreadable(config: CatalogueConfig, error: Exception) -> ConfigError:
     """The one message for a table that Spark cannot read: no such file, no such format, a broken file."""
-    cause = str(getattr(error, "java_exception", None) or error).splitlines()[0]
+    said = str(getattr(error, "java_exception", None) or error).strip()  # a file system that lists nothing, such as https://, says nothing either
+    cause = said.splitlines()[0] if said else type(error).__name__
     return ConfigError(f"catalogue.table={config.table} cannot be read: {cause}; expected CSV (*.csv, *.tsv), a Delta folder or Parquet")
 
 
