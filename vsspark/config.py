@@ -56,6 +56,7 @@ class ImagesConfig(Section):
     max_bytes: Positive = 64 * 2**20  # larger files are quarantined unread
     max_pixels: Positive = 50_000_000  # width x height; a decode needs 12 bytes a pixel, of WebP and AVIF 19
     min_side: Positive = 8  # pixels; tracking pixels and placeholders are no product photos
+    link_roots: tuple[str, ...] | None = None  # local files may lie only below these, links followed; null = catalogue.allowed_roots
     fetch_threads: Positive = 8  # requests in flight per Python worker
     timeout_s: Annotated[float, Field(gt=0)] = 20.0  # per request to object storage
     attempts: Positive = 4  # per object, with exponential backoff in between
@@ -228,6 +229,8 @@ def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] 
         lines = [_explain(problem) for problem in error.errors()]
         raise ConfigError(f"{origin}: " + "; ".join(lines)) from None
     _check_together(config)
+    if config.images.link_roots is None and config.catalogue.allowed_roots is not None:
+        return config.model_copy(update={"images": config.images.model_copy(update={"link_roots": config.catalogue.allowed_roots})})
     return config
 
 

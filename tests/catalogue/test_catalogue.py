@@ -92,3 +92,19 @@ def test_names_that_lead_outside(spark, tmp_path):
     outside = lambda config: [r[0] for r in df.select(leads_outside(df.uri, config)).collect()]  # noqa: E731
     assert outside(trusting) == [False, True, False, False, False, True]
     assert outside(strict) == [False, True, True, True, False, True]
+
+
+def test_names_of_people_who_mean_harm(spark):
+    """With an allow-list, every way out of it that a name can try."""
+    inside = ["/shop/a.jpg", "/shop/%2e%2e/a.jpg", "/shop/..a/b..jpg", "s3a://bucket/photos/a.jpg", "/shop/data:image/png;base64,AAAA", "/shop/~root/a.jpg"]
+    outside = [
+        "/etc/passwd", "/shop", "/shop/..", "/shop/../etc/passwd", "/shop/a/../../etc/passwd", "/shop/..\\etc", "/shop//../a.jpg", "/shopping/a.jpg",
+        "file:///etc/passwd", "file:/etc/passwd", "file://localhost/shop/a.jpg", "FILE:///etc/passwd", "http://169.254.169.254/latest/meta-data",
+        "https://shop/a.jpg", "ftp://shop/a.jpg", "gs://bucket/photos/a.jpg", "hdfs://namenode/shop/a.jpg", "data://shop/a.jpg",
+        "s3a://other/photos/a.jpg", "s3a://bucket/private/a.jpg", "s3a://bucket/photos/../private/a.jpg", "s3a://bucket/photosets/a.jpg",
+        "s3a://bucket@evil/photos/a.jpg", "s3://bucket/photos/a.jpg", "//shop/a.jpg", "shop/a.jpg", "",
+    ]  # fmt: skip
+    strict = _config("t.csv", "allowed_roots=[/shop/, s3a://bucket/photos]")
+    df = spark.createDataFrame([(name,) for name in inside + outside], "uri string")
+    found = {row.uri: row.outside for row in df.select("uri", leads_outside(df.uri, strict).alias("outside")).collect()}
+    assert found == {**dict.fromkeys(inside, False), **dict.fromkeys(outside, True)}

@@ -8,7 +8,7 @@ import pytest
 
 from vsspark.config import ImagesConfig
 from vsspark.errors import ConfigError, ImageError, Reason
-from vsspark.images.fetch import open_filesystem, read_image, split_uri
+from vsspark.images.fetch import open_filesystem, read_image, split_uri, stat_image
 
 CONFIG = ImagesConfig(max_bytes=1000)
 
@@ -65,6 +65,41 @@ def test_no_permission(tmp_path):
     (tmp_path / "secret.jpg").write_bytes(b"x")
     (tmp_path / "secret.jpg").chmod(0)
     assert refusal(str(tmp_path / "secret.jpg")).reason is Reason.UNREADABLE
+
+
+def test_links_lead_nowhere_but_below_the_roots(tmp_path):
+    shop, private = tmp_path / "shop", tmp_path / "shop-private"
+    (shop / "photos").mkdir(parents=True)
+    private.mkdir()
+    (private / "secret.jpg").write_bytes(b"secret")
+    (shop / "photos" / "a.jpg").write_bytes(b"photo")
+    (shop / "inside.jpg").symlink_to("photos/a.jpg")
+    (shop / "file.jpg").symlink_to(private / "secret.jpg")
+    (shop / "folder").symlink_to(private)
+    (shop / "chain.jpg").symlink_to("file.jpg")
+    (tmp_path / "alias").symlink_to(shop)
+    bound = CONFIG.model_copy(update={"link_roots": (str(tmp_path / "alias"), "s3a://shop/photos")})
+    for name in ("photos/a.jpg", "inside.jpg"):
+        for root in (shop, tmp_path / "alias"):
+            assert read_image(str(root / name), bound) == b"photo"
+            assert stat_image(str(root / name), bound) == stat_image(str(root / name), CONFIG) != None  # noqa: E711
+    for name in ("file.jpg", "folder/secret.jpg", "chain.jpg", "../shop-private/secret.jpg"):
+        assert read_image(str(shop / name), CONFIG) == b"secret"
+        with pytest.raises(ImageError) as caught:
+            read_image(str(shop / name), bound)
+        assert caught.value.reason is Reason.OUTSIDE_ROOT
+        assert stat_image(str(shop / name), bound) is None
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "ftp", "gs", "hdfs", "git+ssh", "S3A", "data"])
+def test_other_schemes_are_neither_read_nor_taken_for_files(tmp_path, monkeypatch, scheme):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"{scheme}:" / "host").mkdir(parents=True)
+    (tmp_path / f"{scheme}:" / "host" / "a.jpg").write_bytes(b"a file of that very name")
+    error = refusal(f"{scheme}://host/a.jpg")
+    assert error.reason is Reason.UNREADABLE
+    assert f"{scheme}:// is not read here" in error.detail
+    assert stat_image(f"{scheme}://host/a.jpg", CONFIG) is None
 
 
 def test_refused_files_leave_no_open_descriptor(tmp_path):

@@ -77,3 +77,9 @@ def test_public_masks_secrets_and_keeps_the_rest():
     assert "canary" not in text
     assert config.public()["knn"]["k"] == 3
     assert config.public()["mlflow"]["tracking_uri"] == "http://***@host/x"
+
+
+def test_the_roots_bind_links_too():
+    assert load_config(None, ["catalogue.allowed_roots=[/shop]"]).images.link_roots == ("/shop",)
+    assert load_config(None, ["catalogue.allowed_roots=[/shop]", "images.link_roots=[/shop, /disks]"]).images.link_roots == ("/shop", "/disks")
+    assert load_config().images.link_roots is None

@@ -7,6 +7,7 @@ because catalogues hold file names, and a file may well be called `100%25 wool.j
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -19,6 +20,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from vsspark.config import ImagesConfig
 from vsspark.errors import ConfigError, ImageError, Reason
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
 S3_SCHEMES = ("s3a", "s3", "s3n")
 
 
@@ -31,7 +33,8 @@ def read_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str
 
     uri: a local path, `file:/...`, or `s3a://bucket/key` (also s3://, s3n://).
     storage_options: Hadoop's own names, `fs.s3a.endpoint` and so on; see `open_filesystem`.
-    Raises ImageError: MISSING, UNREADABLE (directory, no permission, the store kept failing), EMPTY, TOO_MANY_BYTES (seen before reading).
+    Raises ImageError: MISSING, UNREADABLE (directory, no permission, the store kept failing), OUTSIDE_ROOT (by a link), EMPTY,
+    TOO_MANY_BYTES (seen before reading).
     """
     scheme, path = split_uri(uri)
     if scheme == "file":
@@ -55,6 +58,8 @@ def stat_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str
             status = os.stat(path)
         except (OSError, ValueError):
             return None
+        if not _below(os.path.realpath(path), config.link_roots):
+            return None
         return (status.st_size, f"{status.st_size:x}-{status.st_mtime_ns:x}") if stat.S_ISREG(status.st_mode) else None
     if scheme not in S3_SCHEMES:
         return None
@@ -71,7 +76,7 @@ def split_uri(uri: str) -> tuple[str, str]:
         if rest.startswith("//"):  # file://host/path: the host, mostly empty, names this machine
             rest = "/" + rest[2:].partition("/")[2]
         return "file", rest
-    if rest.startswith("//") and scheme.isalnum():
+    if rest.startswith("//") and _SCHEME.fullmatch(scheme):
         return scheme, rest[2:]
     return "file", uri
 
@@ -103,6 +108,9 @@ def _read_local(path: str, config: ImagesConfig) -> bytes:
         raise ImageError(Reason.UNREADABLE, f"{path!r}: {error}") from None
     try:
         status = os.fstat(descriptor)
+        # Asked of what has been opened: a link could be turned between a look at its name and the reading.
+        if not _below(os.path.realpath(f"/proc/self/fd/{descriptor}" if os.path.isdir("/proc/self/fd") else path), config.link_roots):
+            raise ImageError(Reason.OUTSIDE_ROOT, f"{path} leads outside the roots the catalogue may read from")
         if stat.S_ISDIR(status.st_mode):
             raise ImageError(Reason.UNREADABLE, f"{path} is a directory")
         if not stat.S_ISREG(status.st_mode):
@@ -114,6 +122,17 @@ def _read_local(path: str, config: ImagesConfig) -> bytes:
         raise ImageError(Reason.UNREADABLE, f"{path}: {error}") from None
     finally:
         os.close(descriptor)
+
+
+def _below(path: str, roots: tuple[str, ...] | None) -> bool:
+    return roots is None or any(path.startswith(root) for root in _real_folders(roots))
+
+
+@lru_cache(maxsize=32)
+def _real_folders(roots: tuple[str, ...]) -> tuple[str, ...]:
+    """The local ones among the roots, links followed, each with a slash behind it."""
+    split = [split_uri(root) for root in roots]
+    return tuple(os.path.join(os.path.realpath(path), "") for scheme, path in split if scheme == "file")
 
 
 def _patiently(ask: Callable, path: str, config: ImagesConfig, options: dict[str, str]) -> Any:

@@ -41,7 +41,8 @@ def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k:
         encoder = _same_encoder(config, run, recorded)
     with progress.stage("embed", f"{len(images):,} pictures"):
         unit_norm = config.encoder.model_copy(update={"unit_norm": recorded["encoder"]["unit_norm"]})
-        rows = embed_pictures(images, encoder, config.images, unit_norm, session.storage_options(spark))
+        anywhere = config.images.model_copy(update={"link_roots": None})  # whoever asks may name any picture; the roots bind the catalogue
+        rows = embed_pictures(images, encoder, anywhere, unit_norm, session.storage_options(spark))
     usable = [i for i, row in enumerate(rows) if row.reason is None]
     answers = [Answer(image, row.reason, row.detail) for image, row in zip(images, rows, strict=True)]
     if not usable:

@@ -56,7 +56,7 @@ def check_stage(run: Run) -> Checked:
         stage.count(images=total)
     settings = {name: getattr(config, name).model_dump(mode="json") for name in _SETTINGS}
     settings |= {"roots": config.catalogue.allowed_roots, "format": config.output.format, "vsspark": __version__}
-    settings |= {name: getattr(config.images, name) for name in ("max_bytes", "max_pixels", "min_side")}
+    settings |= {name: getattr(config.images, name) for name in ("max_bytes", "max_pixels", "min_side", "link_roots")}
     run.inputs = settings_digest([rows_digest(images), rows_digest(files), version, settings])
     return Checked(encoder, model, version, files, total)
 
