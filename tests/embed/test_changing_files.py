@@ -53,13 +53,18 @@ def test_a_file_that_is_rewritten_all_the_time(tmp_path):
         stated = [row for batch in stat_files(asked, IMAGES, {}) for row in batch.to_pylist()]
         hashed = [row for batch in hash_files(asked, IMAGES, {}) for row in batch.to_pylist()]
         engine = OnnxEngine(str(write_network(tmp_path / "colours.onnx")), 4, 1)
-        embedded = [row for batch in embed_batches(asked, engine, SIZE, IMAGES, EncoderConfig(unit_norm=False), {}, threads=2) for row in batch.to_pylist()]
+        embedded, rounds = [], 0
+        # On a busy machine the writer and the reader may miss each other for a while.
+        while rounds < 30 and len({row["reason"] is None for row in embedded}) < 2:
+            batches = embed_batches(asked, engine, SIZE, IMAGES, EncoderConfig(unit_norm=False), {}, threads=2)
+            embedded += [row for batch in batches for row in batch.to_pylist()]
+            rounds += 1
     finally:
         stop.set()
         writer.join()
-    assert [len(rows) for rows in (stated, hashed, embedded)] == [count] * 3
+    assert [len(rows) for rows in (stated, hashed, embedded)] == [count, count, rounds * count]
     good = [row for row in embedded if row["reason"] is None]
     assert {row["reason"] for row in embedded} - {None} <= PARTIAL
-    assert good and len(good) < count, "the writer never met the reader"  # noqa: PT018
+    assert 0 < len(good) < len(embedded), "the writer never met the reader"
     for row in good:
         np.testing.assert_allclose(row["embedding"], np.subtract(pictures[row["content_hash"]], 20), atol=4)
