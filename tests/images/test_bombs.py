@@ -130,6 +130,7 @@ def test_data_that_no_pixel_needs_takes_no_memory(tmp_path):
         assert outcome["seconds"] < 2, name
 
 
+@pytest.mark.slow
 def test_a_decode_takes_no_more_memory_than_promised(tmp_path):
     """6 million pixels per format; the promise is made in `decode`'s own words, for the largest picture that is allowed."""
     side = 2400

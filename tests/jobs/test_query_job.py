@@ -118,6 +118,7 @@ def test_the_runs_own_settings_count_not_todays(spark, published, tmp_path, caps
         assert {s["category"] for s in answer["similar"] if s["source"] == "visual"} == {probed}
 
 
+@pytest.mark.slow
 def test_a_run_by_clusters_in_parquet_is_asked_with_the_head_it_fitted(spark, tmp_path, capsys):
     rows = draw_shop(tmp_path, products=9, images=1)
     settings = ["output.format=parquet", "blocking.by=cluster", "blocking.clusters=3", "knn.metric=hamming", "recommend.backfill=false"]

@@ -94,6 +94,7 @@ def test_the_stages_one_by_one_give_the_same_table(spark, published, tmp_path):
     assert connect(f"{tmp_path}/out").sql(sql).fetchall() == connect(output).sql(sql).fetchall()
 
 
+@pytest.mark.slow
 def test_the_same_run_again_changes_nothing_and_rollback_brings_the_earlier_one_back(spark, tmp_path):
     rows = draw_shop(tmp_path, products=6, images=1)
     output = f"{tmp_path}/out"

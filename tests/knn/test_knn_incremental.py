@@ -11,7 +11,7 @@ from vsspark.config import KnnConfig
 from vsspark.knn.incremental import changes, halved_blocks, merged_lists
 from vsspark.knn.spark import search_neighbours
 
-SHOPS, IMAGES, NIGHTS, K = 200, 14, 3, 4
+SHOPS, IMAGES, NIGHTS, K = 200, 14, 2, 4
 ROWS = "image_id long, group_id long, content_hash string, embedding array<float>, block string, probes array<string>"
 CATEGORIES = ("bag", "hat", "shoe")
 
