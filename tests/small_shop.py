@@ -40,7 +40,7 @@ def published_tables(folder: Path) -> dict[str, list[tuple]]:
             images.append((len(images) + 1, product, uri, position, NAMES[product], category, 10.0 + len(images), None, {"season": "summer"}))
             if product != "X1":
                 draw(uri, COLOUR[category], position)
-                embeddings.append((len(images), "0" * 64, MODEL, [1.0, 0.0], category, {category: 0.9}, RUN_ID))
+                embeddings.append((len(images), "0" * 64, MODEL, [1.0, 0.0], category, {category: 0.9}, "encoder", uri, 100, "64-1", RUN_ID))
     missing = str(folder / "gone.jpg")
     images.append((len(images) + 1, "T1", missing, 2, BOLD, "Tees", 10.0, None, None))
     quarantine = [
@@ -74,6 +74,9 @@ def run_row() -> dict:
         "counts": {"images": 19, "embedded": 16},
         "metrics": {"coverage": 0.875},
         "seconds": {"ingest": 4.0, "embed": 40.0, "neighbours": 10.0, "publish": 5.0},
+        "inputs": None,
+        "versions": None,
+        "forced_by": None,
     }
 
 
