@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -18,6 +19,8 @@ from vsspark.report.build import write_report
 from vsspark.run import Run
 from vsspark.stages import check_followers, check_stage, embed_stage, finish, ingest_stage, neighbours_stage, nothing_changed, publish_stage
 from vsspark.store import Store
+
+log = logging.getLogger("vsspark")
 
 
 def recommend(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
@@ -35,9 +38,17 @@ def recommend(spark: SparkSession, config: Config, args: argparse.Namespace) -> 
             publish_stage(run)
         except BaseException:
             if published is not None and run.status != "published":
-                run.store.restore_state(published)  # the tables beside `similar_products` go on belonging to what is published
+                _restore(run, published)
             raise
         finish(run)
+
+
+def _restore(run: Run, published: str) -> None:
+    """Lets the tables beside `similar_products` belong to what is published again; where that fails, what ended the run is still what is heard of."""
+    try:
+        run.store.restore_state(published)
+    except Exception:
+        log.exception("the tables beside similar_products could not be put back to run %s", published)
 
 
 def ingest(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
