@@ -111,6 +111,8 @@ class BlockingConfig(Section):
     clusters: Positive | None = None  # for `cluster`, and for catalogues without labels; null = sqrt(images / 50), 2 to 1000
     fit_sample: Positive = 20_000  # images the softmax head or the clusters are fitted on, at most
     holdout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2  # share of the labelled products the head's accuracy is measured on
+    # A fitted head is used again, night after night, until it is right for so much smaller a share of the labelled images; null = fitted in every run.
+    refit_loss: Share | None = 0.01
     seed: int = 0
 
 

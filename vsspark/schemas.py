@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
+    BinaryType,
     BooleanType,
     DateType,
     DoubleType,
@@ -112,13 +113,35 @@ RUNS = StructType([
     _field("forced_by", StringType(), "who published in spite of the gate, and why"),
 ])  # fmt: skip
 
+_SPARE_ITEM = StructType([StructField("rank", IntegerType()), StructField("item_image_id", LongType()), StructField("similarity", FloatType())])
+
 SEARCHED = StructType([
     _field("image_id", LongType(), "images.image_id"),
+    _field("group_id", LongType(), "a hash of the product"),
     _field("content_hash", StringType(), "embeddings.content_hash"),
     _field("block", StringType(), "the block it was an item of; null: of none"),
     _field("probes", ArrayType(StringType()), "the blocks its query searched"),
+    _field("length", IntegerType(), "places of its list, the spare ones among them"),
+    _field("complete", BooleanType(), "whether the list holds every item there is"),
+    _field("last", FloatType(), "similarity at its last place"),
+    _field("spare", ArrayType(_SPARE_ITEM), "the places beyond knn.k"),
     _field("settings", StringType(), "a hash of model version and knn settings"),
     _field("run_id", StringType(), "the run that searched"),
+])  # fmt: skip
+
+HEADS = StructType([
+    _field("head", StringType(), "a hash of what it computes; embeddings.head"),
+    _field("model_version", StringType(), "of the embeddings it was fitted to"),
+    _field("settings", StringType(), "a hash of the settings that decide the fit"),
+    _field("categories", ArrayType(StringType()), "(c,) in ascending order"),
+    _field("weights", BinaryType(), "(d, c) float32, little endian, row by row"),
+    _field("bias", BinaryType(), "(c,) float32, little endian"),
+    _field("accuracy", DoubleType(), "share of held-out images it was right about when it was fitted; null: none held out"),
+    _field("labels", ArrayType(StringType()), "the catalogue's categories when it was fitted"),
+    _field("agreement", DoubleType(), "share of the labelled images it predicted the label of when it was fitted"),
+    _field("images", LongType(), "usable images when it was fitted"),
+    _field("fitted_at", TimestampType(), "UTC"),
+    _field("run_id", StringType(), "the run that fitted it"),
 ])  # fmt: skip
 
 TABLES = {
@@ -129,6 +152,7 @@ TABLES = {
     "similar_products": SIMILAR_PRODUCTS,
     "runs": RUNS,
     "_searched": SEARCHED,
+    "_heads": HEADS,
 }
 
 

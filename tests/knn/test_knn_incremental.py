@@ -8,10 +8,10 @@ from naive_neighbours import naive
 
 from vsspark.blocks.spark import number_blocks
 from vsspark.config import KnnConfig
-from vsspark.knn.incremental import changes, halved_blocks, merged_lists
+from vsspark.knn.incremental import SPARE, changes, gone_items, halved_blocks, kept_lists, merged_lists, state_of
 from vsspark.knn.spark import search_neighbours
 
-SHOPS, IMAGES, NIGHTS, K = 200, 14, 2, 4
+SHOPS, IMAGES, NIGHTS, K = 200, 24, 3, 2  # more groups than places, so that lists are cut off, and lose items
 ROWS = "image_id long, group_id long, content_hash string, embedding array<float>, block string, probes array<string>"
 CATEGORIES = ("bag", "hat", "shoe")
 
@@ -29,7 +29,7 @@ class Shops:
 
     def _add(self, shop: int) -> None:
         image_id, self.next_id = self.next_id, self.next_id + 1
-        self.rows[image_id] = {"shop": shop, "group_id": 1000 * shop + int(self.rng.integers(6))}
+        self.rows[image_id] = {"shop": shop, "group_id": 1000 * shop + int(self.rng.integers(14))}
         self._picture(image_id)
         self._category(image_id)
 
@@ -93,26 +93,38 @@ def _lists(df) -> dict[int, list[int]]:
     return {query: [item for _, item in sorted(ranks)] for query, ranks in found.items()}
 
 
+def _readers(lists):
+    return lists.where(f"rank <= {K}")
+
+
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_two_hundred_histories_end_where_full_searches_end(spark, tmp_path, seed):
-    shops, config = Shops(seed), KnnConfig(k=K)
+    shops, config = Shops(seed), KnnConfig(k=K + SPARE)
     now = shops.frame(spark).cache()
-    lists = search_neighbours(number_blocks(now), str(tmp_path / "full"), config).cache()
-    assert _lists(lists) == shops.expected()
+    found = search_neighbours(number_blocks(now), str(tmp_path / "full"), config).cache()
+    assert _lists(_readers(found)) == shops.expected()
+    state = state_of(found, now, K + SPARE, K).localCheckpoint()
+    trimmed = 0
     for night in range(NIGHTS):
-        before, previous = now, lists
+        before, lists = state, kept_lists(_readers(found), state)
         shops.night()
         now = shops.frame(spark).cache()
-        changed = changes(now, before, previous).cache()
+        gone = gone_items(now, before).cache()
+        changed = changes(now, before, lists, gone, K).cache()
         searched = changed.where("full").count()
         assert 0 < searched < 0.9 * now.count()  # some shops slept
-        found = search_neighbours(number_blocks(halved_blocks(now, changed)), str(tmp_path / f"night-{night}"), config)
-        lists = merged_lists(found, previous, changed, now, K).localCheckpoint()
-        assert _lists(lists) == shops.expected()
+        trimmed += changed.where("trimmed AND NOT complete").count()
+        tonight = search_neighbours(number_blocks(halved_blocks(now, changed)), str(tmp_path / f"night-{night}"), config)
+        found = merged_lists(tonight, lists, gone, changed, now, K + SPARE).localCheckpoint()
+        state = state_of(found, now, K + SPARE, K, changed).localCheckpoint()
+        assert _lists(_readers(found)) == shops.expected()
+    assert trimmed > 0  # spare places were used
 
 
 def test_a_night_without_changes_searches_nothing(spark, tmp_path):
     shops = Shops(2)
     now = shops.frame(spark).cache()
-    lists = search_neighbours(number_blocks(now), str(tmp_path / "full"), KnnConfig(k=K)).cache()
-    assert changes(now, now, lists).where("full OR fresh").isEmpty()
+    found = search_neighbours(number_blocks(now), str(tmp_path / "full"), KnnConfig(k=K + SPARE)).cache()
+    state = state_of(found, now, K + SPARE, K)
+    assert gone_items(now, state).isEmpty()
+    assert changes(now, state, kept_lists(_readers(found), state), gone_items(now, state), K).where("full OR fresh OR trimmed").isEmpty()

@@ -30,7 +30,7 @@ def tile(n, words, block):
     rng = np.random.default_rng(n)
     vectors = rng.integers(0, 2**63, (n, 3)).astype(np.uint64) if words else rng.standard_normal((n, 5)).astype(np.float32)
     rows = np.sort(rng.integers(0, n, n + 2))
-    return TileRows(vectors, np.sort(rng.integers(-(2**62), 2**62, n)), rng.integers(0, 9, n), rows, np.full(n + 2, block))
+    return TileRows(vectors, np.sort(rng.integers(-(2**62), 2**62, n)), rng.integers(0, 9, n), np.full(n, -np.inf, np.float32), rows, np.full(n + 2, block))
 
 
 @pytest.mark.parametrize("words", [False, True])

@@ -16,6 +16,7 @@ from vsspark.knn.plan import Unit
 from vsspark.knn.tiles import Tile, TileRows, read_tile, write_text, write_tiles
 
 _EMIT = 16_384  # lists per Arrow batch
+_FLOOR_MARGIN = 1e-4  # of a value and its size: a floor saves work, what is just below it is sorted out where lists are merged
 
 
 def to_matrix(lists: pa.ListArray) -> np.ndarray:
@@ -33,12 +34,13 @@ def to_matrix(lists: pa.ListArray) -> np.ndarray:
 def write_pack(table: pa.Table, folder: str, metric: str, thresholds: np.ndarray | None, storage_options: Mapping[str, str] | None) -> pa.RecordBatch:
     """One row per tile written: tile, uri, batch, rows, and how many rows probe which other blocks.
 
-    table: image_id, group_id, embedding, probes, tile, pack; the pack names the file.
+    table: image_id, group_id, embedding, floor (a similarity or null), probes, tile, pack; the pack names the file.
     """
     table = table.combine_chunks()
     embedding, probes = table.column("embedding").chunk(0), table.column("probes").chunk(0)
     x = metrics.checked(to_matrix(embedding), "embeddings")
     ids, groups, tile_of = (table.column(name).to_numpy() for name in ("image_id", "group_id", "tile"))
+    floors = _least_values(table.column("floor").to_numpy(), metric)
     probe_rows = np.repeat(np.arange(len(probes)), np.diff(probes.offsets.to_numpy()))
     probe_blocks = probes.flatten().to_numpy(zero_copy_only=False)
     numbers = np.unique(tile_of)
@@ -51,7 +53,7 @@ def write_pack(table: pa.Table, folder: str, metric: str, thresholds: np.ndarray
         rows, blocks = place[probe_rows], probe_blocks
         order = np.argsort(rows, kind="stable")[(rows < 0).sum() :]
         vectors = engine.prepared(x[members], metric, thresholds)
-        contents.append(TileRows(vectors, ids[members], groups[members], rows[order], blocks[order]))
+        contents.append(TileRows(vectors, ids[members], groups[members], floors[members], rows[order], blocks[order]))
     uri = write_tiles(folder, f"pack-{table.column('pack')[0].as_py():06d}", contents, storage_options)
     # A row that names a block twice still searches it once.
     probed = [np.unique(np.unique(np.stack([c.probe_rows, c.probe_blocks]), axis=1)[1], return_counts=True) for c in contents]
@@ -88,29 +90,34 @@ def search_unit(
     if unit.probe is not None:
         parts = [read_tile(tiles[t], storage_options).probing(unit.probe) for t in unit.left]
         gathered = TileRows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-        left = _rows(gathered, topk.empty(len(gathered.ids), k))
+        left = _rows(gathered, topk.empty(len(gathered.ids), k, gathered.floors))
         for r in unit.right:
             content = read_tile(tiles[r], storage_options)
             offer(left, _rows(content, topk.empty(len(content.ids), 1)), False)
         yield from _emit(number, left.ids, left.top, chunks)
     else:
-        tops = {t: topk.empty(tiles[t].rows, k) for t in {*unit.left, *(unit.right if unit.both else ())}}
-        ids: dict[int, np.ndarray] = {}
+        tops: dict[int, tuple[np.ndarray, topk.TopK]] = {}  # a tile's ids and their lists
+
+        def asking(t: int) -> Rows:
+            content = read_tile(tiles[t], storage_options)
+            if t not in tops:
+                tops[t] = content.ids, topk.empty(len(content.ids), k, content.floors)
+            return _rows(content, tops[t][1])
+
         for t in unit.left:
-            left = _rows(read_tile(tiles[t], storage_options), tops[t])
-            ids[t] = left.ids
+            left = asking(t)
             for r in unit.right:
                 if unit.left == unit.right and r < t:
                     continue
                 if r == t:
                     offer(left, left, True)
-                    continue
-                content = read_tile(tiles[r], storage_options)
-                right = _rows(content, tops[r] if unit.both else topk.empty(len(content.ids), 1))
-                ids[r] = right.ids
-                offer(left, right, unit.both)
-        for t, top in tops.items():
-            yield from _emit(number, ids[t], top, chunks)
+                elif unit.both:
+                    offer(left, asking(r), True)
+                else:
+                    content = read_tile(tiles[r], storage_options)
+                    offer(left, _rows(content, topk.empty(len(content.ids), 1)), False)
+        for ids, top in tops.values():
+            yield from _emit(number, ids, top, chunks)
     if recalls:
         write_text(scratch, f"audit-{number:06d}.json", json.dumps(recalls), storage_options)
 
@@ -139,6 +146,12 @@ def merge(batches: list[pa.RecordBatch], metric: str) -> Iterator[pa.RecordBatch
                 "similarity": values if metric == "cosine" else 1 / (1 - values),
             }
         )
+
+
+def _least_values(floors: np.ndarray, metric: str) -> np.ndarray:
+    """(n,) float32: the values (cosine, else minus distance) of these similarities, less what float32 may differ by; -inf for nan."""
+    values = floors if metric == "cosine" else 1 - 1 / np.maximum(floors, 1e-30)
+    return np.where(np.isnan(floors), -np.inf, values - _FLOOR_MARGIN * (1 + np.abs(values))).astype(np.float32)
 
 
 def _rows(content: TileRows, top: topk.TopK) -> Rows:

@@ -34,7 +34,8 @@ def search_neighbours(items: DataFrame, scratch: str, config: KnnConfig, storage
     """query_image_id long, rank int (1 = nearest, no gaps), item_image_id long, similarity float: each query's k nearest images of other groups.
 
     items: image_id long (unique), group_id long (the product; null = the image alone), embedding array<float>, block int (where the row is an
-    item; null = nowhere), probes array<int> (the blocks the row searches, its own among them as a rule; null or empty = it does not search).
+    item; null = nowhere), probes array<int> (the blocks the row searches, its own among them as a rule; null or empty = it does not search),
+    floor float (optional: the similarity below which the row wants no neighbour, give or take what float32 may differ by; null = any).
     A list holds at most one image of a group, its best; equal similarities order by lower id. similarity: cosine, else 1 / (1 + distance).
     scratch: a folder for tile files and partial lists, a local path all executors share, file: or s3a://; delete it once the result is written.
     Until then it is what a killed search goes on from: called again with the same rows, settings and scratch, it repeats no finished task.
@@ -123,6 +124,7 @@ def _pack(items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage
         "embedding",
         F.coalesce("block", F.lit(NO_BLOCK)).alias("block"),
         F.coalesce("probes", F.array().cast("array<int>")).alias("probes"),
+        (F.col("floor") if "floor" in items.columns else F.lit(None)).cast("float").alias("floor"),
     )
     probed = F.lit([row[0] for row in rows.select(F.explode("probes")).distinct().collect()]).cast("array<int>")
     rows = rows.withColumn("block", F.when(F.array_contains(probed, F.col("block")), F.col("block")).otherwise(NO_BLOCK))  # items nobody asks for
@@ -152,6 +154,7 @@ def _pack(items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage
         "image_id",
         "group_id",
         "embedding",
+        "floor",
         F.filter("probes", lambda p: p != F.col("block")).alias("probes"),
         (F.col("first") + F.col("part")).alias("tile"),
         F.element_at("packs", F.col("part") + 1).alias("pack"),

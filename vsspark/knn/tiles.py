@@ -33,13 +33,14 @@ class TileRows(NamedTuple):
     vectors: np.ndarray  # (n, d) float32, or (n, words) uint64 bits
     ids: np.ndarray  # (n,) int64, rising
     groups: np.ndarray  # (n,) int64
+    floors: np.ndarray  # (n,) float32: values below which a row wants no neighbour
     probe_rows: np.ndarray  # (p,) row numbers, one per row and probed block
     probe_blocks: np.ndarray  # (p,) the blocks they probe
 
     def probing(self, block: int) -> TileRows:
         """The rows that probe a block."""
         chosen = np.unique(self.probe_rows[self.probe_blocks == block])
-        return TileRows(self.vectors[chosen], self.ids[chosen], self.groups[chosen], self.probe_rows[:0], self.probe_blocks[:0])
+        return TileRows(self.vectors[chosen], self.ids[chosen], self.groups[chosen], self.floors[chosen], self.probe_rows[:0], self.probe_blocks[:0])
 
 
 def write_tiles(folder: str, name: str, tiles: list[TileRows], storage_options: Mapping[str, str] | None) -> str:
@@ -96,6 +97,7 @@ def read_tile(tile: Tile, storage_options: Mapping[str, str] | None) -> TileRows
         vectors.flatten().to_numpy().reshape(len(vectors), vectors.type.list_size),
         batch.column("id").to_numpy(),
         batch.column("group").to_numpy(),
+        batch.column("floor").to_numpy(),
         np.repeat(np.arange(len(probes)), np.diff(probes.offsets.to_numpy())),
         probes.flatten().to_numpy(zero_copy_only=False),
     )
@@ -106,4 +108,5 @@ def _to_batch(tile: TileRows) -> pa.RecordBatch:
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(tile.vectors.reshape(-1)), width)
     offsets = np.searchsorted(tile.probe_rows, np.arange(n + 1)).astype(np.int32)
     probes = pa.ListArray.from_arrays(pa.array(offsets), pa.array(tile.probe_blocks.astype(np.int32)))
-    return pa.record_batch([pa.array(tile.ids), pa.array(tile.groups), vectors, probes], names=["id", "group", "vector", "probes"])
+    columns = {"id": tile.ids, "group": tile.groups, "floor": tile.floors, "vector": vectors, "probes": probes}
+    return pa.record_batch({name: pa.array(column) if isinstance(column, np.ndarray) else column for name, column in columns.items()})

@@ -20,8 +20,8 @@ STRIP = 128  # values compared with their thresholds in vector lanes before the 
 class TopK(NamedTuple):
     """The lists of n rows.
 
-    `floor` repeats each list's last value, contiguous, so that the columns of a tile compare as a vector. It may be set higher, where k items
-    of such values are known to be in another list that this one will be merged with.
+    `floor` repeats each list's last value, contiguous, so that the columns of a tile compare as a vector. It may be set higher, where better
+    items are known from elsewhere: in another list that this one will be merged with, or in last night's.
     """
 
     values: np.ndarray  # (n, k) float32
@@ -34,10 +34,11 @@ class TopK(NamedTuple):
         return TopK(*(part[start:stop] for part in self))
 
 
-def empty(n: int, k: int) -> TopK:
-    """n lists of k empty slots."""
+def empty(n: int, k: int, floor: np.ndarray | None = None) -> TopK:
+    """n lists of k empty slots. floor: (n,) float32, values below which nothing is wanted; None = everything is."""
     values = np.full((n, k), -np.inf, np.float32)
-    return TopK(values, np.full((n, k), NO_ID, np.int64), np.full((n, k), NO_ID, np.int64), np.full(n, -np.inf, np.float32))
+    lowest = np.full(n, -np.inf, np.float32) if floor is None else floor.copy()
+    return TopK(values, np.full((n, k), NO_ID, np.int64), np.full((n, k), NO_ID, np.int64), lowest)
 
 
 @compiled()
@@ -121,4 +122,4 @@ def offer_lists(positions, values, ids, groups, into):
         for slot in range(values.shape[1]):
             if ids[r, slot] != NO_ID and values[r, slot] >= into.floor[p]:
                 _insert(into.values[p], into.ids[p], into.groups[p], values[r, slot], ids[r, slot], groups[r, slot])
-                into.floor[p] = into.values[p, -1]
+                into.floor[p] = max(into.floor[p], into.values[p, -1])

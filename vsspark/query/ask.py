@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from vsspark import encoders, session
-from vsspark.blocks.spark import fit_head
+from vsspark.blocks.kept import read_head
 from vsspark.config import BlockingConfig, Config
 from vsspark.embed.spark import stored_version
 from vsspark.encoders import Encoder
@@ -31,7 +31,7 @@ from vsspark.tracking import use_tracking_store
 def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k: int) -> tuple[str, list[Answer]]:
     """(id of the published run, an answer per image in their order). images: local paths or s3a:// URIs.
 
-    Where an encoder has no head of its own, one is fitted as the run did it: on blocking.fit_sample images, on the driver.
+    Where an encoder has no head of its own, the one the published run's categories were predicted with is taken from `_heads`.
     Raises StorageError where nothing is published, ConfigError where `encoder` is not what the published run embedded with.
     """
     store, progress = Store(spark, config.output), Progress()
@@ -53,7 +53,7 @@ def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k:
     probes: list[Probes] = [()] * len(usable)
     if blocking.by != "none":
         with progress.stage("categories", "predicting categories"):
-            names, probabilities = _probabilities(rows, usable, encoder, embeddings, table, catalogue, blocking)
+            names, probabilities = _probabilities(rows, usable, encoder, embeddings, table, store, blocking)
             probes = [probed_categories(p, names, blocking) for p in probabilities]
     knn = config.knn.model_copy(update={"metric": recorded["knn"]["metric"]})
     probed = tuple(tuple(name for name, _ in each) if blocking.by != "none" else None for each in probes)
@@ -85,13 +85,12 @@ def _same_encoder(config: Config, run: Row, recorded: dict) -> Encoder:
 
 
 def _probabilities(
-    rows: Sequence[Embedded], usable: Sequence[int], encoder: Encoder, embeddings: np.ndarray, table: DataFrame, catalogue: DataFrame, blocking: BlockingConfig
+    rows: Sequence[Embedded], usable: Sequence[int], encoder: Encoder, embeddings: np.ndarray, table: DataFrame, store: Store, blocking: BlockingConfig
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """(categories, (q, c) their probabilities), by the encoder's own head, or by one fitted as the run fitted it."""
+    """(categories, (q, c) their probabilities), by the encoder's own head, or by the one the run's categories were predicted with."""
     if encoder.categories is not None and blocking.by != "cluster":
         return encoder.categories, np.array([rows[i].probabilities for i in usable], np.float32)
-    labelled = table.select("image_id", "embedding").join(catalogue.select("image_id", "product_id", "category"), "image_id")
-    head = fit_head(labelled, blocking.model_copy(update={"holdout": 0.0}), table.count())  # the same rows, the same head; only its audit is left out
+    head = read_head(store, table.select("head").head()["head"]).head
     return head.categories, head.probabilities(embeddings)
 
 

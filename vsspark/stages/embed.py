@@ -10,6 +10,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from vsspark import __version__, encoders, session
+from vsspark.blocks.head import Head
+from vsspark.blocks.kept import Fitted, compare_labels, keep_head, kept_head
 from vsspark.blocks.spark import fit_head, head_digest, predict_categories
 from vsspark.catalogue.uris import leads_outside
 from vsspark.digest import rows_digest, settings_digest
@@ -144,28 +146,27 @@ def _outcomes(run: Run, checked: Checked, same: DataFrame, hashed: DataFrame, at
     return rows, good, left
 
 
-def _contents(run: Run, checked: Checked) -> DataFrame:
+def _contents(run: Run, checked: Checked, head: Head | None = None) -> DataFrame:
     """What has been embedded with this model version, last night or by a run that did not get to its end.
 
     attempt and image_id name a row; uri, fingerprint, size_bytes, content_hash; embedding, predicted_category, category_probabilities. A content
-    may stand there more than once.
+    may stand there more than once. head: a fitted one that predicts the categories, of the rows it has not predicted yet; None where the
+    encoder has its own, or the categories are not known yet (null).
     """
     store, version = run.store, checked.model_version
     names = ["attempt", "image_id", "uri", "fingerprint", "size_bytes", "content_hash", "embedding", "predicted_category", "category_probabilities"]
     parts = []
     if store.exists("embeddings") and "fingerprint" in store.read("embeddings").columns:
         table = store.read("embeddings").where(F.col("model_version") == version)
-        # Categories of a head fitted in a run are predicted again from the embedding; the encoder's own need its own pass.
-        parts.append(table if _fits_head(run, checked) else table.where(F.col("head") == _OWN_HEAD))
-        parts[0] = parts[0].withColumn("attempt", F.lit("table")).withColumnRenamed("source_uri", "uri")
+        if not _fits_head(run, checked):
+            table = table.where(F.col("head") == _OWN_HEAD)  # a fitted head predicts from the embedding; the encoder's own needs its own pass
+        elif head is None or (table.select("head").head(1) or [[None]])[0][0] != head_digest(head):
+            table = _predicted(table, head)
+        parts.append(table.withColumn("attempt", F.lit("table")).withColumnRenamed("source_uri", "uri"))
     work = _work(run, version)
     if work is not None:
         done = work.where("reason IS NULL")
-        if _fits_head(run, checked):
-            done = done.withColumns({"predicted_category": F.lit(None).cast("string"), "category_probabilities": F.lit(None).cast("map<string,float>")})
-        else:
-            done = predict_categories(done, None, checked.encoder.categories)
-        parts.append(done)
+        parts.append(_predicted(done, head) if _fits_head(run, checked) else predict_categories(done, None, checked.encoder.categories))
     if not parts:
         types = {"image_id": "long", "size_bytes": "long", "embedding": "array<float>", "category_probabilities": "map<string,float>"}
         return run.spark.createDataFrame([], ", ".join(f"{name} {types.get(name, 'string')}" for name in names))
@@ -173,26 +174,54 @@ def _contents(run: Run, checked: Checked) -> DataFrame:
     return rows if len(parts) == 1 else rows.unionByName(parts[1].select(names))
 
 
+def _predicted(rows: DataFrame, head: Head | None) -> DataFrame:
+    """The rows with the categories this head predicts; nulls where there is none."""
+    if head is not None:
+        return predict_categories(rows.drop("predicted_category", "category_probabilities"), head, None)
+    return rows.withColumns({"predicted_category": F.lit(None).cast("string"), "category_probabilities": F.lit(None).cast("map<string,float>")})
+
+
 def _write_embeddings(run: Run, checked: Checked, outcome: DataFrame, good: int) -> None:
     """Every usable image with its content's embedding, as the new rows of this model version; nothing is written where they are there already."""
-    store, version, files = run.store, checked.model_version, checked.files
-    contents = _contents(run, checked)
+    store, version = run.store, checked.model_version
     usable = outcome.where("content_hash IS NOT NULL").select("image_id", "content_hash")
-    one = contents.groupBy("content_hash").agg(F.min(F.struct("attempt", "image_id")).alias("one")).select("content_hash", "one.*")
-    source = usable.join(one.withColumnRenamed("image_id", "source"), "content_hash").join(files, "image_id")
-    vectors = contents.select("attempt", F.col("image_id").alias("source"), "embedding", "predicted_category", "category_probabilities")
-    rows = source.join(vectors, ["attempt", "source"]).drop("attempt", "source")
     head, digest = None, _OWN_HEAD
     if _fits_head(run, checked):
-        labels = store.read("images").select("image_id", "product_id", "category")
-        head = _fit_head(run, rows.join(labels, "image_id"), good)
+        head = _head(run, checked, usable, good)
         digest = head_digest(head)
     if _holds_already(run, checked, usable, good, digest):
         return
-    if head is not None:
-        rows = predict_categories(rows.drop("predicted_category", "category_probabilities"), head, None)
-    rows = rows.withColumns({"model_version": F.lit(version), "head": F.lit(digest), "run_id": F.lit(run.run_id)}).withColumnRenamed("uri", "source_uri")
-    store.replace("embeddings", rows, EMBEDDINGS, by="model_version", value=version, run_id=run.run_id)
+    rows = _rows_of(run, checked, usable, head).withColumns({"model_version": F.lit(version), "head": F.lit(digest), "run_id": F.lit(run.run_id)})
+    store.replace("embeddings", rows.withColumnRenamed("uri", "source_uri"), EMBEDDINGS, by="model_version", value=version, run_id=run.run_id)
+
+
+def _rows_of(run: Run, checked: Checked, usable: DataFrame, head: Head | None) -> DataFrame:
+    """Rows of `embeddings` but for model_version, head and run_id: every usable image with its content's embedding, each of them once."""
+    contents = _contents(run, checked, head)
+    one = contents.groupBy("content_hash").agg(F.min(F.struct("attempt", "image_id")).alias("one")).select("content_hash", "one.*")
+    source = usable.join(one.withColumnRenamed("image_id", "source"), "content_hash").join(checked.files, "image_id")
+    vectors = contents.select("attempt", F.col("image_id").alias("source"), "embedding", "predicted_category", "category_probabilities")
+    return source.join(vectors, ["attempt", "source"]).drop("attempt", "source")
+
+
+def _head(run: Run, checked: Checked, usable: DataFrame, good: int) -> Head:
+    """The head of the run before where it is as good as it was, else one fitted now."""
+    store, version, blocking = run.store, checked.model_version, run.config.blocking
+    images = store.read("images")
+    kept = kept_head(store, version, blocking)
+    if kept is not None:
+        labels = compare_labels(_rows_of(run, checked, usable, kept.head), images)
+        reason = kept.still_good(labels, good, blocking.refit_loss)
+        if reason is None:
+            _report_head(run, kept.head, labels.agreement, "of an earlier run")
+            return kept.head
+        log.info("categories the head of an earlier run is fitted again: %s", reason)
+    rows = _rows_of(run, checked, usable, None)
+    head = fit_head(rows.join(images.select("image_id", "product_id", "category"), "image_id"), blocking, good)
+    labels = compare_labels(predict_categories(rows.drop("predicted_category", "category_probabilities"), head, None), images)
+    keep_head(store, Fitted(head, labels.names, labels.agreement, good), version, blocking, run.run_id)
+    _report_head(run, head, labels.agreement, "fitted now")
+    return head
 
 
 def _holds_already(run: Run, checked: Checked, usable: DataFrame, good: int, head: str) -> bool:
@@ -235,17 +264,13 @@ def _commonest_reason(run: Run) -> str:
     return f"most often {most.reason} ({most.n:,} images), for example {most.uri}: {most.detail}; is catalogue.images_root right?"
 
 
-def _fit_head(run: Run, rows: DataFrame, count: int):
-    head = fit_head(rows, run.config.blocking, count)
+def _report_head(run: Run, head: Head, agreement: float | None, origin: str) -> None:
     if head.categories[0].startswith("cluster-"):
-        log.info(
-            "categories %d clusters stand in: %s",
-            len(head.categories),
-            "blocking.by=cluster" if run.config.blocking.by == "cluster" else "no image has a category",
-        )
-    else:
-        accuracy = "nothing held out" if head.accuracy is None else f"{head.accuracy:.3f} of the held-out images right"
-        log.info("categories softmax head fitted on the labelled images: %d categories, %s", len(head.categories), accuracy)
-        if head.accuracy is not None:
-            run.metrics["head_accuracy"] = head.accuracy
-    return head
+        why = "blocking.by=cluster" if run.config.blocking.by == "cluster" else "no image has a category"
+        log.info("categories %d clusters %s stand in: %s", len(head.categories), origin, why)
+        return
+    held_out = "none held out" if head.accuracy is None else f"{head.accuracy:.3f} of the images held out"
+    log.info("categories softmax head %s: %d categories, right for %.3f of the labelled images, %s", origin, len(head.categories), agreement, held_out)
+    run.metrics["label_agreement"] = agreement
+    if head.accuracy is not None:
+        run.metrics["head_accuracy"] = head.accuracy

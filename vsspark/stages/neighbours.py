@@ -12,7 +12,7 @@ from vsspark.blocks.spark import number_blocks, with_blocks
 from vsspark.catalogue.spark import hash_id
 from vsspark.config import KnnConfig
 from vsspark.digest import rows_digest, settings_digest
-from vsspark.knn.incremental import changes, halved_blocks, merged_lists
+from vsspark.knn.incremental import SPARE, changes, gone_items, halved_blocks, kept_lists, merged_lists, state_of
 from vsspark.knn.spark import audited_recall, search_neighbours
 from vsspark.products.spark import product_facts
 from vsspark.run import Run
@@ -37,7 +37,7 @@ def neighbours_stage(run: Run) -> None:
         rows = blocked.select("image_id", "group_id", "embedding", "block", "probes")
         if before is None:
             log.info("neighbours no search with these settings to go on from: all of them")
-            _write(run, now, settings, _search(run, rows, _name(run, settings, now), knn), now.count())
+            _write(run, now, settings, knn, _search(run, rows, _name(run, settings, now), knn), now.count())
         else:
             _update(run, rows, now, before, settings, knn)
         stage.count(neighbours=store.read("neighbours").count())
@@ -54,20 +54,22 @@ def searchable(run: Run) -> DataFrame:
 
 
 def _update(run: Run, rows: DataFrame, now: DataFrame, before: DataFrame, settings: str, knn: KnnConfig) -> None:
-    store, previous = run.store, run.store.read("neighbours")
-    changed = store.stage(run.run_id, "changed", changes(now, before, previous))
+    store = run.store
+    lists, gone = kept_lists(store.read("neighbours"), before), store.stage(run.run_id, "gone", gone_items(now, before))
+    changed = store.stage(run.run_id, "changed", changes(now, before, lists, gone, knn.k))
     counts = changed.agg(F.count("*").alias("queries"), F.count_if("full").alias("full"), F.count_if("fresh").alias("fresh")).first()
-    if not counts["full"] and not counts["fresh"] and before.count() == counts["queries"]:
+    if not counts["full"] and not counts["fresh"] and gone.isEmpty():
         log.info("neighbours nothing has changed since the last search")
         run.progress.counts["searched"] = 0
         return
     log.info("neighbours %d of %d queries in full, the others against %d new items", counts["full"], counts["queries"], counts["fresh"])
     if counts["full"] > _MOST_CHANGED * counts["queries"] or (knn.metric == "hamming" and counts["fresh"]):
         # Hamming's bits are cut at medians of tonight's rows: every distance may be another.
-        _write(run, now, settings, _search(run, rows, _name(run, settings, now), knn), counts["queries"])
+        _write(run, now, settings, knn, _search(run, rows, _name(run, settings, now), knn), counts["queries"])
         return
     found = store.stage(run.run_id, "found", _search(run, halved_blocks(rows, changed), _name(run, settings, now, changed), knn))
-    _write(run, now, settings, merged_lists(found, previous, changed, now.select("image_id", "group_id"), knn.k), counts["full"])
+    merged = merged_lists(found, lists, gone, changed, now.select("image_id", "group_id"), knn.k + SPARE)
+    _write(run, now, settings, knn, merged, counts["full"], changed)
 
 
 def _name(run: Run, settings: str, *inputs: DataFrame) -> str:
@@ -78,7 +80,8 @@ def _name(run: Run, settings: str, *inputs: DataFrame) -> str:
 def _search(run: Run, rows: DataFrame, name: str, knn: KnnConfig) -> DataFrame:
     scratch = run.store.work(name)
     options = session.storage_options(run.spark)
-    found = search_neighbours(number_blocks(rows), scratch, knn, options)
+    longer = knn.model_copy(update={"k": knn.k + SPARE})  # the places that make up for lost items on the nights to come
+    found = search_neighbours(number_blocks(rows), scratch, longer, options)
     recall = audited_recall(scratch, options)
     if recall is not None:
         run.metrics["recall_at_k"] = recall
@@ -86,17 +89,18 @@ def _search(run: Run, rows: DataFrame, name: str, knn: KnnConfig) -> DataFrame:
     return found
 
 
-def _write(run: Run, now: DataFrame, settings: str, found: DataFrame, searched: int) -> None:
-    found = found.withColumns({"model_version": F.lit(run.current_model_version()), "run_id": F.lit(run.run_id)})
-    run.store.overwrite("neighbours", found, NEIGHBOURS, run.run_id)
-    state = now.withColumns({"settings": F.lit(settings), "run_id": F.lit(run.run_id)})
+def _write(run: Run, now: DataFrame, settings: str, knn: KnnConfig, lists: DataFrame, searched: int, changed: DataFrame | None = None) -> None:
+    lists = run.store.stage(run.run_id, "lists", lists)
+    neighbours = lists.where(F.col("rank") <= knn.k).withColumns({"model_version": F.lit(run.current_model_version()), "run_id": F.lit(run.run_id)})
+    run.store.overwrite("neighbours", neighbours, NEIGHBOURS, run.run_id)
+    state = state_of(lists, now, knn.k + SPARE, knn.k, changed).withColumns({"settings": F.lit(settings), "run_id": F.lit(run.run_id)})
     run.store.overwrite("_searched", state, SEARCHED, run.run_id)
     run.progress.counts["searched"] = searched
 
 
 def _settings(run: Run, knn: KnnConfig) -> str:
     decisive = {name: getattr(knn, name) for name in ("k", "metric", "mode", "target_recall", "seed")}
-    return settings_digest([run.current_model_version(), decisive])
+    return settings_digest([run.current_model_version(), decisive, SPARE])
 
 
 def _searched_before(run: Run, settings: str) -> DataFrame | None:
@@ -105,6 +109,8 @@ def _searched_before(run: Run, settings: str) -> DataFrame | None:
     if not store.exists("_searched") or not store.exists("neighbours"):
         return None
     state = store.read("_searched")
+    if not set(SEARCHED.names) <= set(state.columns):  # written by an earlier release
+        return None
     made = state.select("settings", "run_id").first()
     lists = store.read("neighbours").select("run_id").first()
     if made is None or lists is None or made.settings != settings or made.run_id != lists.run_id:
