@@ -13,8 +13,10 @@ Below the root, names that start with an underscore are not for readers: `_stagi
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import unquote
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
@@ -40,6 +42,8 @@ class Store:
         self.format = output.format
         self.root = output.path.rstrip("/")
         self.keep_days = output.keep_days
+        self._snapshots: dict[tuple[str, int], tuple[StructType, list[str]]] = {}  # schema and files of the versions read so far
+        self._histories: dict[tuple[str, int], list[tuple[int, str, str]]] = {}  # of tables at a version
 
     def path(self, table: str) -> str:
         return f"{self.root}/{table}"
@@ -61,12 +65,12 @@ class Store:
         """The table as it is now, or, in Delta, as it was at a version. Raises StorageError when no run has written it."""
         if not self.exists(table):
             raise StorageError(f"table {table} does not exist below output.path={self.root}: run the stage that writes it first")
-        reader = self.spark.read.format(self.format)
-        if version is not None:
-            reader = reader.option("versionAsOf", version)
-        if self.format == "parquet" and table in TABLES:  # a partitioned table without rows has no file to infer columns from
+        if self.format == "delta":
+            return self._read_version(table, self._version(table) if version is None else version)
+        reader = self.spark.read
+        if table in TABLES:  # a partitioned table without rows has no file to infer columns from
             reader = reader.schema(TABLES[table])
-        return reader.load(self.path(table))
+        return reader.parquet(self.path(table))
 
     def read_published(self, table: str) -> DataFrame:
         """The table as the published run left it: joins of tables read so never mix two runs. In Parquet, the table as it is now.
@@ -124,7 +128,7 @@ class Store:
         """Writes a run's intermediate rows once and returns them as read back, so that no UDF behind them runs twice."""
         with self._writable():
             df.write.mode("overwrite").parquet(self.staging(run_id, name))
-        return self.spark.read.parquet(self.staging(run_id, name))
+        return self.spark.read.schema(df.schema).parquet(self.staging(run_id, name))
 
     def drop_staging(self) -> None:
         """Removes every run's staging folder: what a killed run left behind, too. Only for the holder of the output's lock."""
@@ -206,11 +210,13 @@ class Store:
         }
         with self._set(settings):
             for table in (*PUBLISHED_TOGETHER, "runs"):
-                if self.exists(table):
+                # Listing a table's files takes seconds even where there is nothing to remove.
+                if self.exists(table) and min(written for _, written in self._log(table)) < time.time() - 86_400 * self.keep_days:
                     delta = DeltaTable.forPath(self.spark, self.path(table))
-                    old = F.col("timestamp") < F.current_timestamp() - F.expr(f"INTERVAL {self.keep_days} DAYS")
-                    if not delta.history().where(old).isEmpty():  # listing a table's files takes seconds even where there is nothing to remove
-                        delta.vacuum(24.0 * self.keep_days)
+                    if not self._kept().items() <= delta.detail().first()["properties"].items():  # keep_days was another when the table was created
+                        assignments = ", ".join(f"'{name}' = '{value}'" for name, value in self._kept().items())
+                        self.spark.sql(f"ALTER TABLE delta.`{self.path(table)}` SET TBLPROPERTIES ({assignments})")
+                    delta.vacuum()
 
     @contextmanager
     def _set(self, settings: dict[str, str]) -> Iterator[None]:
@@ -227,10 +233,23 @@ class Store:
                     self.spark.conf.set(name, value)
 
     def _version(self, table: str) -> int:
-        """The newest version, from the names in the log: asking Delta for its history takes a Spark job per table."""
-        log = self._hadoop_path(f"{self.path(table)}/_delta_log")
-        names = [status.getPath().getName() for status in self._fs(self.root).listStatus(log)]
-        return max(int(name.removesuffix(".json")) for name in names if name.endswith(".json") and name.removesuffix(".json").isdecimal())
+        return max(version for version, _ in self._log(table))
+
+    def _log(self, table: str) -> list[tuple[int, float]]:
+        """(version, when it was written in seconds since 1970) of the commits, from their files' names: Delta's history takes a Spark job per table."""
+        folder = self._hadoop_path(f"{self.path(table)}/_delta_log")
+        files = [(status.getPath().getName(), status.getModificationTime() / 1000) for status in self._fs(self.root).listStatus(folder)]
+        return [(int(name.removesuffix(".json")), written) for name, written in files if name.endswith(".json") and name.removesuffix(".json").isdecimal()]
+
+    def _read_version(self, table: str, version: int) -> DataFrame:
+        """The files of a Delta version, as Parquet. Delta's log is asked for them once: its own source asks in every action, a third of a small run's time."""
+        if (table, version) not in self._snapshots:
+            df = self.spark.read.format("delta").option("versionAsOf", version).load(self.path(table))
+            self._snapshots[table, version] = df.schema, [unquote(uri) for uri in df.inputFiles()]
+        schema, files = self._snapshots[table, version]
+        if not files:
+            return self.spark.createDataFrame([], schema)
+        return self.spark.read.schema(schema).option("basePath", self.path(table)).parquet(*files)
 
     def _restore_version(self, table: str, version: int, run_id: str) -> None:
         try:
@@ -242,15 +261,29 @@ class Store:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _delta_writer(self, df: DataFrame, run_id: str):
-        return df.write.format("delta").option("userMetadata", json.dumps({"run_id": run_id}))
+        writer = df.write.format("delta").option("userMetadata", json.dumps({"run_id": run_id}))
+        for name, value in self._kept().items():
+            writer = writer.option(name, value)  # counts where the table is created
+        return writer
+
+    def _kept(self) -> dict[str, str]:
+        """How long Delta keeps what a table no longer needs: its VACUUM goes by the table's own property, whatever hours it is called with."""
+        return {
+            "delta.deletedFileRetentionDuration": f"interval {self.keep_days} days",
+            "delta.logRetentionDuration": f"interval {max(30, self.keep_days)} days",
+        }
 
     def _commits(self, table: str) -> list[tuple[int, str, str]]:
         """(version, operation, run id) of a Delta table's commits that carry one, newest first."""
         if not self.exists(table):
             return []
+        newest = self._version(table)
+        if (table, newest) in self._histories:
+            return self._histories[table, newest]
         history = DeltaTable.forPath(self.spark, self.path(table)).history().select("version", "operation", "userMetadata").orderBy("version", ascending=False)
         own = [(row.version, row.operation, row.userMetadata) for row in history.collect() if (row.userMetadata or "").startswith('{"run_id"')]
-        return [(version, operation, json.loads(text)["run_id"]) for version, operation, text in own]
+        self._histories[table, newest] = [(version, operation, json.loads(text)["run_id"]) for version, operation, text in own]
+        return self._histories[table, newest]
 
     def _read_ledger(self, table: str) -> dict:
         """Which runs of a Parquet table were published, oldest first, and which is current."""

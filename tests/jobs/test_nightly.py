@@ -150,3 +150,23 @@ sys.stdin.read()
     assert _content(output) == before
     assert recommend.main([*own, "--run-id", "third"]) == 0  # what a dead process held is free at once
     assert _run(output, "third")["status"] == "unchanged"
+
+
+@pytest.mark.slow
+def test_fitted_clusters_stay_until_the_catalogue_is_another(spark, tmp_path, caplog):
+    rows = draw_shop(tmp_path, products=12, images=1)
+    output = f"{tmp_path}/out"
+    own = arguments(tmp_path, output, "blocking.by=cluster", "blocking.clusters=3", "gate.max_changed=1", "gate.max_drift=1", "gate.max_products_lost=1")
+    heads = {}
+    for night, kept in (("one", rows[:7]), ("two", rows[:8]), ("three", rows)):
+        write_catalogue(tmp_path, kept)
+        assert recommend.main([*own, "--run-id", night]) == 0
+        (heads[night],) = {row[0] for row in connect(output).sql("select distinct head from embeddings").fetchall()}
+    assert heads["one"] == heads["two"]
+    assert heads["three"] != heads["two"]  # 12 images, it was fitted to 7
+    # From scratch, with the head that is kept: the same table.
+    before = _content(output)
+    for table in (*TABLES, "_searched", "runs"):
+        shutil.rmtree(f"{output}/{table}")
+    assert recommend.main([*own, "--run-id", "scratch"]) == 0
+    assert _content(output) == before

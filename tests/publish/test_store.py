@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 
 import duckdb
 import pytest
@@ -106,3 +108,21 @@ def test_staging_is_invisible_and_goes(spark, store):
     store.drop_staging()
     with pytest.raises(Exception, match=r"PATH_NOT_FOUND|does not exist"):
         spark.read.parquet(store.staging("run/1", "part")).count()
+
+
+@pytest.mark.parametrize(("created_with", "days", "stays"), [(2, 2, False), (2, 5, True), (5, 2, False)])
+def test_vacuum_keeps_as_many_days_as_are_configured_now(spark, tmp_path, created_with, days, stays):
+    path = f"{tmp_path}/out"
+    Store(spark, OutputConfig(path=path, keep_days=created_with)).overwrite("images", _frame(spark, [1, 2], "a"), SCHEMA, "a")
+    store = Store(spark, OutputConfig(path=path, keep_days=days))
+    left_behind = tmp_path / "out" / "images" / "part-00000-left-by-a-killed-write.snappy.parquet"
+    left_behind.write_bytes(b"")
+    long_ago = time.time() - 3 * 86_400
+    os.utime(left_behind, (long_ago, long_ago))
+    store.vacuum()  # nothing in the log is as old as that: the table's files are not even listed
+    assert left_behind.exists()
+    longer_ago = time.time() - 6 * 86_400
+    os.utime(tmp_path / "out" / "images" / "_delta_log" / "00000000000000000000.json", (longer_ago, longer_ago))
+    store.vacuum()
+    assert left_behind.exists() is stays
+    assert _ids(store, "images") == [1, 2]

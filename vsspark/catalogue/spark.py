@@ -107,14 +107,22 @@ def check_images(rows: DataFrame, config: CatalogueConfig) -> dict[str, int]:
         F.first("_image").alias("_image"),
     )
     named = F.col("_image").isNotNull()
-    totals = rows.agg(
+    bad = {role: F.col(f"_bad_{role}") for role in ("price", "in_stock")}
+    # One shuffle by product, no distinct counts: Spark would copy every row once for each of them.
+    per_product = rows.groupBy("product_id").agg(
         F.count("*").alias("rows"),
-        F.count(F.when(F.col("product_id").isNull() | (F.col("product_id") == ""), 1)).alias("null_ids"),
-        F.countDistinct("product_id").alias("products"),
-        F.countDistinct(F.when(named, F.col("product_id"))).alias("products_with_image"),
-        F.count(F.when(named, 1)).alias("images"),
-        *[F.countDistinct(F.when(F.col(f"_bad_{role}").isNotNull(), F.col("_row"))).alias(f"{role}_bad") for role in ("price", "in_stock")],
-        *[F.min(f"_bad_{role}").alias(f"{role}_example") for role in ("price", "in_stock")],
+        F.count_if(named).alias("images"),
+        *[F.count_if(cell.isNotNull() & (F.coalesce("_place", F.lit(0)) == 0)).alias(f"{role}_bad") for role, cell in bad.items()],
+        *[F.min(cell).alias(f"{role}_example") for role, cell in bad.items()],
+    )
+    totals = per_product.agg(
+        F.coalesce(F.sum("rows"), F.lit(0)).alias("rows"),
+        F.sum(F.when(F.col("product_id").isNull() | (F.col("product_id") == ""), F.col("rows"))).alias("null_ids"),
+        F.count("*").alias("products"),
+        F.count_if(F.col("images") > 0).alias("products_with_image"),
+        F.sum("images").alias("images"),
+        *[F.sum(f"{role}_bad").alias(f"{role}_bad") for role in bad],
+        *[F.min(f"{role}_example").alias(f"{role}_example") for role in bad],
     ).first()
     if totals["rows"] == 0:
         raise DataQualityError(f"{where} is empty: expected at least one row")

@@ -1,0 +1,62 @@
+"""A fitted head is used again while it is as good as it was, and only then."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vsspark.blocks.head import Head
+from vsspark.blocks.kept import Fitted, Labels, compare_labels, keep_head, kept_head, read_head
+from vsspark.blocks.spark import head_digest
+from vsspark.config import BlockingConfig, OutputConfig
+from vsspark.store import Store
+
+BLOCKING = BlockingConfig()
+
+
+def _head(seed: int) -> Head:
+    rng = np.random.default_rng(seed)
+    return Head(rng.standard_normal((5, 3)).astype(np.float32), rng.standard_normal(3).astype(np.float32), ("a", "b", "c"), 0.75)
+
+
+def _fitted(seed: int = 0, **other) -> Fitted:
+    return Fitted(**{"head": _head(seed), "labels": frozenset("abc"), "agreement": 0.9, "images": 100} | other)
+
+
+@pytest.mark.parametrize("form", ["delta", "parquet"])
+def test_a_kept_head_comes_back_as_it_was(spark, tmp_path, form):
+    store = Store(spark, OutputConfig(path=f"{tmp_path}/out", format=form))
+    assert kept_head(store, "net-1", BLOCKING) is None
+    keep_head(store, _fitted(0), "net-1", BLOCKING, "monday")
+    keep_head(store, _fitted(1, agreement=None), "net-1", BLOCKING, "tuesday")
+    found = kept_head(store, "net-1", BLOCKING)
+    assert head_digest(found.head) == head_digest(_head(1))  # no row of embeddings says which: the last
+    assert (found.head.categories, found.head.accuracy) == (("a", "b", "c"), 0.75)
+    assert (found.labels, found.agreement, found.images) == (frozenset("abc"), None, 100)
+    assert read_head(store, head_digest(_head(0))).agreement == 0.9
+    assert kept_head(store, "net-2", BLOCKING) is None
+    assert kept_head(store, "net-1", BLOCKING.model_copy(update={"seed": 1})) is None
+    assert kept_head(store, "net-1", BLOCKING.model_copy(update={"probes": 9})) is not None
+
+
+@pytest.mark.parametrize(
+    ("now", "images", "tolerance", "reason"),
+    [
+        (Labels(frozenset("abc"), 0.895), 100, 0.01, None),
+        (Labels(frozenset("ab"), 0.9), 51, 0.01, None),
+        (Labels(frozenset("abc"), 0.88), 100, 0.01, "right for 0.880 of the labelled images, 0.900 when it was fitted"),
+        (Labels(frozenset("abcxy"), 0.95), 100, 0.01, "2 new categories, the first is x"),
+        (Labels(frozenset("abc"), 0.9), 151, 0.01, "151 images, it was fitted to 100"),
+        (Labels(frozenset("abc"), 0.9), 100, None, "blocking.refit_loss is null"),
+        (Labels(frozenset(), None), 100, 0.01, "right for 0.000 of the labelled images, 0.900 when it was fitted"),
+    ],
+)
+def test_why_it_is_fitted_again(now, images, tolerance, reason):
+    assert _fitted().still_good(now, images, tolerance) == reason
+
+
+def test_labels_are_compared_where_there_are_any(spark):
+    predicted = spark.createDataFrame([(1, "a"), (2, "a"), (3, "b"), (4, "b")], "image_id long, predicted_category string")
+    images = spark.createDataFrame([(1, "a"), (2, "b"), (3, "b"), (4, None), (5, "z")], "image_id long, category string")
+    assert compare_labels(predicted, images) == Labels(frozenset("ab"), pytest.approx(2 / 3))  # image 5 could not be embedded
+    assert compare_labels(predicted, images.where("category IS NULL")) == Labels(frozenset(), None)
