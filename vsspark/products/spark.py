@@ -3,8 +3,8 @@
 A product pair is as similar as its best pair of images. Every query image brings its k nearest *products* (the engine keeps one image per
 product), so the k best of the merged lists are exactly the k nearest products of the probed blocks.
 
-Cost: two joins of the neighbours (n * k rows of 24 bytes) with the images' product ids and one window per product; the largest group is a
-product's images times k rows.
+Cost: two joins of the neighbours (n * k rows of 24 bytes) with the images' product ids, one shuffle of the pairs by product and two windows on
+it; the largest group is a product's images times k rows.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ def merge_neighbours(neighbours: DataFrame, images: DataFrame) -> DataFrame:
     pairs = neighbours.join(owner.select(F.col("image_id").alias("query_image_id"), "product_id"), "query_image_id").join(
         owner.select(F.col("image_id").alias("item_image_id"), F.col("product_id").alias("similar_product_id")), "item_image_id"
     )
-    best = F.min_by(F.struct("similarity", "query_image_id", "item_image_id"), F.struct(-F.col("similarity"), "query_image_id", "item_image_id"))
+    best = Window.partitionBy("product_id", "similar_product_id").orderBy(F.col("similarity").desc(), "query_image_id", "item_image_id")
     return (
         pairs.where("product_id <> similar_product_id")
-        .groupBy("product_id", "similar_product_id")
-        .agg(best.alias("best"))
-        .select("product_id", "similar_product_id", "best.similarity", "best.query_image_id", "best.item_image_id")
+        .select("product_id", "similar_product_id", "similarity", "query_image_id", "item_image_id")
+        .repartition("product_id")  # one shuffle for this window and for that of `top_products`
+        .withColumn("place", F.row_number().over(best))
+        .where("place = 1")
+        .drop("place")
     )
 
 

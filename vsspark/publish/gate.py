@@ -37,9 +37,9 @@ def judge(lists: DataFrame, counts: dict[str, int], k: int, limits: GateConfig, 
     """
     per_product = lists.groupBy("product_id").agg(
         F.count("*").alias("rows"),
-        F.countDistinct("similar_product_id").alias("distinct"),
+        F.size(F.collect_set("similar_product_id")).alias("distinct"),  # k at most, where a distinct count would copy every row
         F.max("rank").alias("last"),
-        F.countDistinct("rank").alias("ranks"),
+        F.size(F.collect_set("rank")).alias("ranks"),
         F.count(F.when(F.col("product_id") == F.col("similar_product_id"), 1)).alias("own"),
         F.avg(F.when(F.col("rank") == 1, F.col("similarity"))).alias("best"),
         F.avg(F.when(F.col("rank") == 1, F.col("category").eqNullSafe(F.col("similar_category")).cast("int"))).alias("same"),
@@ -107,19 +107,19 @@ def _hubness(lists: DataFrame, average: float) -> float:
 
 def _compared(lists: DataFrame, published: DataFrame) -> dict[str, float]:
     """products_lost, and against the same model version changed_share and similarity_drift, each in [0, 1]."""
-    both = lists.withColumn("old", F.lit(0)).unionByName(published.withColumn("old", F.lit(1)), allowMissingColumns=True)
-    per_product = both.groupBy("product_id").agg(F.max("old").alias("old"), F.min("old").alias("gone"))
-    gone, old, versions = (
-        per_product.agg(F.sum("gone"), F.sum("old")).crossJoin(both.agg(F.count_distinct("model_version"))).first()  # two rows of figures, one job
+    names = ["product_id", "similar_product_id", "rank", "similarity", "model_version"]
+    both = lists.select(*names, F.lit(0).alias("old")).unionByName(published.select(*names, F.lit(1).alias("old")))
+    pairs = both.repartition("product_id").groupBy("product_id", "similar_product_id").agg(F.max("old").alias("old"), F.min("old").alias("gone"))
+    new, listed = F.col("gone") == 0, F.max("old") == 1  # a pair that is in the new lists; a product that has a list now
+    per_product = pairs.groupBy("product_id").agg(
+        listed.alias("listed"), F.min("gone").alias("gone"), F.count_if(new).alias("total"), F.count_if(new & (F.col("old") == 1)).alias("kept")
     )
-    metrics = {"products_lost": (gone or 0) / max(1, old or 0)}
-    if versions != 1:
+    known = per_product.where("listed").agg(F.count("*").alias("listed"), *[F.coalesce(F.sum(n), F.lit(0)).alias(n) for n in ("gone", "total", "kept")]).first()
+    metrics = {"products_lost": known["gone"] / max(1, known["listed"])}
+    if len(both.select("model_version").distinct().take(2)) > 1:
         return metrics
-    pair = ["product_id", "similar_product_id"]
-    known = lists.select(pair).join(per_product.where("old = 1"), "product_id", "left_semi")
-    total, kept = known.join(published.select(pair).withColumn("kept", F.lit(1)), pair, "left").agg(F.count("*"), F.count("kept")).first()
-    if total:
-        metrics["changed_share"] = 1 - kept / total
+    if known["total"]:
+        metrics["changed_share"] = 1 - known["kept"] / known["total"]
         metrics["similarity_drift"] = _drift(both)
     return metrics
 

@@ -27,6 +27,7 @@ from vsspark.tracking import use_tracking_store
 log = logging.getLogger("vsspark")
 
 _OWN_HEAD = "encoder"
+_SMALL = 200_000  # images, about 50 MB of names and hashes
 _SETTINGS = ("blocking", "knn", "recommend")  # sections that decide what the published table holds, beside the ones named in `check_stage`
 
 
@@ -200,6 +201,8 @@ def _rows_of(run: Run, checked: Checked, usable: DataFrame, head: Head | None) -
     contents = _contents(run, checked, head)
     one = contents.groupBy("content_hash").agg(F.min(F.struct("attempt", "image_id")).alias("one")).select("content_hash", "one.*")
     source = usable.join(one.withColumnRenamed("image_id", "source"), "content_hash").join(checked.files, "image_id")
+    if checked.images <= _SMALL:
+        source = F.broadcast(source)  # the embeddings stay where they are; in a larger catalogue they go through a shuffle
     vectors = contents.select("attempt", F.col("image_id").alias("source"), "embedding", "predicted_category", "category_probabilities")
     return source.join(vectors, ["attempt", "source"]).drop("attempt", "source")
 
