@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+
+import psutil
 
 RESULTS = Path("build/bench")
 _PACKAGES = ("pyspark", "tensorflow-cpu", "keras", "onnxruntime", "numpy", "pyarrow", "opencv-python-headless", "simplejpeg", "pillow", "faiss-cpu", "numba")
@@ -40,3 +45,30 @@ def write_results(name: str, cases: list[dict]) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"cpu": cpu(), "cores": os.cpu_count(), "versions": versions(), "cases": cases}, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+@contextmanager
+def resident_memory(every: float = 2.0) -> Iterator[list[float]]:
+    """A list that holds, at the end, one number: the most GiB this process and all its descendants (JVM, Python workers) had resident at once.
+
+    Proportional set size: pages that several of them map, a tile file say, count once.
+    """
+    peak, done = [0.0], threading.Event()
+
+    def sample() -> None:
+        while not done.wait(every):
+            total = 0
+            for process in (own := psutil.Process(), *own.children(recursive=True)):
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.Error:  # it has ended
+                    continue
+            peak[0] = max(peak[0], total / 2**30)
+
+    watcher = threading.Thread(target=sample, daemon=True)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watcher.join()
