@@ -126,27 +126,35 @@ def _pack(items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage
         F.coalesce("probes", F.array().cast("array<int>")).alias("probes"),
         (F.col("floor") if "floor" in items.columns else F.lit(None)).cast("float").alias("floor"),
     )
-    probed = F.lit([row[0] for row in rows.select(F.explode("probes")).distinct().collect()]).cast("array<int>")
-    rows = rows.withColumn("block", F.when(F.array_contains(probed, F.col("block")), F.col("block")).otherwise(NO_BLOCK))  # items nobody asks for
-    useful = rows.withColumn("asks", F.array_contains("probes", F.col("block"))).where((F.col("block") != NO_BLOCK) | (F.size("probes") > 0))
-    sizes = useful.groupBy("block", "asks").count().orderBy("block", "asks").collect()
+    asks, searches = F.array_contains("probes", F.col("block")), F.size("probes") > 0
+    probes = F.array_distinct(F.flatten(F.collect_set("probes")))
+    kinds_of_rows = rows.groupBy("block", asks.alias("asks"), searches.alias("searches")).agg(F.count("*").alias("count"), probes.alias("probes")).collect()
+    probed = sorted({block for kind in kinds_of_rows for block in kind["probes"]})
+    counts: dict[tuple[int, bool], int] = {}
+    for kind in kinds_of_rows:
+        block = kind["block"] if kind["block"] in probed else NO_BLOCK  # items nobody asks for
+        if block != NO_BLOCK or kind["searches"]:
+            counts[block, kind["asks"]] = counts.get((block, kind["asks"]), 0) + kind["count"]
+    sizes = [(block, asking, count) for (block, asking), count in sorted(counts.items())]
+    wanted = F.array_contains(F.lit(probed).cast("array<int>"), F.col("block"))
+    useful = rows.withColumns({"asks": asks, "block": F.when(wanted, F.col("block")).otherwise(NO_BLOCK)}).where((F.col("block") != NO_BLOCK) | searches)
     per_block: dict[int, int] = {}
-    for size in sizes:
-        per_block[size["block"]] = per_block.get(size["block"], 0) + size["count"]
+    for block, _, count in sizes:
+        per_block[block] = per_block.get(block, 0) + count
     smallest = plan.SMALLEST_TILE if config.mode == "exact" else APPROXIMATE_SMALLEST
     tile_rows = plan.rows_per_tile([n for block, n in per_block.items() if block != NO_BLOCK], config.tile_rows, slots, smallest)
     capacity = max(1, min(tile_rows, sum(per_block.values()) // (2 * slots)))
     layout, kinds, packs, filled = [], {}, 0, 0.0
-    for block, asks, count in sizes:
+    for block, asking, count in sizes:
         parts = -(-count // tile_rows)
         first, where = len(kinds), []
         for number in range(first, first + parts):
-            kinds[number] = (block, asks)
+            kinds[number] = (block, asking)
             if filled and filled + count / parts > capacity:
                 packs, filled = packs + 1, 0.0
             filled += count / parts
             where.append(packs)
-        layout.append((block, asks, first, where))
+        layout.append((block, asking, first, where))
     spark = items.sparkSession
     placed = useful.join(F.broadcast(spark.createDataFrame(layout, "block int, asks boolean, first int, packs array<int>")), ["block", "asks"])
     placed = placed.withColumn("part", F.pmod(F.xxhash64("image_id"), F.size("packs")).cast("int"))
