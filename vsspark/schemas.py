@@ -108,7 +108,7 @@ RUNS = StructType([
     _field("counts", MapType(StringType(), LongType()), "rows in and out of every stage"),
     _field("metrics", MapType(StringType(), DoubleType()), "quality figures the gate looked at"),
     _field("seconds", MapType(StringType(), DoubleType()), "wall seconds per stage"),
-    _field("inputs", StringType(), "a hash of catalogue, files, model and settings: equal inputs, equal table"),
+    _field("inputs", StringType(), "a hash of catalogue, files, model and settings: what a run is made from, but for a head that was kept"),
     _field("versions", MapType(StringType(), LongType()), "the Delta version of every table that belongs to a published run"),
     _field("forced_by", StringType(), "who published in spite of the gate, and why"),
 ])  # fmt: skip
@@ -122,7 +122,7 @@ SEARCHED = StructType([
     _field("block", StringType(), "the block it was an item of; null: of none"),
     _field("probes", ArrayType(StringType()), "the blocks its query searched"),
     _field("length", IntegerType(), "places of its list, the spare ones among them"),
-    _field("complete", BooleanType(), "whether the list holds every item there is"),
+    _field("complete", BooleanType(), "whether it holds an item of every product in the blocks it probes"),
     _field("last", FloatType(), "similarity at its last place"),
     _field("spare", ArrayType(_SPARE_ITEM), "the places beyond knn.k"),
     _field("settings", StringType(), "a hash of model version and knn settings"),

@@ -7,7 +7,8 @@ Parquet: a table is written beside the old one and swapped in by renames; the sw
 half-way is completed by the next run), and published runs are kept below `_history/` so that `rollback` works there too.
 
 Below the root, names that start with an underscore are not for readers: `_staging` belongs to the run that is writing and goes with it;
-`_work` holds finished pieces of work and survives a kill, until a run has published; `_searched` is what `neighbours` was made from.
+`_work` holds finished pieces of work and survives a kill, until a run has published; `_searched` is what `neighbours` was made from; `_heads` holds
+the heads that runs have fitted.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import unquote
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
@@ -31,6 +31,7 @@ from vsspark.errors import StorageError
 from vsspark.schemas import TABLES, conform
 
 PUBLISHED_TOGETHER = ("images", "embeddings", "quarantine", "neighbours", "_searched", "similar_products")
+_GROWING = ("runs", "quarantine", "_heads")
 _STATE = ("images", "embeddings", "neighbours", "_searched")  # what a run that is not published has changed before its end
 
 
@@ -42,7 +43,7 @@ class Store:
         self.format = output.format
         self.root = output.path.rstrip("/")
         self.keep_days = output.keep_days
-        self._snapshots: dict[tuple[str, int], tuple[StructType, list[str]]] = {}  # schema and files of the versions read so far
+        self._snapshots: dict[tuple[str, int], DataFrame] = {}  # the versions read so far
         self._histories: dict[tuple[str, int], list[tuple[int, str, str]]] = {}  # of tables at a version
 
     def path(self, table: str) -> str:
@@ -236,20 +237,24 @@ class Store:
         return max(version for version, _ in self._log(table))
 
     def _log(self, table: str) -> list[tuple[int, float]]:
-        """(version, when it was written in seconds since 1970) of the commits, from their files' names: Delta's history takes a Spark job per table."""
+        """(version, its file's modification time in seconds since 1970) of the commits, by listing the log: Delta's history takes a Spark job per table."""
         folder = self._hadoop_path(f"{self.path(table)}/_delta_log")
         files = [(status.getPath().getName(), status.getModificationTime() / 1000) for status in self._fs(self.root).listStatus(folder)]
         return [(int(name.removesuffix(".json")), written) for name, written in files if name.endswith(".json") and name.removesuffix(".json").isdecimal()]
 
     def _read_version(self, table: str, version: int) -> DataFrame:
-        """The files of a Delta version, as Parquet. Delta's log is asked for them once: its own source asks in every action, a third of a small run's time."""
+        """The files of a Delta version, as Parquet: Delta's own source asks its log for them in every action, a third of a small run's time.
+
+        So the log is asked once, and the files are listed once. Tables that grow by a file a run are left to Delta: they are read seldom.
+        """
         if (table, version) not in self._snapshots:
             df = self.spark.read.format("delta").option("versionAsOf", version).load(self.path(table))
-            self._snapshots[table, version] = df.schema, [unquote(uri) for uri in df.inputFiles()]
-        schema, files = self._snapshots[table, version]
-        if not files:
-            return self.spark.createDataFrame([], schema)
-        return self.spark.read.schema(schema).option("basePath", self.path(table)).parquet(*files)
+            if table in _GROWING:
+                return df
+            files = df.inputFiles()
+            reader = self.spark.read.schema(df.schema).option("basePath", self.path(table))
+            self._snapshots[table, version] = reader.parquet(*files) if files else self.spark.createDataFrame([], df.schema)
+        return self._snapshots[table, version]
 
     def _restore_version(self, table: str, version: int, run_id: str) -> None:
         try:
@@ -267,8 +272,12 @@ class Store:
         return writer
 
     def _kept(self) -> dict[str, str]:
-        """How long Delta keeps what a table no longer needs: its VACUUM goes by the table's own property, whatever hours it is called with."""
+        """How long Delta keeps what a table no longer needs: its VACUUM goes by the table's own property, whatever hours it is called with.
+
+        No deletion vectors: with them a version's files would hold rows that the version does not.
+        """
         return {
+            "delta.enableDeletionVectors": "false",
             "delta.deletedFileRetentionDuration": f"interval {self.keep_days} days",
             "delta.logRetentionDuration": f"interval {max(30, self.keep_days)} days",
         }

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from vsspark.blocks.head import Head
-from vsspark.blocks.kept import Fitted, Labels, compare_labels, keep_head, kept_head, read_head
+from vsspark.blocks.kept import Fitted, Labels
 from vsspark.blocks.spark import head_digest
 from vsspark.config import BlockingConfig, OutputConfig
+from vsspark.errors import StorageError
+from vsspark.stages.heads import compare_labels, keep_head, kept_head, read_head
 from vsspark.store import Store
 
 BLOCKING = BlockingConfig()
@@ -19,8 +21,8 @@ def _head(seed: int) -> Head:
     return Head(rng.standard_normal((5, 3)).astype(np.float32), rng.standard_normal(3).astype(np.float32), ("a", "b", "c"), 0.75)
 
 
-def _fitted(seed: int = 0, **other) -> Fitted:
-    return Fitted(**{"head": _head(seed), "labels": frozenset("abc"), "agreement": 0.9, "images": 100} | other)
+def _fitted(seed: int = 0, agreement: float | None = 0.9) -> Fitted:
+    return Fitted(_head(seed), Labels(frozenset("abc"), agreement), 100)
 
 
 @pytest.mark.parametrize("form", ["delta", "parquet"])
@@ -32,8 +34,10 @@ def test_a_kept_head_comes_back_as_it_was(spark, tmp_path, form):
     found = kept_head(store, "net-1", BLOCKING)
     assert head_digest(found.head) == head_digest(_head(1))  # no row of embeddings says which: the last
     assert (found.head.categories, found.head.accuracy) == (("a", "b", "c"), 0.75)
-    assert (found.labels, found.agreement, found.images) == (frozenset("abc"), None, 100)
-    assert read_head(store, head_digest(_head(0))).agreement == 0.9
+    assert (found.labels, found.images) == (Labels(frozenset("abc"), None), 100)
+    assert read_head(store, head_digest(_head(0))).bias.tolist() == _head(0).bias.tolist()
+    with pytest.raises(StorageError, match=r"predicted by head feed, which is not in _heads below output.path="):
+        read_head(store, "feed")
     assert kept_head(store, "net-2", BLOCKING) is None
     assert kept_head(store, "net-1", BLOCKING.model_copy(update={"seed": 1})) is None
     assert kept_head(store, "net-1", BLOCKING.model_copy(update={"probes": 9})) is not None
@@ -52,7 +56,7 @@ def test_a_kept_head_comes_back_as_it_was(spark, tmp_path, form):
     ],
 )
 def test_why_it_is_fitted_again(now, images, tolerance, reason):
-    assert _fitted().still_good(now, images, tolerance) == reason
+    assert _fitted().refit_reason(now, images, tolerance) == reason
 
 
 def test_labels_are_compared_where_there_are_any(spark):

@@ -153,12 +153,48 @@ sys.stdin.read()
 
 
 @pytest.mark.slow
+def test_a_run_called_twice_and_stopped_between_two_tables_does_not_spoil_the_next(spark, tmp_path, monkeypatch):
+    rows = draw_shop(tmp_path, products=14, images=1)
+    output = f"{tmp_path}/out"
+    own = arguments(tmp_path, output, "gate.max_changed=1.0", "gate.max_drift=1.0", "gate.max_products_lost=1.0")
+    assert recommend.main([*own, "--run-id", "one"]) == 0
+    write_catalogue(tmp_path, _change(tmp_path, rows))
+
+    def stopped(*_):
+        raise RuntimeError("stopped")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("vsspark.stages.neighbours.state_of", stopped)
+        patched.setattr("vsspark.pipeline._restore", lambda *_: None)  # whoever is killed restores nothing
+        assert recommend.main([*own, "--run-id", "one"]) == 1
+    write_catalogue(tmp_path, rows[2:])
+    assert recommend.main([*own, "--run-id", "two"]) == 0
+    fresh = [f"output.path={tmp_path}/fresh" if part.startswith("output.path=") else part for part in own]
+    assert recommend.main([*fresh, "--run-id", "fresh"]) == 0
+    assert _content(f"{tmp_path}/fresh") == _content(output)
+
+
+@pytest.mark.slow
+def test_a_sold_out_product_that_leaves_takes_its_lists_along(spark, tmp_path):
+    rows = [row | {"stock": "no" if number == 3 else "yes"} for number, row in enumerate(draw_shop(tmp_path, products=10, images=1))]
+    output = f"{tmp_path}/out"
+    own = [*arguments(tmp_path, output, "recommend.in_stock_only=true"), "--set", "catalogue.columns.in_stock=stock"]
+    write_catalogue(tmp_path, rows)
+    assert recommend.main([*own, "--run-id", "one"]) == 0
+    write_catalogue(tmp_path, rows[:3] + rows[4:])
+    assert recommend.main([*own, "--run-id", "two"]) == 0
+    strangers = "select count(*) from neighbours where query_image_id not in (select image_id from images)"
+    assert connect(output).sql(strangers).fetchall() == [(0,)]
+
+
+@pytest.mark.slow
 def test_fitted_clusters_stay_until_the_catalogue_is_another(spark, tmp_path, caplog):
     rows = draw_shop(tmp_path, products=12, images=1)
     output = f"{tmp_path}/out"
     own = arguments(tmp_path, output, "blocking.by=cluster", "blocking.clusters=3", "gate.max_changed=1", "gate.max_drift=1", "gate.max_products_lost=1")
     heads = {}
-    for night, kept in (("one", rows[:7]), ("two", rows[:8]), ("three", rows)):
+    new_category = [*rows[:7], rows[7] | {"kind": "kimono"}]  # clusters owe the labels nothing
+    for night, kept in (("one", rows[:7]), ("two", new_category), ("three", rows)):
         write_catalogue(tmp_path, kept)
         assert recommend.main([*own, "--run-id", night]) == 0
         (heads[night],) = {row[0] for row in connect(output).sql("select distinct head from embeddings").fetchall()}

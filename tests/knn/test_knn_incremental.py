@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from naive_neighbours import naive
+from pyspark.sql import functions as F
 
 from vsspark.blocks.spark import number_blocks
 from vsspark.config import KnnConfig
-from vsspark.knn.incremental import SPARE, changes, gone_items, halved_blocks, kept_lists, merged_lists, state_of
+from vsspark.knn.incremental import SPARE_PLACES, changes, gone_items, halved_blocks, kept_lists, merged_lists, state_of
 from vsspark.knn.spark import search_neighbours
 
 SHOPS, IMAGES, NIGHTS, K = 200, 24, 3, 2  # more groups than places, so that lists are cut off, and lose items
@@ -69,7 +70,7 @@ class Shops:
         ]
         return spark.createDataFrame(rows, ROWS).repartition(2)
 
-    def expected(self) -> dict[int, list[int]]:
+    def expected(self, k: int = K) -> dict[int, list[int]]:
         found = {}
         for shop in range(SHOPS):
             ids = np.array([i for i, row in self.rows.items() if row["shop"] == shop])
@@ -79,7 +80,7 @@ class Shops:
             for at, row in enumerate(rows):
                 items = np.array([other["block"] in row["probes"] for other in rows])
                 q = slice(at, at + 1)
-                _, near = naive(x[q], x[items], K, "cosine", ids[q], ids[items], groups[q], groups[items])
+                _, near = naive(x[q], x[items], k, "cosine", ids[q], ids[items], groups[q], groups[items])
                 if (near[0] >= 0).any():
                     found[int(ids[at])] = near[0][near[0] >= 0].tolist()
         return found
@@ -93,17 +94,28 @@ def _lists(df) -> dict[int, list[int]]:
     return {query: [item for _, item in sorted(ranks)] for query, ranks in found.items()}
 
 
+def _check_state(state, lists, shops) -> None:
+    """Every list is as long as it says, and as far as that the true one; one that calls itself complete is all there is."""
+    stored, true = _lists(lists), shops.expected(K + SPARE_PLACES)
+    for row in state.collect():
+        mine, all_of_them = stored.get(row.image_id, []), true.get(row.image_id, [])
+        assert row.length == len(mine)
+        assert mine == all_of_them[: len(mine)]
+        assert len(mine) >= min(K, len(all_of_them))
+        assert not row.complete or len(mine) == len(all_of_them)
+
+
 def _readers(lists):
     return lists.where(f"rank <= {K}")
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_two_hundred_histories_end_where_full_searches_end(spark, tmp_path, seed):
-    shops, config = Shops(seed), KnnConfig(k=K + SPARE)
+    shops, config = Shops(seed), KnnConfig(k=K + SPARE_PLACES)
     now = shops.frame(spark).cache()
     found = search_neighbours(number_blocks(now), str(tmp_path / "full"), config).cache()
     assert _lists(_readers(found)) == shops.expected()
-    state = state_of(found, now, K + SPARE, K).localCheckpoint()
+    state = state_of(found, now, K + SPARE_PLACES, K).localCheckpoint()
     trimmed = 0
     for night in range(NIGHTS):
         before, lists = state, kept_lists(_readers(found), state)
@@ -115,16 +127,20 @@ def test_two_hundred_histories_end_where_full_searches_end(spark, tmp_path, seed
         assert 0 < searched < 0.9 * now.count()  # some shops slept
         trimmed += changed.where("trimmed AND NOT complete").count()
         tonight = search_neighbours(number_blocks(halved_blocks(now, changed)), str(tmp_path / f"night-{night}"), config)
-        found = merged_lists(tonight, lists, gone, changed, now, K + SPARE).localCheckpoint()
-        state = state_of(found, now, K + SPARE, K, changed).localCheckpoint()
+        found = merged_lists(tonight, lists, gone, changed, now, K + SPARE_PLACES).localCheckpoint()
+        state = state_of(found, now, K + SPARE_PLACES, K, changed).localCheckpoint()
         assert _lists(_readers(found)) == shops.expected()
+        _check_state(state, found, shops)
+        everything = halved_blocks(now, changed).withColumn("floor", F.lit(None).cast("float"))
+        without = search_neighbours(number_blocks(everything), str(tmp_path / f"no-floor-{night}"), config)
+        assert tonight.count() < without.count()  # floors keep out what would not enter a list
     assert trimmed > 0  # spare places were used
 
 
 def test_a_night_without_changes_searches_nothing(spark, tmp_path):
     shops = Shops(2)
     now = shops.frame(spark).cache()
-    found = search_neighbours(number_blocks(now), str(tmp_path / "full"), KnnConfig(k=K + SPARE)).cache()
-    state = state_of(found, now, K + SPARE, K)
+    found = search_neighbours(number_blocks(now), str(tmp_path / "full"), KnnConfig(k=K + SPARE_PLACES)).cache()
+    state = state_of(found, now, K + SPARE_PLACES, K)
     assert gone_items(now, state).isEmpty()
     assert changes(now, state, kept_lists(_readers(found), state), gone_items(now, state), K).where("full OR fresh OR trimmed").isEmpty()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
+from vsspark.knn.partials import least_values
 from vsspark.knn.tiles import Tile, TileRows, read_texts, read_tile, write_text, write_tiles
 
 
@@ -54,3 +55,13 @@ def test_small_files_beside_the_tiles(scratch):
     write_text(folder, "audit-2.json", "two", options)
     write_text(folder, "audit-1.json", "one", options)
     assert read_texts(folder, "audit-", options) == ["one", "two"]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2", "l1", "hamming"])
+def test_a_floor_is_just_below_the_value_of_its_similarity(metric):
+    values = np.array([0.99, 0.2, -0.7] if metric == "cosine" else [-1e-3, -0.5, -700.0])
+    similarities = values if metric == "cosine" else 1 / (1 - values)
+    floors = least_values(np.append(similarities, np.nan).astype(np.float32), metric)
+    assert floors[-1] == -np.inf
+    assert (floors[:-1] < values).all()
+    np.testing.assert_allclose(floors[:-1], values, rtol=1e-3, atol=2e-4)

@@ -44,6 +44,14 @@ def test_replace_touches_only_its_own_rows_and_twice_is_harmless(spark, store):
     assert {(r.id, r.run_id) for r in store.read("t").collect()} == {(5, "20260101"), (3, "20260102"), (4, "20260102")}
 
 
+@pytest.mark.parametrize("form", ["delta", "parquet"])
+def test_names_with_characters_that_paths_escape(spark, tmp_path, form):
+    store = Store(spark, OutputConfig(path=f"{tmp_path}/a%20b c", format=form))
+    for run_id in ("scheduled__2026-01-01T00:00:00+00:00", "a=b"):
+        store.replace("t", _frame(spark, [len(run_id)], run_id), SCHEMA, by="run_id", value=run_id, run_id=run_id)
+    assert {(r.id, r.run_id) for r in store.read("t").collect()} == {(35, "scheduled__2026-01-01T00:00:00+00:00"), (3, "a=b")}
+
+
 def test_replacing_rows_by_none_leaves_none(spark, store):
     store.replace("t", _frame(spark, [1], "a"), SCHEMA, by="run_id", value="a", run_id="a")
     store.replace("t", _frame(spark, [2], "b:1"), SCHEMA, by="run_id", value="b:1", run_id="b:1")

@@ -12,6 +12,7 @@ PURE = {
     "vsspark.config": ("pyspark", "tensorflow"),
     "vsspark.progress": ("pyspark", "tensorflow"),
     "vsspark.blocks.head": ("pyspark", "tensorflow"),
+    "vsspark.blocks.kept": ("pyspark", "tensorflow"),
     "vsspark.images.fetch": ("pyspark", "tensorflow"),
     "vsspark.images.decode": ("pyspark", "tensorflow"),
     "vsspark.knn": ("pyspark", "tensorflow"),

@@ -1,113 +1,43 @@
-"""The head an earlier run fitted, used again while it is as good: a head fitted anew moves images of every category, and all their neighbours with them.
-
-`_heads` has one row per head, never changed; `embeddings.head` says which one predicted a row's category.
-"""
+"""When a head that an earlier run fitted is good for another night: one fitted anew moves images of every category, and all their neighbours with them."""
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 
-import numpy as np
-from pyspark.sql import DataFrame, Row
-from pyspark.sql import functions as F
-
 from vsspark.blocks.head import Head
-from vsspark.blocks.spark import head_digest
-from vsspark.config import BlockingConfig
-from vsspark.digest import settings_digest
-from vsspark.schemas import HEADS
-from vsspark.store import Store
 
 _GROWTH = 0.5  # a catalogue that has grown or shrunk by so much is another one: its sample, or its number of clusters, would be
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A head, and the catalogue it was fitted to.
+class Labels:
+    """The catalogue's categories, and the share of its labelled images that are predicted to be in theirs, in [0, 1]; None where no image has a label."""
 
-    labels: the catalogue's categories then. agreement: share of the labelled images it predicted the label of, in [0, 1]; None without labels.
-    """
+    names: frozenset[str] = frozenset()
+    agreement: float | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A head, and what it was fitted to: the labels as it predicted them, and the number of usable images."""
 
     head: Head
-    labels: frozenset[str]
-    agreement: float | None
+    labels: Labels
     images: int
 
-    def still_good(self, now: Labels, images: int, tolerance: float | None) -> str | None:
-        """Why it is to be fitted again; None where it is not."""
+    def refit_reason(self, now: Labels, images: int, tolerance: float | None) -> str | None:
+        """Why it is to be fitted again; None where it is good for tonight's labels and images.
+
+        tolerance: by how much its agreement with the labels may have fallen; None = it is fitted in every run.
+        """
         if tolerance is None:
             return "blocking.refit_loss is null"
-        new = sorted(now.names - self.labels)
+        new = sorted(now.names - self.labels.names)
         if new:
             return f"{len(new)} new categories, the first is {new[0]}"
         if abs(images - self.images) > _GROWTH * self.images:
             return f"{images:,} images, it was fitted to {self.images:,}"
-        if self.agreement is not None and (now.agreement or 0.0) < self.agreement - tolerance:
-            return f"right for {now.agreement or 0.0:.3f} of the labelled images, {self.agreement:.3f} when it was fitted"
+        was, is_now = self.labels.agreement, now.agreement or 0.0
+        if was is not None and is_now < was - tolerance:
+            return f"right for {is_now:.3f} of the labelled images, {was:.3f} when it was fitted"
         return None
-
-
-@dataclass(frozen=True)
-class Labels:
-    """The catalogue's categories, and the share of its labelled images that are predicted to be in theirs; None where no image has a label."""
-
-    names: frozenset[str]
-    agreement: float | None
-
-
-def compare_labels(predicted: DataFrame, images: DataFrame) -> Labels:
-    """predicted: image_id, predicted_category. images: image_id, category (the catalogue's). One row per category comes to the driver."""
-    right = F.count_if(F.col("category") == F.col("predicted_category")).alias("right")
-    labelled = images.where("category IS NOT NULL").select("image_id", "category").join(predicted.select("image_id", "predicted_category"), "image_id")
-    rows = labelled.groupBy("category").agg(F.count("*").alias("images"), right).collect()
-    total = sum(row.images for row in rows)
-    return Labels(frozenset(row.category for row in rows), sum(row.right for row in rows) / total if total else None)
-
-
-def keep_head(store: Store, fitted: Fitted, model_version: str, config: BlockingConfig, run_id: str) -> None:
-    """Writes the head's row; one that is there already stays."""
-    head = fitted.head
-    row = (
-        head_digest(head),
-        model_version,
-        _settings(config),
-        list(head.categories),
-        head.weights.astype("<f4").tobytes(),
-        head.bias.astype("<f4").tobytes(),
-        head.accuracy,
-        sorted(fitted.labels),
-        fitted.agreement,
-        fitted.images,
-        dt.datetime.now(dt.UTC),
-        run_id,
-    )
-    store.replace("_heads", store.spark.createDataFrame([row], HEADS).coalesce(1), HEADS, by="head", value=row[0], run_id=run_id)
-
-
-def read_head(store: Store, digest: str) -> Fitted | None:
-    """The head of this digest; None where no run has kept it."""
-    rows = store.read("_heads").where(F.col("head") == digest).collect() if store.exists("_heads") else []
-    return _fitted(rows[0]) if rows else None
-
-
-def kept_head(store: Store, model_version: str, config: BlockingConfig) -> Fitted | None:
-    """The head `embeddings` of this model version was predicted with, if it was fitted with these settings; where there are no rows, the last such head."""
-    if not store.exists("_heads"):
-        return None
-    heads = store.read("_heads").where((F.col("model_version") == model_version) & (F.col("settings") == _settings(config)))
-    rows = store.read("embeddings").where(F.col("model_version") == model_version).select("head").head(1) if store.exists("embeddings") else []
-    found = heads.where(F.col("head") == rows[0]["head"]).head(1) if rows else heads.orderBy(F.col("fitted_at").desc()).head(1)
-    return _fitted(found[0]) if found else None
-
-
-def _fitted(row: Row) -> Fitted:
-    categories = tuple(row["categories"])
-    weights = np.frombuffer(row["weights"], "<f4").reshape(-1, len(categories))
-    head = Head(weights, np.frombuffer(row["bias"], "<f4"), categories, row["accuracy"])
-    return Fitted(head, frozenset(row["labels"]), row["agreement"], row["images"])
-
-
-def _settings(config: BlockingConfig) -> str:
-    """What decides the fit: how a head's probabilities are used does not."""
-    return settings_digest({name: getattr(config, name) for name in ("by", "clusters", "fit_sample", "seed")})

@@ -1,11 +1,13 @@
 """Last night's neighbours and what has changed since -> tonight's, row for row what a full search would give.
 
+(Two distances so close that they give one float32 similarity, 1 / (1 + distance), count as equal where lists are merged, and order by id.)
+
 A query is searched again in full when it is new, when its picture or the blocks it probes are others, or when its list can no longer be
 trusted for k places. Every other query meets only the items that are new in the blocks it probes, and of those only the ones as near as its
 last neighbour; what it finds is merged into its list. So the work is (changed queries) x (items of their blocks) + (all queries) x (new
 items), and a list that nothing touched is passed on.
 
-Lists are kept a few places longer than anybody reads (`SPARE`), so that one that loses an item is searched again only when the spare places are used up:
+Lists are kept a few places longer than anybody reads (`SPARE_PLACES`), so that one that loses an item is searched again only when the spare places are used up:
 with 20 neighbours, one image in 150 gone would else send one query in eight through its whole block. A list that is shorter because there are
 no more items (`complete`) stays right whatever it loses. Where the lost item's product has another image, that one may belong in the list, and
 the query is searched in full.
@@ -20,7 +22,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
-SPARE = 5  # places: with one item in 150 gone a night, a list of 20 loses one in about seven nights, and gains new ones as often
+SPARE_PLACES = 5  # places: with one item in 150 gone a night, a list of 20 loses one in about seven nights, and gains new ones as often
 _OLD, _NEW = "old\t", "new\t"  # an item's block is one of two: probing only the new half is how a query skips what it has met before
 _LIST = ("query_image_id", "rank", "item_image_id", "similarity")
 

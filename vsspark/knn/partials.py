@@ -40,7 +40,7 @@ def write_pack(table: pa.Table, folder: str, metric: str, thresholds: np.ndarray
     embedding, probes = table.column("embedding").chunk(0), table.column("probes").chunk(0)
     x = metrics.checked(to_matrix(embedding), "embeddings")
     ids, groups, tile_of = (table.column(name).to_numpy() for name in ("image_id", "group_id", "tile"))
-    floors = _least_values(table.column("floor").to_numpy(), metric)
+    floors = least_values(table.column("floor").to_numpy(), metric)
     probe_rows = np.repeat(np.arange(len(probes)), np.diff(probes.offsets.to_numpy()))
     probe_blocks = probes.flatten().to_numpy(zero_copy_only=False)
     numbers = np.unique(tile_of)
@@ -148,7 +148,7 @@ def merge(batches: list[pa.RecordBatch], metric: str) -> Iterator[pa.RecordBatch
         )
 
 
-def _least_values(floors: np.ndarray, metric: str) -> np.ndarray:
+def least_values(floors: np.ndarray, metric: str) -> np.ndarray:
     """(n,) float32: the values (cosine, else minus distance) of these similarities, less what float32 may differ by; -inf for nan."""
     values = floors if metric == "cosine" else 1 - 1 / np.maximum(floors, 1e-30)
     return np.where(np.isnan(floors), -np.inf, values - _FLOOR_MARGIN * (1 + np.abs(values))).astype(np.float32)

@@ -38,7 +38,7 @@ def search_neighbours(items: DataFrame, scratch: str, config: KnnConfig, storage
     floor float (optional: the similarity below which the row wants no neighbour, give or take what float32 may differ by; null = any).
     A list holds at most one image of a group, its best; equal similarities order by lower id. similarity: cosine, else 1 / (1 + distance).
     scratch: a folder for tile files and partial lists, a local path all executors share, file: or s3a://; delete it once the result is written.
-    Until then it is what a killed search goes on from: called again with the same rows, settings and scratch, it repeats no finished task.
+    Until then it is what a killed search goes on from: called again with the same rows, settings and scratch, it repeats no finished task that found anything.
     Name it after what is searched: tiles found there are taken for those of these rows.
     storage_options: Hadoop's fs.s3a names, see `vsspark.images.fetch.open_filesystem`.
 

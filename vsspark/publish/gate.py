@@ -110,12 +110,16 @@ def _compared(lists: DataFrame, published: DataFrame) -> dict[str, float]:
     names = ["product_id", "similar_product_id", "rank", "similarity", "model_version"]
     both = lists.select(*names, F.lit(0).alias("old")).unionByName(published.select(*names, F.lit(1).alias("old")))
     pairs = both.repartition("product_id").groupBy("product_id", "similar_product_id").agg(F.max("old").alias("old"), F.min("old").alias("gone"))
-    new, listed = F.col("gone") == 0, F.max("old") == 1  # a pair that is in the new lists; a product that has a list now
+    new, listed = F.col("gone") == 0, F.max("old") == 1  # a pair that is in the new lists; a product that has a published one
     per_product = pairs.groupBy("product_id").agg(
-        listed.alias("listed"), F.min("gone").alias("gone"), F.count_if(new).alias("total"), F.count_if(new & (F.col("old") == 1)).alias("kept")
+        listed.alias("published"), F.min("gone").alias("gone"), F.count_if(new).alias("total"), F.count_if(new & (F.col("old") == 1)).alias("kept")
     )
-    known = per_product.where("listed").agg(F.count("*").alias("listed"), *[F.coalesce(F.sum(n), F.lit(0)).alias(n) for n in ("gone", "total", "kept")]).first()
-    metrics = {"products_lost": known["gone"] / max(1, known["listed"])}
+    known = (
+        per_product.where("published")
+        .agg(F.count("*").alias("published"), *[F.coalesce(F.sum(n), F.lit(0)).alias(n) for n in ("gone", "total", "kept")])
+        .first()
+    )
+    metrics = {"products_lost": known["gone"] / max(1, known["published"])}
     if len(both.select("model_version").distinct().take(2)) > 1:
         return metrics
     if known["total"]:

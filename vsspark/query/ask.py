@@ -12,7 +12,6 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from vsspark import encoders, session
-from vsspark.blocks.kept import read_head
 from vsspark.config import BlockingConfig, Config
 from vsspark.embed.spark import stored_version
 from vsspark.encoders import Encoder
@@ -24,6 +23,7 @@ from vsspark.query.answers import Answer, Similar
 from vsspark.query.candidates import Asked
 from vsspark.query.pictures import Embedded, Probes, embed_pictures, probed_categories
 from vsspark.query.spark import nearest_products
+from vsspark.stages.heads import read_head
 from vsspark.store import Store
 from vsspark.tracking import use_tracking_store
 
@@ -90,7 +90,7 @@ def _probabilities(
     """(categories, (q, c) their probabilities), by the encoder's own head, or by the one the run's categories were predicted with."""
     if encoder.categories is not None and blocking.by != "cluster":
         return encoder.categories, np.array([rows[i].probabilities for i in usable], np.float32)
-    head = read_head(store, table.select("head").head()["head"]).head
+    head = read_head(store, table.select("head").head()["head"])
     return head.categories, head.probabilities(embeddings)
 
 

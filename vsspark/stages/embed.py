@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from vsspark import __version__, encoders, session
 from vsspark.blocks.head import Head
-from vsspark.blocks.kept import Fitted, compare_labels, keep_head, kept_head
+from vsspark.blocks.kept import Fitted, Labels
 from vsspark.blocks.spark import fit_head, head_digest, predict_categories
 from vsspark.catalogue.uris import leads_outside
 from vsspark.digest import rows_digest, settings_digest
@@ -22,6 +22,7 @@ from vsspark.encoders.registry import MLFLOW_SCHEMES
 from vsspark.errors import DataQualityError, GateRefused, Reason
 from vsspark.run import Run
 from vsspark.schemas import EMBEDDINGS, QUARANTINE
+from vsspark.stages.heads import compare_labels, keep_head, kept_head
 from vsspark.tracking import use_tracking_store
 
 log = logging.getLogger("vsspark")
@@ -211,19 +212,23 @@ def _head(run: Run, checked: Checked, usable: DataFrame, good: int) -> Head:
     """The head of the run before where it is as good as it was, else one fitted now."""
     store, version, blocking = run.store, checked.model_version, run.config.blocking
     images = store.read("images")
+
+    def labels(rows: DataFrame) -> Labels:
+        return Labels() if blocking.by == "cluster" else compare_labels(rows, images)  # clusters owe the labels nothing
+
     kept = kept_head(store, version, blocking)
     if kept is not None:
-        labels = compare_labels(_rows_of(run, checked, usable, kept.head), images)
-        reason = kept.still_good(labels, good, blocking.refit_loss)
+        now = labels(_rows_of(run, checked, usable, kept.head))
+        reason = kept.refit_reason(now, good, blocking.refit_loss)
         if reason is None:
-            _report_head(run, kept.head, labels.agreement, "of an earlier run")
+            _report_head(run, kept.head, now.agreement, "of an earlier run")
             return kept.head
         log.info("categories the head of an earlier run is fitted again: %s", reason)
     rows = _rows_of(run, checked, usable, None)
     head = fit_head(rows.join(images.select("image_id", "product_id", "category"), "image_id"), blocking, good)
-    labels = compare_labels(predict_categories(rows.drop("predicted_category", "category_probabilities"), head, None), images)
-    keep_head(store, Fitted(head, labels.names, labels.agreement, good), version, blocking, run.run_id)
-    _report_head(run, head, labels.agreement, "fitted now")
+    now = labels(predict_categories(rows.drop("predicted_category", "category_probabilities"), head, None))
+    keep_head(store, Fitted(head, now, good), version, blocking, run.run_id)
+    _report_head(run, head, now.agreement, "fitted now")
     return head
 
 

@@ -12,12 +12,13 @@ from vsspark.blocks.spark import number_blocks, with_blocks
 from vsspark.catalogue.spark import hash_id
 from vsspark.config import KnnConfig
 from vsspark.digest import rows_digest, settings_digest
-from vsspark.knn.incremental import SPARE, changes, gone_items, halved_blocks, kept_lists, merged_lists, state_of
+from vsspark.knn.incremental import SPARE_PLACES, changes, gone_items, halved_blocks, kept_lists, merged_lists, state_of
 from vsspark.knn.spark import audited_recall, search_neighbours
 from vsspark.products.spark import product_facts
 from vsspark.run import Run
 from vsspark.schemas import NEIGHBOURS, SEARCHED
 from vsspark.stages.embed import embeddings_of
+from vsspark.store import Store
 
 log = logging.getLogger("vsspark")
 
@@ -58,17 +59,17 @@ def _update(run: Run, rows: DataFrame, now: DataFrame, before: DataFrame, settin
     lists, gone = kept_lists(store.read("neighbours"), before), store.stage(run.run_id, "gone", gone_items(now, before))
     changed = store.stage(run.run_id, "changed", changes(now, before, lists, gone, knn.k))
     counts = changed.agg(F.count("*").alias("queries"), F.count_if("full").alias("full"), F.count_if("fresh").alias("fresh")).first()
-    if not counts["full"] and not counts["fresh"] and gone.isEmpty():
+    if not counts["full"] and not counts["fresh"] and gone.isEmpty() and before.count() == counts["queries"]:
         log.info("neighbours nothing has changed since the last search")
         run.progress.counts["searched"] = 0
         return
     log.info("neighbours %d of %d queries in full, the others against %d new items", counts["full"], counts["queries"], counts["fresh"])
-    if counts["full"] > _MOST_CHANGED * counts["queries"] or (knn.metric == "hamming" and counts["fresh"]):
+    if counts["full"] > _MOST_CHANGED * counts["queries"] or knn.metric == "hamming":
         # Hamming's bits are cut at medians of tonight's rows: every distance may be another.
         _write(run, now, settings, knn, _search(run, rows, _name(run, settings, now), knn), counts["queries"])
         return
     found = store.stage(run.run_id, "found", _search(run, halved_blocks(rows, changed), _name(run, settings, now, changed), knn))
-    merged = merged_lists(found, lists, gone, changed, now.select("image_id", "group_id"), knn.k + SPARE)
+    merged = merged_lists(found, lists, gone, changed, now.select("image_id", "group_id"), knn.k + SPARE_PLACES)
     _write(run, now, settings, knn, merged, counts["full"], changed)
 
 
@@ -80,7 +81,7 @@ def _name(run: Run, settings: str, *inputs: DataFrame) -> str:
 def _search(run: Run, rows: DataFrame, name: str, knn: KnnConfig) -> DataFrame:
     scratch = run.store.work(name)
     options = session.storage_options(run.spark)
-    longer = knn.model_copy(update={"k": knn.k + SPARE})  # the places that make up for lost items on the nights to come
+    longer = knn.model_copy(update={"k": knn.k + SPARE_PLACES})  # the places that make up for lost items on the nights to come
     found = search_neighbours(number_blocks(rows), scratch, longer, options)
     recall = audited_recall(scratch, options)
     if recall is not None:
@@ -91,28 +92,34 @@ def _search(run: Run, rows: DataFrame, name: str, knn: KnnConfig) -> DataFrame:
 
 def _write(run: Run, now: DataFrame, settings: str, knn: KnnConfig, lists: DataFrame, searched: int, changed: DataFrame | None = None) -> None:
     lists = run.store.stage(run.run_id, "lists", lists)
+    if _last_search(run.store) == run.run_id:
+        # The two tables are known to belong together by their run's name: called twice, a run must not leave new lists beside its old state.
+        run.store.overwrite("_searched", run.spark.createDataFrame([], SEARCHED), SEARCHED, run.run_id)
     neighbours = lists.where(F.col("rank") <= knn.k).withColumns({"model_version": F.lit(run.current_model_version()), "run_id": F.lit(run.run_id)})
     run.store.overwrite("neighbours", neighbours, NEIGHBOURS, run.run_id)
-    state = state_of(lists, now, knn.k + SPARE, knn.k, changed).withColumns({"settings": F.lit(settings), "run_id": F.lit(run.run_id)})
+    state = state_of(lists, now, knn.k + SPARE_PLACES, knn.k, changed).withColumns({"settings": F.lit(settings), "run_id": F.lit(run.run_id)})
     run.store.overwrite("_searched", state, SEARCHED, run.run_id)
     run.progress.counts["searched"] = searched
 
 
 def _settings(run: Run, knn: KnnConfig) -> str:
     decisive = {name: getattr(knn, name) for name in ("k", "metric", "mode", "target_recall", "seed")}
-    return settings_digest([run.current_model_version(), decisive, SPARE])
+    return settings_digest([run.current_model_version(), decisive, SPARE_PLACES])
+
+
+def _last_search(store: Store) -> str | None:
+    """The run that wrote `_searched`; None where there is none, or none that came to its end."""
+    made = store.read("_searched").select("run_id").first() if store.exists("_searched") else None
+    return made and made.run_id
 
 
 def _searched_before(run: Run, settings: str) -> DataFrame | None:
     """What `neighbours` was made from; None where it was made with other settings, or the two tables are not of one run."""
     store = run.store
-    if not store.exists("_searched") or not store.exists("neighbours"):
+    made_by = _last_search(store)
+    if made_by is None or not store.exists("neighbours"):
         return None
-    state = store.read("_searched")
-    if not set(SEARCHED.names) <= set(state.columns):  # written by an earlier release
-        return None
-    made = state.select("settings", "run_id").first()
-    lists = store.read("neighbours").select("run_id").first()
-    if made is None or lists is None or made.settings != settings or made.run_id != lists.run_id:
+    state, lists = store.read("_searched"), store.read("neighbours").select("run_id").first()
+    if lists is None or lists.run_id != made_by or state.select("settings").first().settings != settings:
         return None
     return state
