@@ -12,13 +12,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from vsspark.errors import ConfigError
-from vsspark.masking import MASK, is_secret_name, masked
+from vsspark.masking import MASK, has_user_info, is_secret_name, mask_text, masked
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
+
+
+def _without_credentials(uri: str) -> str:
+    if has_user_info(uri):
+        raise ValueError("expected a URI without user name and password, which would stand in every row: give them as spark.hadoop.fs.s3a.* settings")
+    return uri
+
+
+Root = Annotated[str, AfterValidator(_without_credentials)]
 
 
 class Section(BaseModel):
@@ -38,7 +47,7 @@ class ColumnsConfig(Section):
 
 class CatalogueConfig(Section):
     table: Annotated[str, Field(min_length=1)] | None = None  # CSV, Parquet or Delta; null = the generated demo catalogue
-    images_root: str | None = None  # what relative image paths are relative to; null = the folder that holds the table
+    images_root: Root | None = None  # what relative image paths are relative to; null = the folder that holds the table
     allowed_roots: tuple[str, ...] | None = None  # where absolute paths may lead; null = anywhere (the catalogue is trusted)
     image_separator: Annotated[str, Field(min_length=1)] | None = None  # splits a text cell that names several images, for example "|"
     columns: ColumnsConfig = ColumnsConfig()
@@ -263,7 +272,7 @@ def _explain(problem: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key, allowed are {', '.join(_siblings(problem['loc']))}"
-    given = MASK if is_secret_name(key) else repr(problem["input"])
+    given = MASK if is_secret_name(key) else mask_text(repr(problem["input"]))
     return f"{key}: got {given}, {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 

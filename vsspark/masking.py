@@ -28,6 +28,11 @@ def mask_text(text: str) -> str:
     return _SAS.sub(rf"\1{MASK}", _ASSIGNED.sub(rf"\1{MASK}", _USER_INFO.sub(f"{MASK}@", text)))
 
 
+def has_user_info(text: str) -> bool:
+    """Whether the text holds a URI with a user name or password before the host."""
+    return bool(_USER_INFO.search(text))
+
+
 def is_secret_name(key: str) -> bool:
     """Whether a setting of that name holds a credential."""
     return bool(_SECRET_KEY.search(key))

@@ -30,6 +30,7 @@ def test_defaults_then_file_then_overrides(tmp_path):
         ("output.path=", ["output.path"]),
         ("report.path=s3a://bucket/report.html", ["report.path", "s3a://bucket/report.html"]),
         ("knn.k.deep=1", ["knn.k"]),
+        ("catalogue.images_root=s3a://me:canary@shop/photos", ["catalogue.images_root", "'s3a://***@shop/photos'", "spark.hadoop.fs.s3a.* settings"]),
     ],
 )
 def test_a_mistake_names_the_key_what_was_given_and_what_is_allowed(override, expected):
@@ -47,7 +48,7 @@ def test_keys_that_need_each_other():
 
 def test_a_credential_is_text_and_stays_out_of_messages():
     assert load_config(None, ["spark.hadoop.fs.s3a.secret.key=0123"]).spark == {"hadoop.fs.s3a.secret.key": "0123"}
-    for override in ("spark.hadoop.fs.s3a.secret.key.x.y", "mlflow.password=canary"):
+    for override in ("spark.hadoop.fs.s3a.secret.key.x.y", "mlflow.password=canary", "catalogue.images_root=s3a://me:canary@shop/photos"):
         with pytest.raises(ConfigError) as caught:
             load_config(None, [override])
         assert "canary" not in str(caught.value)
