@@ -40,6 +40,7 @@ def _finished(folder: Path) -> tuple[int, int]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # twenty kills take a quarter of an hour
 def test_a_job_killed_again_and_again_ends_with_the_same_table_and_embeds_nothing_twice(spark, tmp_path):
     """Each kill is followed by the same command; where a run is quicker than its kill, the next night's catalogue is another."""
     rows = draw_shop(tmp_path, products=150, images=2)
@@ -78,6 +79,7 @@ def test_a_job_killed_again_and_again_ends_with_the_same_table_and_embeds_nothin
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_of_two_jobs_at_once_one_publishes_and_the_other_says_why_not(tmp_path):
     rows = draw_shop(tmp_path, products=8, images=1)
     own = [*arguments(tmp_path, f"{tmp_path}/out"), *[part for item in LOCAL for part in ("--set", item)]]
@@ -117,6 +119,7 @@ print(queries)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_readers_never_see_two_runs_at_once(spark, tmp_path):
     """Every query reads the published run's tables as `runs.versions` names them, while other runs are published and taken back."""
     rows = draw_shop(tmp_path, products=8, images=1)
