@@ -17,18 +17,23 @@ def _plain_worker(onnx: str, paths: list[str], decoded_before: bool, start, resu
     import cv2
 
     from vsspark.config import ImagesConfig
+    from vsspark.embed.spark import CPU_BATCH
     from vsspark.encoders.engines import OnnxEngine
     from vsspark.images.decode import decode_image
     from vsspark.images.fetch import read_image
 
     cv2.setNumThreads(1)
     config = ImagesConfig()
-    engine = OnnxEngine(onnx, 8, 1)
-    engine.run(np.zeros((8, *SIZE, 3), np.uint8))
+    engine = OnnxEngine(onnx, CPU_BATCH, 1)
+    engine.run(np.zeros((CPU_BATCH, *SIZE, 3), np.uint8))
     photos = [decode_image(read_image(path, config), SIZE, config) for path in paths] if decoded_before else None
     start.wait()
-    for first in range(0, len(paths), 8):
-        batch = photos[first : first + 8] if decoded_before else [decode_image(read_image(path, config), SIZE, config) for path in paths[first : first + 8]]
+    for first in range(0, len(paths), CPU_BATCH):
+        batch = (
+            photos[first : first + CPU_BATCH]
+            if decoded_before
+            else [decode_image(read_image(path, config), SIZE, config) for path in paths[first : first + CPU_BATCH]]
+        )
         engine.run(np.stack(batch))
     results.put(len(paths))
 

@@ -14,6 +14,8 @@ _DEFAULTS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.ui.showConsoleProgress": "true",
+    # Over TCP every Python task and every collect waits 40 ms for a delayed acknowledgement.
+    "spark.python.unix.domain.socket.enabled": "true",
     # A run_id or model_version that looks like a number stays text when it is a partition column.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     # oneDNN is off by default on some CPUs, where it doubles TensorFlow's speed.
@@ -26,6 +28,7 @@ _LOCAL_DEFAULTS = {
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.ui.enabled": "false",
+    "spark.python.daemon.module": "vsspark.daemon",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
 }

@@ -18,6 +18,7 @@ from pyspark.sql.types import FloatType, MapType, StringType, StructField, Struc
 
 from vsspark.blocks.head import Head, fit_cluster_head, fit_softmax_head
 from vsspark.config import BlockingConfig
+from vsspark.workers import map_in_arrow
 
 _KEPT = 16  # probabilities stored per image: with more categories the tail is noise, and it would outweigh the embedding
 
@@ -77,7 +78,7 @@ def predict_categories(embedded: DataFrame, head: Head | None, head_categories: 
             first = pa.array(np.asarray(categories, dtype=object)[best[:, 0]], pa.string())
             yield pa.RecordBatch.from_arrays([*[batch.column(n) for n in names], first, maps], [f.name for f in schema.fields])
 
-    return embedded.mapInArrow(predict, schema)
+    return map_in_arrow(embedded, predict, schema)
 
 
 def most_probable(p: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:

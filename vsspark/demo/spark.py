@@ -15,6 +15,7 @@ from vsspark.config import CatalogueConfig, ColumnsConfig, DemoConfig
 from vsspark.demo.draw import encode_photo
 from vsspark.demo.products import photo_specs, product_spec
 from vsspark.images.fetch import open_filesystem
+from vsspark.workers import map_in_arrow
 
 TABLE = "catalogue"  # a Parquet folder below DemoConfig.path; images lie in images/ beside it
 _DONE = "catalogue.json"  # written last: what lies here is the whole catalogue of that specification
@@ -57,7 +58,7 @@ def generate_catalogue(spark: SparkSession, config: DemoConfig, storage_options:
         return draw_products((int(i) for batch in batches for i in batch.column(0).to_numpy()), seed, path, options)
 
     schema = ", ".join(f"{field.name} {_SQL_TYPES[field.type]}" for field in CATALOGUE)
-    rows = spark.range(0, config.products, 1, tasks).mapInArrow(draw_share, schema)
+    rows = map_in_arrow(spark.range(0, config.products, 1, tasks), draw_share, schema)
     rows.write.mode("overwrite").parquet(table)
     with files.open_output_stream(posixpath.join(root, _DONE)) as out:
         out.write(json.dumps(spec).encode())

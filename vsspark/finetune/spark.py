@@ -20,6 +20,7 @@ from vsspark.config import ImagesConfig, ShopTrainingConfig
 from vsspark.embed.kernel.photos import load_photos
 from vsspark.embed.spark import spread
 from vsspark.finetune import legacy_arrow  # noqa: F401 - before petastorm
+from vsspark.workers import map_in_arrow
 
 # isort: split
 from petastorm.codecs import CompressedImageCodec, ScalarCodec
@@ -50,7 +51,7 @@ def decode_pictures(images: DataFrame, total: int, slots: int, side: int, config
     Lazy, and every picture is decoded again whenever it is evaluated: write it, then split it.
     """
     task = partial(_decode_partition, side=side, config=config, storage_options=dict(storage_options))
-    return spread(images.select("image_id", "uri"), total, slots).mapInArrow(task, _DECODED)
+    return map_in_arrow(spread(images.select("image_id", "uri"), total, slots), task, _DECODED)
 
 
 def training_rows(images: DataFrame, decoded: DataFrame, categories: list[str], config: ShopTrainingConfig) -> DataFrame:

@@ -58,7 +58,7 @@ def stat_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str
             status = os.stat(path)
         except (OSError, ValueError):
             return None
-        if not _below(os.path.realpath(path), config.link_roots):
+        if _leads_outside(path, config.link_roots):
             return None
         return (status.st_size, f"{status.st_size:x}-{status.st_mtime_ns:x}") if stat.S_ISREG(status.st_mode) else None
     if scheme not in S3_SCHEMES:
@@ -109,7 +109,7 @@ def _read_local(path: str, config: ImagesConfig) -> bytes:
     try:
         status = os.fstat(descriptor)
         # Asked of what has been opened: a link could be turned between a look at its name and the reading.
-        if not _below(os.path.realpath(f"/proc/self/fd/{descriptor}" if os.path.isdir("/proc/self/fd") else path), config.link_roots):
+        if _leads_outside(f"/proc/self/fd/{descriptor}" if os.path.isdir("/proc/self/fd") else path, config.link_roots):
             raise ImageError(Reason.OUTSIDE_ROOT, f"{path} leads outside the roots the catalogue may read from")
         if stat.S_ISDIR(status.st_mode):
             raise ImageError(Reason.UNREADABLE, f"{path} is a directory")
@@ -124,8 +124,9 @@ def _read_local(path: str, config: ImagesConfig) -> bytes:
         os.close(descriptor)
 
 
-def _below(path: str, roots: tuple[str, ...] | None) -> bool:
-    return roots is None or any(path.startswith(root) for root in _real_folders(roots))
+def _leads_outside(path: str, roots: tuple[str, ...] | None) -> bool:
+    """Whether the file behind all links lies below none of the roots; None allows every place, and then the links are not followed here."""
+    return roots is not None and not os.path.realpath(path).startswith(_real_folders(roots))
 
 
 @lru_cache(maxsize=32)

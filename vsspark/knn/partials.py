@@ -77,9 +77,11 @@ def search_unit(
     scratch: str,
     storage_options: Mapping[str, str] | None,
     device: str | None,
+    floors: dict[int, np.ndarray],
 ) -> Iterator[pa.RecordBatch]:
     """The partial lists of a unit: its number, chunk (the merge task of the query), query, and k values, ids and groups as bytes.
 
+    floors: per tile, the least values of the lists that units before this one have emitted beside its own: what does not reach them is left out.
     device: TensorFlow's name of a GPU, or None for the CPU. In approximate mode the recall its joins found goes to the file audit-NUMBER.json in scratch.
     """
     k, recalls = config.k, []
@@ -101,7 +103,7 @@ def search_unit(
         def asking(t: int) -> Rows:
             content = read_tile(tiles[t], storage_options)
             if t not in tops:
-                tops[t] = content.ids, topk.empty(len(content.ids), k, content.floors)
+                tops[t] = content.ids, topk.empty(len(content.ids), k, floors.get(t, content.floors))
             return _rows(content, tops[t][1])
 
         for t in unit.left:
@@ -116,7 +118,8 @@ def search_unit(
                 else:
                     content = read_tile(tiles[r], storage_options)
                     offer(left, _rows(content, topk.empty(len(content.ids), 1)), False)
-        for ids, top in tops.values():
+        for t, (ids, top) in tops.items():
+            floors[t] = top.floor
             yield from _emit(number, ids, top, chunks)
     if recalls:
         write_text(scratch, f"audit-{number:06d}.json", json.dumps(recalls), storage_options)

@@ -17,11 +17,12 @@ from vsspark.config import KnnConfig
 from vsspark.errors import ConfigError
 from vsspark.knn import partials, plan
 from vsspark.knn.tiles import NO_BLOCK, Tile, holds_files, read_texts, write_text
+from vsspark.workers import map_in_arrow
 
 log = logging.getLogger(__name__)
 
 _TILE = "tile int, uri string, batch int, rows int, blocks array<int>, counts array<int>"
-_UNIT = "bin int, number int, left array<int>, right array<int>, both boolean, probe int"
+_LAYOUT = pa.schema([("block", pa.int32()), ("asks", pa.bool_()), ("first", pa.int32()), ("packs", pa.list_(pa.int32()))])
 _PARTIAL = "number int, chunk int, query long, values binary, ids binary, groups binary"
 _FOUND = "query_image_id long, rank int, item_image_id long, similarity float"
 APPROXIMATE_TILE = 4  # times config.tile_rows
@@ -70,19 +71,19 @@ def search_neighbours(items: DataFrame, scratch: str, config: KnnConfig, storage
     chunks = max(slots, -(-lists * config.k * 20 // _MERGE_BYTES))
     partial_lists = f"{scratch.rstrip('/')}/partial-lists"
     todo = _unfinished(spark, partial_lists, scratch, work, storage_options)
-    bins = max(1, min(len(todo), plan.UNITS_PER_SLOT * slots))
+    bins = max(1, min(len(todo), plan.UNITS_PER_SLOT * slots, round(sum(cost for _, _, cost in todo) / plan.SMALLEST_TASK)))
     log.info("knn %d tiles, %d of %d units in %d tasks, %.3g pairs, %d partial lists", len(tiles), len(todo), len(work), bins, sum(c for _, c in work), lists)
     if todo:
-        dealt = plan.deal([cost for _, _, cost in todo], bins)
-        rows = [(b, i, list(unit.left), list(unit.right), unit.both, unit.probe) for b, (i, unit, _) in zip(dealt, todo, strict=True)]
-        units = spark.createDataFrame(rows, _UNIT).repartitionById(bins, F.col("bin"))
-        join = partial(_join_units, tiles=tiles, config=config, chunks=chunks, scratch=scratch, storage_options=storage_options)
-        found = units.mapInArrow(join, _PARTIAL).write.mode("append").option("compression", "none")
+        dealt: list[list[tuple[int, plan.Unit]]] = [[] for _ in range(bins)]
+        for b, (i, unit, _) in zip(plan.deal([cost for _, _, cost in todo], bins), todo, strict=True):
+            dealt[b].append((i, unit))
+        join = partial(_join_units, dealt=dealt, tiles=tiles, config=config, chunks=chunks, scratch=scratch, storage_options=storage_options)
+        found = map_in_arrow(spark.range(0, bins, 1, bins), join, _PARTIAL).write.mode("append").option("compression", "none")
         # Version 2 moves a task's file into place when the task ends, not when the job does: a killed search keeps what was finished.
         found.option("mapreduce.fileoutputcommitter.algorithm.version", "2").parquet(partial_lists)
     merge = partial(_merge_lists, metric=config.metric)
     joined = spark.read.schema(_PARTIAL).parquet(partial_lists) if work else spark.createDataFrame([], _PARTIAL)
-    return joined.repartitionById(chunks, F.col("chunk")).mapInArrow(merge, _FOUND)
+    return map_in_arrow(joined.repartitionById(chunks, F.col("chunk")), merge, _FOUND)
 
 
 def audited_recall(scratch: str, storage_options: Mapping[str, str] | None = None) -> float | None:
@@ -143,7 +144,7 @@ def _pack(items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage
         per_block[block] = per_block.get(block, 0) + count
     smallest = plan.SMALLEST_TILE if config.mode == "exact" else APPROXIMATE_SMALLEST
     tile_rows = plan.rows_per_tile([n for block, n in per_block.items() if block != NO_BLOCK], config.tile_rows, slots, smallest)
-    capacity = max(1, min(tile_rows, sum(per_block.values()) // (2 * slots)))
+    capacity = min(config.tile_rows, max(plan.SMALLEST_PACK, sum(per_block.values()) // (2 * slots)))
     layout, kinds, packs, filled = [], {}, 0, 0.0
     for block, asking, count in sizes:
         parts = -(-count // tile_rows)
@@ -154,21 +155,23 @@ def _pack(items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage
                 packs, filled = packs + 1, 0.0
             filled += count / parts
             where.append(packs)
-        layout.append((block, asking, first, where))
+        layout.append({"block": block, "asks": asking, "first": first, "packs": where})
     spark = items.sparkSession
-    placed = useful.join(F.broadcast(spark.createDataFrame(layout, "block int, asks boolean, first int, packs array<int>")), ["block", "asks"])
+    # From Arrow the rows are a part of the plan; from Python's tuples they would be a job of their own.
+    where = spark.createDataFrame(pa.Table.from_pylist(layout, schema=_LAYOUT))
+    placed = useful.join(F.broadcast(where), ["block", "asks"])
     placed = placed.withColumn("part", F.pmod(F.xxhash64("image_id"), F.size("packs")).cast("int"))
     placed = placed.select(
         "image_id",
         "group_id",
         "embedding",
         "floor",
-        F.filter("probes", lambda p: p != F.col("block")).alias("probes"),
+        F.array_remove("probes", F.col("block")).alias("probes"),
         (F.col("first") + F.col("part")).alias("tile"),
         F.element_at("packs", F.col("part") + 1).alias("pack"),
     )
     write = partial(partials.write_pack, folder=scratch, metric=config.metric, thresholds=median_thresholds(useful, config), storage_options=storage_options)
-    written = placed.repartitionById(packs + 1, F.col("pack")).mapInArrow(partial(_pack_rows, write=write), _TILE).collect()
+    written = map_in_arrow(placed.repartitionById(packs + 1, F.col("pack")), partial(_pack_rows, write=write), _TILE).collect()
     return {t.tile: Tile(t.uri, t.batch, t.rows, *kinds[t.tile], dict(zip(t.blocks, t.counts, strict=True))) for t in written}
 
 
@@ -178,7 +181,7 @@ def median_thresholds(rows: DataFrame, config: KnnConfig) -> np.ndarray | None:
         return None
     picked = rows.select("image_id").orderBy(F.xxhash64("image_id", F.lit(1)), "image_id").limit(4000)  # ids alone are sorted, not vectors
     sample = rows.join(F.broadcast(picked), "image_id", "left_semi").select("embedding").repartition(1)
-    found = sample.mapInArrow(_medians, "median array<float>").first()
+    found = map_in_arrow(sample, _medians, "median array<float>").first()
     return None if found is None else np.asarray(found["median"], np.float32)
 
 
@@ -196,13 +199,19 @@ def _pack_rows(batches: Iterable[pa.RecordBatch], write) -> Iterator[pa.RecordBa
 
 
 def _join_units(
-    batches: Iterable[pa.RecordBatch], tiles: dict[int, Tile], config: KnnConfig, chunks: int, scratch: str, storage_options: Mapping[str, str] | None
+    batches: Iterable[pa.RecordBatch],
+    dealt: list[list[tuple[int, plan.Unit]]],
+    tiles: dict[int, Tile],
+    config: KnnConfig,
+    chunks: int,
+    scratch: str,
+    storage_options: Mapping[str, str] | None,
 ) -> Iterator[pa.RecordBatch]:
-    device = _device(config)
+    device, floors = _device(config), {}
     for batch in batches:
-        for row in batch.to_pylist():
-            unit = plan.Unit(tuple(row["left"]), tuple(row["right"]), row["both"], row["probe"])
-            yield from partials.search_unit(row["number"], unit, tiles, config, chunks, scratch, storage_options, device)
+        for b in batch.column("id").to_pylist():
+            for number, unit in dealt[b]:
+                yield from partials.search_unit(number, unit, tiles, config, chunks, scratch, storage_options, device, floors)
 
 
 def _device(config: KnnConfig) -> str | None:

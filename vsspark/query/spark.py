@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from vsspark.products.spark import product_facts
 from vsspark.query.candidates import FOUND, Asked, best_rows, nearest_images
+from vsspark.workers import map_in_arrow
 
 _FOUND = "query int, image_id long, value float"
 _IMAGES_PER_PRODUCT = 4  # how many images are fetched per product wanted, and the factor of the next attempt where they were too few
@@ -31,7 +32,7 @@ def nearest_products(items: DataFrame, images: DataFrame, asked: Asked, in_stock
     wanted = asked.k * _IMAGES_PER_PRODUCT
     while True:
         task = partial(nearest_images, asked=replace(asked, k=wanted))
-        found = items.select("image_id", "embedding", "category").mapInArrow(task, _FOUND).toArrow().cast(FOUND)
+        found = map_in_arrow(items.select("image_id", "embedding", "category"), task, _FOUND).toArrow().cast(FOUND)
         best = best_rows([found], wanted)
         products = _products(best, items, images, in_stock_only)
         fetched, listed = (np.bincount(table["query"].to_numpy(), minlength=len(asked.categories)) for table in (best, products))

@@ -43,4 +43,7 @@ def hash_files(batches: Iterable[pa.RecordBatch], images: ImagesConfig, storage_
 def _asked(batches: Iterable[pa.RecordBatch], ask: Callable, threads: int) -> Iterator[tuple[pa.RecordBatch, list]]:
     with ThreadPoolExecutor(threads, thread_name_prefix="files") as pool:
         for batch in batches:
-            yield batch, list(pool.map(ask, batch.column("uri").to_pylist()))
+            uris = batch.column("uri").to_pylist()
+            size = max(1, len(uris) // (4 * threads))  # handing a file to a thread takes as long as asking a local disk for it
+            parts = [uris[start : start + size] for start in range(0, len(uris), size)]
+            yield batch, [found for part in pool.map(lambda part: [ask(uri) for uri in part], parts) for found in part]

@@ -1,0 +1,54 @@
+"""Files and folders on whatever file system Spark writes to, through Hadoop."""
+
+from __future__ import annotations
+
+from py4j.protocol import Py4JJavaError
+from pyspark.sql import SparkSession
+
+from vsspark.errors import StorageError
+
+
+class Files:
+    """Paths are what Spark takes: a local path, file:, s3a:// or another scheme that the session's Hadoop knows."""
+
+    def __init__(self, spark: SparkSession):
+        self._spark = spark
+
+    def exists(self, path: str) -> bool:
+        return self._system(path).exists(self._path(path))
+
+    def delete(self, path: str) -> None:
+        """Removes a file, or a folder with everything in it; one that is not there is no error."""
+        self._system(path).delete(self._path(path), True)
+
+    def move(self, source: str, target: str) -> None:
+        """Raises StorageError where the file system refuses."""
+        if not self._system(source).rename(self._path(source), self._path(target)):
+            raise StorageError(f"could not move {source} to {target}")
+
+    def listing(self, folder: str) -> list[tuple[str, float]]:
+        """(name, modification time in seconds since 1970) of what is in a folder."""
+        found = self._system(folder).listStatus(self._path(folder))
+        return [(status.getPath().getName(), status.getModificationTime() / 1000) for status in found]
+
+    def write_text(self, path: str, text: str) -> None:
+        out = self._system(path).create(self._path(path), True)
+        out.writeBytes(text)
+        out.close()
+
+    def read_text(self, path: str) -> str:
+        stream = self._system(path).open(self._path(path))
+        text = self._spark._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8")
+        stream.close()
+        return text
+
+    def _path(self, path: str):
+        return self._spark._jvm.org.apache.hadoop.fs.Path(path)
+
+    def _system(self, path: str):
+        return self._path(path).getFileSystem(self._spark.sparkContext._jsc.hadoopConfiguration())
+
+
+def first_line(error: Exception) -> str:
+    """What Java says of an error, without its stack."""
+    return str(error.java_exception if isinstance(error, Py4JJavaError) else error).splitlines()[0]
