@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupShuffleSplit
 
+_FIT_STEPS = 30
 _CLUSTER_TEMPERATURE = 0.05  # a choice, not a measurement: .05 of cosine between two centres is a factor e between their probabilities
 
 
@@ -67,7 +70,11 @@ def fit_cluster_head(x: np.ndarray, clusters: int, seed: int) -> Head:
 
 def _fit(x: np.ndarray, labels: np.ndarray) -> LogisticRegression:
     # Unit rows want a weak penalty: products held out of 723 studio photos in 10 categories, .67 right at C = 1, .76 at 10, .77 at 100.
-    return LogisticRegression(C=100, max_iter=200).fit(_unit(x), labels)
+    # It need not converge: of photos held out of 3,068 in 10 categories, MobileNetV2's features, .855 right after 25 steps (1.7 s) and .858 after
+    # 120 (6 s); with 5 views a photo .827 after 25 (2 s), and .818 with a third more log loss after 200 (24 s).
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return LogisticRegression(C=100, max_iter=_FIT_STEPS).fit(_unit(x), labels)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

@@ -129,9 +129,9 @@ def embeddings_of(run: Run) -> DataFrame:
 def _run_network(run: Run, checked: Checked, wanted: DataFrame) -> tuple[str, int]:
     """Embeds the files into `_work`: the name under which their rows stand there, and how many they are."""
     attempt = uuid.uuid4().hex
-    count = wanted.count()
+    count, size = wanted.agg(F.count("*"), F.coalesce(F.sum("size_bytes"), F.lit(0))).first()
     if count:
-        dealt = spread(wanted, count, session.task_slots(run.spark))
+        dealt = spread(wanted, count, session.task_slots(run.spark), size)
         embedded = embed_images(dealt, checked.model, run.config.images, run.config.encoder, session.storage_options(run.spark))
         run.store.add_work(_work_name(checked.model_version), embedded.withColumn("attempt", F.lit(attempt)))
     return attempt, count

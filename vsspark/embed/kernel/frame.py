@@ -26,7 +26,7 @@ EMBEDDED = pa.schema([
     ("reason", pa.string()),
     ("detail", pa.string()),
 ])  # fmt: skip
-_REFUSALS_PER_BATCH = 256
+_ROWS_PER_BATCH = 64  # that leave together: the JVM unwraps each batch's schema and buffers anew
 
 
 def embed_batches(
@@ -41,26 +41,32 @@ def embed_batches(
     """Record batches of `EMBEDDED`, one row per row of `image_id` and `uri` that comes in, in any order.
 
     size: (height, width) of the encoder's input. threads: cores this task may use.
-    Photos are fetched and decoded ahead while the network runs; at most three of its batches are held.
+    Photos are fetched and decoded ahead while the network runs; at most three of its batches are held, and 64 rows of results.
     """
     cv2.setNumThreads(1)  # the pool is the parallelism; OpenCV would start a thread per core of the machine in every worker
     ahead = images.fetch_threads + 2 * engine.batch_size
     ready: list[Loaded] = []
     refused: list[Loaded] = []
+    embedded: list[pa.RecordBatch] = []
     for loaded in load_photos(_rows(batches), size, images, storage_options, threads, ahead):
         (ready if loaded.error is None else refused).append(loaded)
         if len(ready) == engine.batch_size:
             good, broken = _infer(ready, engine, encoder)
             ready = []
             refused += broken
-            yield good
-        if len(refused) >= _REFUSALS_PER_BATCH:
+            embedded.append(good)
+        if len(embedded) * engine.batch_size >= _ROWS_PER_BATCH:
+            yield pa.concat_batches(embedded)
+            embedded = []
+        if len(refused) >= _ROWS_PER_BATCH:
             yield _refusals(refused)
             refused = []
     if ready:
         good, broken = _infer(ready, engine, encoder)
         refused += broken
-        yield good
+        embedded.append(good)
+    if embedded:
+        yield pa.concat_batches(embedded)
     if refused:
         yield _refusals(refused)
 
