@@ -23,8 +23,9 @@ import json, sys
 import numpy as np
 import vsspark.embed.spark
 from vsspark.encoders.engines import load_engine
-engine = load_engine("onnxruntime", sys.argv[1], 8, 1)
-engine.run(np.zeros((8, 224, 224, 3), np.uint8))
+batch = vsspark.embed.spark.CPU_BATCH
+engine = load_engine("onnxruntime", sys.argv[1], batch, 1)
+engine.run(np.zeros((batch, 224, 224, 3), np.uint8))
 print(json.dumps(time.clock_gettime(time.CLOCK_BOOTTIME) - ticks))
 """
 

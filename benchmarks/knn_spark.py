@@ -57,6 +57,12 @@ def _stage(spark, table: str, folder: Path, config: KnnConfig) -> tuple[float, n
     return seconds, found.column("item_image_id").to_numpy().reshape(-1, config.k), recall
 
 
+def _shuffled(spark) -> int:
+    """Bytes that the session's tasks have written to shuffles so far."""
+    executors = spark.sparkContext._jsc.sc().statusStore().executorList(False)
+    return sum(executors.apply(i).totalShuffleWrite() for i in range(executors.size()))
+
+
 def spark_cases(n: int, repeats: int) -> list[dict]:
     x, data = embeddings(n)
     spark = _session()
@@ -67,15 +73,18 @@ def spark_cases(n: int, repeats: int) -> list[dict]:
         _stage(spark, table, folder, config)  # starts the Python workers, as the stages before it do in a job
         stage, ids = [], None
         kernel = []
+        before = _shuffled(spark)
         for _ in range(repeats):
             seconds, ids, _recall = _stage(spark, table, folder, config)
             stage.append(seconds)
             start = time.perf_counter()
             alone = self_join(x, knn.K, threads=knn.THREADS)[1]
             kernel.append(time.perf_counter() - start)
+        shuffled = round((_shuffled(spark) - before) / repeats / 1e6)
     seconds = {"ours": float(np.median(stage)), "kernel_alone": float(np.median(kernel))}
     ratio = round(seconds["ours"] / seconds["kernel_alone"], 3)
-    return [knn._case("spark_stage", data, n, x.shape[1], seconds, repeats, stage_over_kernel=ratio, same_as_kernel=float((ids == alone).mean()))]
+    figures = {"stage_over_kernel": ratio, "same_as_kernel": float((ids == alone).mean()), "shuffled_mb": shuffled, "embeddings_mb": round(x.nbytes / 1e6)}
+    return [knn._case("spark_stage", data, n, x.shape[1], seconds, repeats, **figures)]
 
 
 def spark_own_cases(n: int, repeats: int) -> list[dict]:

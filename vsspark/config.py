@@ -66,7 +66,7 @@ class ImagesConfig(Section):
     max_pixels: Positive = 50_000_000  # width x height; a decode needs 12 bytes a pixel, of WebP and AVIF 19
     min_side: Positive = 8  # pixels; tracking pixels and placeholders are no product photos
     link_roots: tuple[str, ...] | None = None  # local files may lie only below these, links followed; null = catalogue.allowed_roots
-    fetch_threads: Positive = 8  # requests in flight per Python worker
+    fetch_threads: Positive = 16  # requests in flight per Python worker: a store 50 ms away then costs 1.2 times what local files do, 1.3 with 8
     timeout_s: Annotated[float, Field(gt=0)] = 20.0  # per request to object storage
     attempts: Positive = 4  # per object, with exponential backoff in between
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import re
+import shutil
 import sys
+import tempfile
+from functools import lru_cache
 
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
@@ -14,8 +19,6 @@ _DEFAULTS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.ui.showConsoleProgress": "true",
-    # Over TCP every Python task and every collect waits 40 ms for a delayed acknowledgement.
-    "spark.python.unix.domain.socket.enabled": "true",
     # A run_id or model_version that looks like a number stays text when it is a partition column.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     # oneDNN is off by default on some CPUs, where it doubles TensorFlow's speed.
@@ -28,10 +31,10 @@ _LOCAL_DEFAULTS = {
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.ui.enabled": "false",
-    "spark.python.daemon.module": "vsspark.daemon",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
 }
+_LONGEST_SOCKET_FOLDER = 60  # letters: Linux takes 107 for a socket's path, and Spark adds a slash and a name of 42
 _S3_OPTIONS = (
     "fs.s3a.endpoint",
     "fs.s3a.endpoint.region",
@@ -56,11 +59,37 @@ def create(app_name: str, properties: dict[str, str | int | float | bool]) -> Sp
         conf.set("spark.master", "local[*]")
     for key, value in properties.items():
         conf.set(key if key.startswith("spark.") else f"spark.{key}", str(value).lower() if isinstance(value, bool) else str(value))
-    defaults = _DEFAULTS | (_LOCAL_DEFAULTS if conf.get("spark.master").startswith("local") else {})
+    defaults = _DEFAULTS | (_LOCAL_DEFAULTS if conf.get("spark.master").startswith("local") else {}) | _unix_sockets(conf)
     for key, value in defaults.items():
         if not conf.contains(key):
             conf.set(key, value)
     return SparkSession.builder.appName(app_name).config(conf=conf).getOrCreate()
+
+
+def _unix_sockets(conf: SparkConf) -> dict[str, str]:
+    """Settings that let Python workers on this machine talk over Unix sockets in a folder of their own; none where they would not work.
+
+    Over TCP every Python task and every collect waits 40 ms for a delayed acknowledgement. The executors of a cluster may not have this package
+    where their daemon starts (`--py-files` reaches only its workers), nor a folder whose name is short enough: there it is for the operator to say.
+    """
+    if not re.fullmatch(r"local(\[[^\]]*\])?", conf.get("spark.master")) or conf.get("spark.submit.pyFiles", ""):
+        return {}
+    folder = _socket_folder()
+    if len(folder) > _LONGEST_SOCKET_FOLDER:
+        return {}
+    return {
+        "spark.python.unix.domain.socket.enabled": "true",
+        "spark.python.unix.domain.socket.dir": folder,
+        "spark.python.daemon.module": "vsspark.daemon",
+    }
+
+
+@lru_cache(maxsize=1)
+def _socket_folder() -> str:
+    """One for this process, that nobody else can enter."""
+    folder = tempfile.mkdtemp(prefix="vsspark-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def storage_options(spark: SparkSession) -> dict[str, str]:

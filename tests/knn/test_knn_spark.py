@@ -61,8 +61,10 @@ def collected(df):
     return found
 
 
+@pytest.mark.parametrize("smallest_task", [plan.SMALLEST_TASK, 1])  # one task for all units; as many as there are slots for
 @pytest.mark.parametrize(("metric", "tile_rows"), [("cosine", 8192), ("cosine", 24), ("l2", 40), ("l1", 100), ("hamming", 8192)])
-def test_the_stage_is_the_definition(spark, tmp_path, metric, tile_rows):
+def test_the_stage_is_the_definition(spark, tmp_path, monkeypatch, metric, tile_rows, smallest_task):
+    monkeypatch.setattr(plan, "SMALLEST_TASK", smallest_task)
     shop = Shop()
     got = collected(search_neighbours(shop.frame(spark), str(tmp_path / "tiles"), KnnConfig(k=4, metric=metric, tile_rows=tile_rows)))
     expected = shop.expected(4, metric)
@@ -73,6 +75,20 @@ def test_the_stage_is_the_definition(spark, tmp_path, metric, tile_rows):
         assert found == ids
         np.testing.assert_allclose(values, similarity, rtol=2e-6, atol=2e-6)
     assert audited_recall(str(tmp_path / "tiles")) is None
+
+
+def test_a_search_that_was_killed_between_its_tasks_goes_on_to_the_same_lists(spark, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "SMALLEST_TASK", 1)
+    shop, scratch, config = Shop(), str(tmp_path / "tiles"), KnnConfig(k=4, tile_rows=24)
+    search_neighbours(shop.frame(spark), scratch, config)  # the joins are done, their lists not yet merged
+    files = sorted((tmp_path / "tiles" / "partial-lists").glob("part-*"))
+    assert len(files) > 2
+    kept = files[0].stat().st_mtime_ns
+    for file in files[1:]:
+        file.unlink()
+    got = collected(search_neighbours(shop.frame(spark), scratch, config))
+    assert files[0].stat().st_mtime_ns == kept
+    assert {query: found[1] for query, found in got.items()} == {query: found[0] for query, found in shop.expected(4, "cosine").items()}
 
 
 def test_backfill_a_few_rows_ask_everything_answers(spark, tmp_path):

@@ -7,7 +7,10 @@ import sys
 
 import pyarrow as pa
 import pytest
+from pyspark import SparkConf
+from pyspark.errors import PythonException
 
+from vsspark import session
 from vsspark.workers import map_in_arrow
 
 
@@ -25,9 +28,32 @@ def test_a_worker_that_is_used_again_has_its_modules_out_of_the_collectors_sight
     assert min(again) > 10_000
 
 
-def test_rows_and_errors_pass_through(spark):
-    rows = map_in_arrow(spark.range(0, 5, 1, 2), lambda batches: batches, "id long").collect()
-    assert sorted(row.id for row in rows) == [0, 1, 2, 3, 4]
+def test_rows_pass_through_and_so_does_a_limit(spark):
+    rows = map_in_arrow(spark.range(0, 50, 1, 2), lambda batches: batches, "id long")
+    assert sorted(row.id for row in rows.collect()) == list(range(50))
+    assert len(rows.limit(1).collect()) == 1
+
+
+def test_a_task_that_raises_fails_the_job(spark):
+    def task(batches):
+        yield from batches
+        raise ValueError("no such thing")
+
+    with pytest.raises(PythonException, match="no such thing"):
+        map_in_arrow(spark.range(3), task, "id long").collect()
+
+
+def test_local_sessions_use_the_sockets_and_the_daemon_together(spark):
+    conf = spark.sparkContext.getConf()
+    assert conf.get("spark.python.unix.domain.socket.enabled") == "true"
+    assert conf.get("spark.python.daemon.module") == "vsspark.daemon"
+    assert os.stat(conf.get("spark.python.unix.domain.socket.dir")).st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("given", [{"spark.master": "local-cluster[2,1,1024]"}, {"spark.master": "yarn"}, {"spark.submit.pyFiles": "vsspark.whl"}])
+def test_workers_that_may_not_find_the_daemon_keep_sparks_own(spark, given):
+    conf = SparkConf(loadDefaults=False).setAll(list(({"spark.master": "local[2]"} | given).items()))
+    assert session._unix_sockets(conf) == {}
 
 
 @pytest.mark.parametrize(("module", "says"), [("vsspark.daemon", ""), ("pyspark.daemon", "BrokenPipeError")])

@@ -81,7 +81,8 @@ def search_unit(
 ) -> Iterator[pa.RecordBatch]:
     """The partial lists of a unit: its number, chunk (the merge task of the query), query, and k values, ids and groups as bytes.
 
-    floors: per tile, the least values of the lists that units before this one have emitted beside its own: what does not reach them is left out.
+    floors: per tile, the least values of the lists that units before this one have emitted; what does not reach them is left out. It is brought
+    up to date here: pass the same one to all units whose lists are sure to be merged together.
     device: TensorFlow's name of a GPU, or None for the CPU. In approximate mode the recall its joins found goes to the file audit-NUMBER.json in scratch.
     """
     k, recalls = config.k, []

@@ -13,8 +13,8 @@ from vsspark.knn.tiles import NO_BLOCK, Tile
 UNITS_PER_SLOT = 4  # units of work per task slot: enough that the last ones to finish leave no core idle for long
 WIDEST = 16  # tiles along a unit's side: bounds its lists at 2 * WIDEST * tile_rows * k * 20 bytes
 SMALLEST_TILE = 512  # rows: below this the products lose speed
-SMALLEST_TASK = 2**23  # pairs: at 1280 floats .2 s of a core, twice what starting a task costs
-SMALLEST_PACK = 4096  # rows
+SMALLEST_TASK = 2**22  # pairs: at 1280 floats .1 s of a core; starting a Python task costs up to .07 s (over TCP)
+SMALLEST_PACK = 4096  # rows a packing task is started for, 20 MB at 1280 floats
 
 
 class Unit(NamedTuple):

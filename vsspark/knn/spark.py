@@ -79,6 +79,8 @@ def search_neighbours(items: DataFrame, scratch: str, config: KnnConfig, storage
             dealt[b].append((i, unit))
         join = partial(_join_units, dealt=dealt, tiles=tiles, config=config, chunks=chunks, scratch=scratch, storage_options=storage_options)
         found = map_in_arrow(spark.range(0, bins, 1, bins), join, _PARTIAL).write.mode("append").option("compression", "none")
+        # A task's units rely on each other's lists (`floors`), so all of them are there or none: one file a task, whatever the session says.
+        found = found.option("maxRecordsPerFile", 0)
         # Version 2 moves a task's file into place when the task ends, not when the job does: a killed search keeps what was finished.
         found.option("mapreduce.fileoutputcommitter.algorithm.version", "2").parquet(partial_lists)
     merge = partial(_merge_lists, metric=config.metric)
@@ -158,8 +160,8 @@ def _pack(items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage
         layout.append({"block": block, "asks": asking, "first": first, "packs": where})
     spark = items.sparkSession
     # From Arrow the rows are a part of the plan; from Python's tuples they would be a job of their own.
-    where = spark.createDataFrame(pa.Table.from_pylist(layout, schema=_LAYOUT))
-    placed = useful.join(F.broadcast(where), ["block", "asks"])
+    tiles_of_blocks = spark.createDataFrame(pa.Table.from_pylist(layout, schema=_LAYOUT))
+    placed = useful.join(F.broadcast(tiles_of_blocks), ["block", "asks"])
     placed = placed.withColumn("part", F.pmod(F.xxhash64("image_id"), F.size("packs")).cast("int"))
     placed = placed.select(
         "image_id",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
@@ -32,15 +34,12 @@ class Files:
         return [(status.getPath().getName(), status.getModificationTime() / 1000) for status in found]
 
     def write_text(self, path: str, text: str) -> None:
-        out = self._system(path).create(self._path(path), True)
-        out.writeBytes(text)
-        out.close()
+        with closing(self._system(path).create(self._path(path), True)) as out:
+            out.writeBytes(text)
 
     def read_text(self, path: str) -> str:
-        stream = self._system(path).open(self._path(path))
-        text = self._spark._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8")
-        stream.close()
-        return text
+        with closing(self._system(path).open(self._path(path))) as stream:
+            return self._spark._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8")
 
     def _path(self, path: str):
         return self._spark._jvm.org.apache.hadoop.fs.Path(path)

@@ -1,4 +1,4 @@
-"""The tables below `output.path`: the only module that knows where they are.
+"""The tables below `output.path`: this package alone knows where they are.
 
 Delta: `rollback` is a RESTORE, and which version of every table belongs to a published run stands in `runs.versions`: a reader who joins
 tables reads those (`read_published`) and never sees two runs at once, whatever is being written. Parquet: no versions, see `parquet.py`.

@@ -44,6 +44,6 @@ def _asked(batches: Iterable[pa.RecordBatch], ask: Callable, threads: int) -> It
     with ThreadPoolExecutor(threads, thread_name_prefix="files") as pool:
         for batch in batches:
             uris = batch.column("uri").to_pylist()
-            size = max(1, len(uris) // (4 * threads))  # handing a file to a thread takes as long as asking a local disk for it
+            size = max(1, min(16, len(uris) // (4 * threads)))  # handing one file to a thread takes as long as asking a local disk for it
             parts = [uris[start : start + size] for start in range(0, len(uris), size)]
             yield batch, [found for part in pool.map(lambda part: [ask(uri) for uri in part], parts) for found in part]

@@ -41,7 +41,7 @@ def embed_batches(
     """Record batches of `EMBEDDED`, one row per row of `image_id` and `uri` that comes in, in any order.
 
     size: (height, width) of the encoder's input. threads: cores this task may use.
-    Photos are fetched and decoded ahead while the network runs; at most three of its batches are held, and 64 rows of results.
+    Photos are fetched and decoded ahead while the network runs; at most three of its batches are held, and the results of a batch or of 64 images.
     """
     cv2.setNumThreads(1)  # the pool is the parallelism; OpenCV would start a thread per core of the machine in every worker
     ahead = images.fetch_threads + 2 * engine.batch_size
