@@ -61,8 +61,10 @@ def collected(df):
     return found
 
 
-@pytest.mark.parametrize("smallest_task", [plan.SMALLEST_TASK, 1])  # one task for all units; as many as there are slots for
-@pytest.mark.parametrize(("metric", "tile_rows"), [("cosine", 8192), ("cosine", 24), ("l2", 40), ("l1", 100), ("hamming", 8192)])
+@pytest.mark.parametrize(
+    ("metric", "tile_rows", "smallest_task"),  # pairs: all units in one task, or as many tasks as there are slots for
+    [("cosine", 8192, 2**22), ("cosine", 24, 2**22), ("cosine", 24, 1), ("l2", 40, 2**22), ("l1", 100, 1), ("hamming", 8192, 2**22)],
+)
 def test_the_stage_is_the_definition(spark, tmp_path, monkeypatch, metric, tile_rows, smallest_task):
     monkeypatch.setattr(plan, "SMALLEST_TASK", smallest_task)
     shop = Shop()
