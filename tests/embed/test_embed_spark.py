@@ -51,12 +51,12 @@ def test_an_empty_table_gives_an_empty_table(spark, images, tmp_path):
 def test_spread_deals_a_folder_of_large_photos_out_to_every_partition(spark):
     images = spark.range(2000).selectExpr("id AS image_id", "id < 240 AS large").repartition(1)
     counted = spread(images, 2000, 3).where("large").groupBy(F.spark_partition_id().alias("partition")).count().collect()
-    assert len(counted) == 32
-    assert max(row["count"] for row in counted) <= 2 * 240 / 32
+    assert len(counted) == 12
+    assert max(row["count"] for row in counted) <= 2 * 240 / 12
 
 
 def test_spread_gives_every_slot_several_partitions_of_bounded_size(spark):
-    assert spread(spark.range(1000).toDF("image_id"), 1000, 3).rdd.getNumPartitions() == 16
+    assert spread(spark.range(1000).toDF("image_id"), 1000, 3).rdd.getNumPartitions() == 12
     assert spread(spark.range(10).toDF("image_id"), 10, 16).rdd.getNumPartitions() == 1
     assert spread(spark.range(10).toDF("image_id"), 1_000_000, 16).rdd.getNumPartitions() == 500
 

@@ -92,11 +92,11 @@ def one_gpu_per_task(cpus: int) -> ResourceProfile:
 def spread(images: DataFrame, total: int, slots: int, total_bytes: int = 0) -> DataFrame:
     """The same rows in partitions that cost about the same: every folder's images hashed over all of them.
 
-    total: rows. slots: tasks that run at a time. total_bytes: of their files, where it is known. Sixteen partitions per slot, so that the last ones
-    to end leave little idle, but not for fewer than 64 images each; about 2,000 images or 512 MiB at most, so that neither many images nor large
-    ones keep a task for long, and a lost executor repeats minutes, not hours.
+    total: rows. slots: tasks that run at a time. total_bytes: of their files, where it is known. Four partitions per slot, but not for fewer than 64
+    images each (in eight per slot the same 2,000 images took a tenth longer); about 2,000 images or 512 MiB at most, so that neither many images
+    nor large ones keep a task for long, and a lost executor repeats minutes, not hours.
     """
-    wanted = max(min(16 * slots, -(-total // 64)), -(-total // 2000), -(-total_bytes // 2**29), 1)
+    wanted = max(min(4 * slots, -(-total // 64)), -(-total // 2000), -(-total_bytes // 2**29), 1)
     return images.repartition(min(wanted, max(total, 1)), "image_id")
 
 
