@@ -88,6 +88,7 @@ class ShopTrainingConfig(Section):
     weights: str | None = None  # its weights without the top: an HDF5 file, or "imagenet" for Keras's own download
     layers: tuple[str, ...] | None = None  # of the backbone, averaged over the picture, side by side; null = see finetune.networks.feature_layers
     side: Positive = 224  # pixels the network sees
+    bands: Positive = 1  # the features are averaged over so many bands of the picture, from top to bottom; 3 helps where figures stand alike
     flip: bool = False  # the finished encoder sees every picture and its mirror image, at twice the cost
     stored_side: Positive = 288  # pixels of the pictures in the training set; views are cut from them
     views: Positive = 6  # of every training picture whose features are computed: the whole picture and random parts of it

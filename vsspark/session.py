@@ -27,8 +27,8 @@ _DEFAULTS = {
     "spark.executorEnv.CUDA_MODULE_LOADING": "LAZY",
 }
 # On one machine 200 shuffle partitions and 50 snapshot partitions are 250 tiny tasks per write.
+_LOCAL_PARTITIONS_PER_SLOT = 2
 _LOCAL_DEFAULTS = {
-    "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.ui.enabled": "false",
     "spark.driver.bindAddress": "127.0.0.1",
@@ -59,11 +59,15 @@ def create(app_name: str, properties: dict[str, str | int | float | bool]) -> Sp
         conf.set("spark.master", "local[*]")
     for key, value in properties.items():
         conf.set(key if key.startswith("spark.") else f"spark.{key}", str(value).lower() if isinstance(value, bool) else str(value))
-    defaults = _DEFAULTS | (_LOCAL_DEFAULTS if conf.get("spark.master").startswith("local") else {}) | _unix_sockets(conf)
+    local = conf.get("spark.master").startswith("local")
+    defaults = _DEFAULTS | (_LOCAL_DEFAULTS if local else {}) | _unix_sockets(conf)
     for key, value in defaults.items():
         if not conf.contains(key):
             conf.set(key, value)
-    return SparkSession.builder.appName(app_name).config(conf=conf).getOrCreate()
+    spark = SparkSession.builder.appName(app_name).config(conf=conf).getOrCreate()
+    if local and not conf.contains("spark.sql.shuffle.partitions"):
+        spark.conf.set("spark.sql.shuffle.partitions", str(_LOCAL_PARTITIONS_PER_SLOT * task_slots(spark)))
+    return spark
 
 
 def _unix_sockets(conf: SparkConf) -> dict[str, str]:

@@ -84,6 +84,21 @@ def test_calibration_turns_confidence_down_to_what_is_right():
     assert calibration_error(head(x).numpy(), label) < 0.05
 
 
+def test_bands_are_means_over_rows_of_the_map():
+    import keras
+
+    from vsspark.finetune.networks import build_trunk
+
+    backbone = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(96, 96, 3))  # its last map has 3 rows
+    training = load_config(None, ["training.side=96", "training.layers=[out_relu]", "training.bands=3"]).training
+    images = np.random.default_rng(4).uniform(0, 255, (2, 96, 96, 3)).astype(np.float32)
+    features = build_trunk(training, backbone)(images).numpy()
+    rows = backbone(keras.applications.mobilenet_v2.preprocess_input(images.copy())).numpy().mean(2)  # (n, 3, c)
+    np.testing.assert_allclose(features, (rows / np.linalg.norm(rows, axis=2, keepdims=True)).reshape(2, -1), atol=1e-5)
+    with pytest.raises(ConfigError, match=r"training\.bands: got 4, the map of out_relu has 3 rows"):
+        build_trunk(training.model_copy(update={"bands": 4}), backbone)
+
+
 def test_layers_that_do_not_exist_are_named():
     import keras
 

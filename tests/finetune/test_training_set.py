@@ -87,3 +87,23 @@ def test_pairs_are_views_of_one_product_and_the_same_in_every_run(shop):
     assert common
     assert all(one[p] == again[p] for p in common)
     assert one != other
+
+
+def test_only_the_commonest_categories_are_learnt_from(spark, tmp_path):
+    from vsspark.config import load_config
+    from vsspark.finetune.cluster import Cluster
+    from vsspark.finetune.reader import read_groups
+    from vsspark.finetune.training_set import prepare_training_set
+
+    lines, rng = ["sku,photo,kind"], np.random.default_rng(1)
+    for index in range(30):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), rng.integers(0, 255, (40, 40, 3), np.uint8))
+        lines.append(f"P{index},{index}.png,{'hat' if index < 14 else 'shoe' if index < 26 else 'sock'}")
+    (tmp_path / "catalogue.csv").write_text("\n".join([*lines, ""]))
+    sets = [f"catalogue.table={tmp_path}/catalogue.csv", "catalogue.columns.product_id=sku", "catalogue.columns.image=photo", "catalogue.columns.category=kind"]
+    sets += [f"training.path={tmp_path}/set", f"training.stored_side={SIDE}", "training.holdout=0.3", "training.top_categories=2"]
+    written = prepare_training_set(spark, load_config(None, sets), "run", Cluster())
+    assert written.categories == ("hat", "shoe")
+    groups = [group for split in ("train", "validation") for group in read_groups(written.folder, split)]
+    assert sum(len(group.product) for group in groups) == 26
+    assert {int(category) for group in groups for category in group.category} == {0, 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,9 +44,9 @@ def build_backbone(config: ShopTrainingConfig) -> keras.Model:
 
 
 def build_trunk(config: ShopTrainingConfig, backbone: keras.Model) -> keras.Model:
-    """RGB 0..255 float32 (n, side, side, 3) -> features (n, d): every layer of `feature_layers` averaged over the picture, side by side.
+    """RGB 0..255 float32 (n, side, side, 3) -> features (n, d): every layer of `feature_layers` averaged over each of `bands`, side by side.
 
-    Each layer's part has unit norm, so that none drowns the others.
+    Each part has unit norm, so that none drowns the others.
     """
     import keras
 
@@ -54,8 +55,21 @@ def build_trunk(config: ShopTrainingConfig, backbone: keras.Model) -> keras.Mode
     layers = feature_layers(backbone, config.layers)
     maps = keras.Model(backbone.input, [backbone.get_layer(name).output for name in layers], name=config.backbone)(prepare(pixels))
     maps = maps if isinstance(maps, list | tuple) else [maps]
-    parts = [keras.layers.UnitNormalization(name=f"unit_{i}")(keras.layers.GlobalAveragePooling2D(name=f"pool_{i}")(part)) for i, part in enumerate(maps)]
+    bands = [band for name, part in zip(layers, maps, strict=True) for band in _bands(part, config.bands, name)]
+    parts = [keras.layers.UnitNormalization(name=f"unit_{i}")(keras.layers.GlobalAveragePooling2D(name=f"pool_{i}")(band)) for i, band in enumerate(bands)]
     return keras.Model(pixels, parts[0] if len(parts) == 1 else keras.layers.Concatenate(name="features")(parts), name="trunk")
+
+
+def _bands(part: keras.KerasTensor, bands: int, layer: str) -> list[keras.KerasTensor]:
+    """A layer's map (n, h, w, c) cut across into bands of h / bands rows each, top to bottom. Raises ConfigError where it has fewer rows."""
+    import keras
+
+    height = part.shape[1]
+    if bands > height:
+        raise ConfigError(f"training.bands: got {bands}, the map of {layer} has {height} rows at training.side; give fewer bands or more pixels")
+    edges = [height * i // bands for i in range(bands + 1)]
+    whole = bands == 1
+    return [part if whole else keras.layers.Cropping2D(((top, height - end), (0, 0)))(part) for top, end in pairwise(edges)]
 
 
 def feature_layers(backbone: keras.Model, wanted: tuple[str, ...] | None) -> list[str]:
