@@ -37,12 +37,12 @@ def published_tables(folder: Path) -> dict[str, list[tuple]]:
         for position in range(2):
             uri = str(folder / f"{len(images)} ü#%20.png")
             ids[product, position] = len(images) + 1
-            images.append((len(images) + 1, product, uri, position, NAMES[product], category, 10.0 + len(images), None, {"season": "summer"}))
+            images.append((len(images) + 1, product, uri, position, NAMES[product], category, 10.0 + len(images), None, {"season": "summer"}, None))
             if product != "X1":
                 draw(uri, COLOUR[category], position)
-                embeddings.append((len(images), "0" * 64, MODEL, [1.0, 0.0], category, {category: 0.9}, "encoder", uri, 100, "64-1", RUN_ID))
+                embeddings.append((len(images), "0" * 64, MODEL, [1.0, 0.0], category, {category: 0.9}, "encoder", uri, 100, "64-1", RUN_ID, None))
     missing = str(folder / "gone.jpg")
-    images.append((len(images) + 1, "T1", missing, 2, BOLD, "Tees", 10.0, None, None))
+    images.append((len(images) + 1, "T1", missing, 2, BOLD, "Tees", 10.0, None, None, None))
     quarantine = [
         (ids["X1", 0], "X1", images[ids["X1", 0] - 1][2], "decode", "truncated", "512 bytes: <cut> off", RUN_ID),
         (ids["X1", 1], "X1", images[ids["X1", 1] - 1][2], "decode", "truncated", "100 bytes: <cut> off", RUN_ID),

@@ -43,6 +43,9 @@ class ColumnsConfig(Section):
     category: str | None = None
     price: str | None = None
     in_stock: str | None = None
+    # The product's box in the picture: left top right bottom, pixels of the picture as a viewer shows it, as text ("12 30 200 400") or an array of
+    # four numbers; null = the whole picture. Where the image column is a list, a list of boxes, one per image.
+    box: str | None = None
 
 
 class CatalogueConfig(Section):

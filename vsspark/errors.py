@@ -50,6 +50,7 @@ class Reason(StrEnum):
     CORRUPT = "corrupt"  # a known format whose content the decoder refuses
     TOO_MANY_PIXELS = "too_many_pixels"  # more than images.max_pixels: a decompression bomb, or a scan
     TOO_SMALL = "too_small"  # a side shorter than images.min_side
+    BAD_BOX = "bad_box"  # the catalogue's box is no box, or not one in this picture
     NOT_FINITE = "not_finite"  # the network gave NaN or infinity
 
 

@@ -42,6 +42,7 @@ IMAGES = StructType([
     _field("price", DoubleType(), "in the catalogue's currency, where it gives one"),
     _field("in_stock", BooleanType(), "where the catalogue says"),
     _field("attributes", MapType(StringType(), StringType()), "the catalogue's further columns, as text"),
+    _field("box", StringType(), "the product's box: left top right bottom, pixels as a viewer shows the picture; null: the whole picture"),
 ])  # fmt: skip
 
 # array<float> and not binary: 20,000 x 1280 take 77-79 MB either way, BI reads it in plain SQL, and Arrow hands it to NumPy as one
@@ -58,6 +59,7 @@ EMBEDDINGS = StructType([
     _field("size_bytes", LongType(), "of the file"),
     _field("fingerprint", StringType(), "the file's size and modification time, or its ETag: where it is the same, the file is not read again"),
     _field("run_id", StringType(), "the run that wrote the row"),
+    _field("box", StringType(), "images.box, the part of the picture that was embedded; null: all of it"),
 ])  # fmt: skip
 
 QUARANTINE = StructType([
@@ -118,7 +120,7 @@ _SPARE_ITEM = StructType([StructField("rank", IntegerType()), StructField("item_
 SEARCHED = StructType([
     _field("image_id", LongType(), "images.image_id"),
     _field("group_id", LongType(), "a hash of the product"),
-    _field("content_hash", StringType(), "embeddings.content_hash"),
+    _field("content_hash", StringType(), "embeddings.content_hash, and the box where there is one"),
     _field("block", StringType(), "the block it was an item of; null: of none"),
     _field("probes", ArrayType(StringType()), "the blocks its query searched"),
     _field("length", IntegerType(), "places of its list, the spare ones among them"),
@@ -154,6 +156,12 @@ TABLES = {
     "_searched": SEARCHED,
     "_heads": HEADS,
 }
+
+
+def complete(df: DataFrame, schema: StructType) -> DataFrame:
+    """The rows with null in the columns that they lack: a table that an earlier release wrote has fewer."""
+    lacking = {f.name: F.lit(None).cast(f.dataType) for f in schema.fields if f.name not in df.columns}
+    return df.withColumns(lacking) if lacking else df
 
 
 def conform(df: DataFrame, schema: StructType, what: str) -> DataFrame:

@@ -59,6 +59,70 @@ def test_a_text_cell_that_names_several_images(spark, tmp_path):
     assert rows["A", "2.jpg"].uri == f"{tmp_path}/2.jpg"
 
 
+BOXES = {
+    "12 30 200 400": "12 30 200 400",
+    "12,30,200,400": "12 30 200 400",
+    " [12, 30, 200, 400] ": "12 30 200 400",
+    "(12; 30; 200; 400)": "12 30 200 400",
+    "12.6 30.5 199.2 400.0": "12 30 200 400",  # whole pixels, the fractions belong to the box
+    "-3.5 0 +1e2 40": "-4 0 100 40",
+    "": None,
+    "  ": None,
+    "none": "none",  # what is no box is kept as it is: the image is set aside with it
+    "12 30 200": "12 30 200",
+    "12 30 200 400 5": "12 30 200 400 5",
+    "12d 30 200 NaN": "12d 30 200 NaN",
+}
+
+
+def test_boxes_as_text(spark, tmp_path):
+    lines = [f'P{i:02d},{i}.jpg,"{text}"' for i, text in enumerate(BOXES)]
+    _, rows = _ingest(spark, _config(_csv(tmp_path, "product_id,image,frame\n" + "\n".join(lines) + "\n"), "columns.box=frame"))
+    assert {name: row.box for (_, name), row in rows.items()} == {f"{i}.jpg": box for i, box in enumerate(BOXES.values())}
+    assert all(row.attributes is None for row in rows.values())
+
+
+@pytest.mark.parametrize("kind", ["array<int>", "array<float>", "array<decimal(9,2)>", "array<string>"])
+def test_boxes_as_arrays(spark, tmp_path, kind):
+    rows = [("A", "1.jpg", [12, 30, 200, 400]), ("B", "2.jpg", None), ("C", "3.jpg", []), ("D", "4.jpg", [1, 2, 3]), ("E", "5.jpg", [None, 1, 2, 3])]
+    source = spark.createDataFrame(rows, "product_id string, image string, box array<int>")
+    source.selectExpr("product_id", "image", f"CAST(box AS {kind}) AS box").write.parquet(f"{tmp_path}/shop")
+    _, found = _ingest(spark, _config(f"{tmp_path}/shop", "columns.box=box"))
+    boxes = {name: row.box for (_, name), row in found.items()}
+    assert (boxes["1.jpg"], boxes["2.jpg"], boxes["3.jpg"]) == ("12 30 200 400", None, None)
+    assert len(boxes["4.jpg"].split()) == 3
+    assert boxes["5.jpg"].startswith("? ")
+
+
+@pytest.mark.parametrize("kind", ["array<array<double>>", "array<string>"])
+def test_a_list_of_images_has_a_list_of_boxes(spark, tmp_path, kind):
+    rows = [("A", ["1.jpg", "", "2.jpg"], [[1, 2, 3, 4], [0, 0, 9, 9], [5, 6, 7, 8]]), ("B", ["3.jpg", "4.jpg"], [None, [1, 2, 3, 4]]), ("C", ["5.jpg"], None)]
+    source = spark.createDataFrame(rows, "product_id string, image array<string>, box array<array<int>>")
+    source.selectExpr("product_id", "image", f"CAST(box AS {kind}) AS box").write.parquet(f"{tmp_path}/shop")
+    _, found = _ingest(spark, _config(f"{tmp_path}/shop", "columns.box=box"))
+    expected = {"1.jpg": "1 2 3 4", "2.jpg": "5 6 7 8", "3.jpg": None, "4.jpg": "1 2 3 4", "5.jpg": None}
+    assert {name: row.box for (_, name), row in found.items()} == expected
+
+
+def test_a_text_cell_of_several_images_has_one_of_several_boxes(spark, tmp_path):
+    text = "product_id,image,box\nA,1.jpg|2.jpg,1 2 3 4|5 6 7 8\nB,3.jpg|4.jpg,|5 6 7 8\nC,5.jpg|6.jpg,\n"
+    _, found = _ingest(spark, _config(_csv(tmp_path, text), "image_separator=|", "columns.box=box"))
+    expected = {"1.jpg": "1 2 3 4", "2.jpg": "5 6 7 8", "3.jpg": None, "4.jpg": "5 6 7 8", "5.jpg": None, "6.jpg": None}
+    assert {name: row.box for (_, name), row in found.items()} == expected
+
+
+def test_one_box_for_several_images_is_refused(spark, tmp_path):
+    config = _config(_csv(tmp_path, "product_id,image,box\nA,1.jpg|2.jpg,1 2 3 4\n"), "image_separator=|", "columns.box=box")
+    with pytest.raises(DataQualityError, match=r"column box \(box\) cannot be read in 1 rows.*1 2 3 4.*one box for each image"):
+        _ingest(spark, config)
+    spark.createDataFrame([("A", ["1.jpg", "2.jpg"], [1, 2, 3, 4])], "product_id string, image array<string>, box array<int>").write.parquet(f"{tmp_path}/shop")
+    with pytest.raises(SchemaError, match=r"catalogue\.columns\.box=box: is array<int>.*lists several images a row"):
+        _ingest(spark, _config(f"{tmp_path}/shop", "columns.box=box"))
+    spark.createDataFrame([("A", "1.jpg", 7)], "product_id string, image string, box int").write.parquet(f"{tmp_path}/other")
+    with pytest.raises(SchemaError, match=r"is int, expected text such as 12 30 200 400, or an array of four numbers"):
+        _ingest(spark, _config(f"{tmp_path}/other", "columns.box=box"))
+
+
 @pytest.mark.parametrize(
     ("text", "columns", "error", "expected"),
     [

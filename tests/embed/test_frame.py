@@ -76,6 +76,23 @@ def test_bad_pictures_are_set_aside_one_by_one(tmp_path, engine):
             np.testing.assert_allclose(row["embedding"], np.subtract(colour_of(i), 20), atol=0.01)
 
 
+def test_a_box_is_embedded_in_place_of_the_picture_and_a_wrong_one_is_set_aside(tmp_path, engine):
+    """Left half (90, 60, 60), right half (60, 120, 60)."""
+    picture = Image.new("RGB", (60, 40), (90, 60, 60))
+    picture.paste((60, 120, 60), (30, 0, 60, 40))
+    picture.save(tmp_path / "halves.png")
+    boxes = ["0 0 30 40", "30 0 60 40", "45 10 400 400", None, "12 30 8 90", "60 0 90 40", "left top"]
+    batch = pa.record_batch([pa.array(range(len(boxes)), pa.int64()), pa.array([str(tmp_path / "halves.png")] * len(boxes)), pa.array(boxes)],
+        names=["image_id", "uri", "box"])  # fmt: skip
+    rows = {row["image_id"]: row for found in embed_batches([batch], engine, SIZE, IMAGES, RAW, {}, threads=1) for row in found.to_pylist()}
+    for i, colour in enumerate([(90, 60, 60), (60, 120, 60), (60, 120, 60), (75, 90, 60)]):
+        np.testing.assert_allclose(rows[i]["embedding"], np.subtract(colour, 20), atol=0.5)
+        assert (rows[i]["width"], rows[i]["height"]) == (60, 40)
+    for i in (4, 5, 6):
+        assert (rows[i]["stage"], rows[i]["reason"], rows[i]["embedding"]) == ("decode", "bad_box", None)
+        assert boxes[i] in rows[i]["detail"]
+
+
 def test_nothing_but_bad_pictures_and_nothing_at_all(tmp_path, engine):
     rows = embed([str(tmp_path / f"{i}.jpg") for i in range(600)], engine)
     assert {row["reason"] for row in rows.values()} == {"missing"}
@@ -106,7 +123,7 @@ def test_no_more_photos_are_asked_for_than_may_wait(tmp_path):
     def rows():
         for i, path in enumerate(paths):
             asked.append(i)
-            yield i, path
+            yield i, path, None
 
     photos = load_photos(rows(), SIZE, IMAGES, {}, threads=1, ahead=6)
     for taken in range(1, 41):
@@ -116,7 +133,7 @@ def test_no_more_photos_are_asked_for_than_may_wait(tmp_path):
 
 
 def test_a_task_that_ends_early_leaves_no_thread(tmp_path):
-    photos = load_photos(enumerate(write_pictures(tmp_path, 40)), SIZE, IMAGES, {}, threads=1, ahead=30)
+    photos = load_photos(((i, path, None) for i, path in enumerate(write_pictures(tmp_path, 40))), SIZE, IMAGES, {}, threads=1, ahead=30)
     next(photos)
     photos.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("photos")]

@@ -10,22 +10,23 @@ import pytest
 from PIL import Image
 
 from vsspark.config import EncoderConfig, ImagesConfig
-from vsspark.embed.reuse import outcomes, possible_copies, to_embed, unchanged
+from vsspark.embed.reuse import outcomes, possible_copies, to_embed, unchanged, with_content
 from vsspark.embed.spark import embed_images, hash_images, prepare, stat_images
 
 sys.path.insert(0, str(Path(__file__).parent))
 from colours import colour_encoder, colour_of
 
-FILES = "image_id long, uri string, size_bytes long, fingerprint string"
-KNOWN = "uri string, fingerprint string, size_bytes long, content_hash string"
-HASHED = "image_id long, content_hash string"
-EMBEDDED = "image_id long, content_hash string, stage string, reason string, detail string"
+FILES = "image_id long, uri string, size_bytes long, fingerprint string, box string"
+KNOWN = "uri string, fingerprint string, size_bytes long, content string, box string"
+HASHED = "image_id long, content string"
+EMBEDDED = "image_id long, content string, stage string, reason string, detail string"
 NOTHING = (None, None, None, None)
 
 
 @pytest.fixture
 def table(spark):
-    return lambda schema, *rows: spark.createDataFrame(list(rows), schema)
+    """Rows of a schema; the last columns may be left out and are null."""
+    return lambda schema, *rows: spark.createDataFrame([row + (None,) * (schema.count(",") + 1 - len(row)) for row in rows], schema)
 
 
 def ids(frame) -> list[int]:
@@ -35,13 +36,24 @@ def ids(frame) -> list[int]:
 def settled(frame) -> dict[int, tuple]:
     rows = frame.collect()
     assert len({row.image_id for row in rows}) == len(rows)
-    return {row.image_id: (row.content_hash, row.stage, row.reason, row.detail) for row in rows}
+    return {row.image_id: (row.content, row.stage, row.reason, row.detail) for row in rows}
 
 
 def test_a_file_is_unchanged_where_its_fingerprint_is_known(table):
     files = table(FILES, (1, "a", 9, "f1"), (2, "a", 9, "f1"), (3, "b", 9, "f9"), (4, "c", None, None), (5, "d", 9, "f1"))
     known = table(KNOWN, ("a", "f1", 9, "A"), ("a", "f1", 9, "A"), ("b", "f2", 9, "B"), ("c", None, None, "C"))
     assert sorted(map(tuple, unchanged(files, known).collect())) == [(1, "A"), (2, "A")]  # unknown equals nothing, another place is another file
+
+
+def test_a_file_with_another_box_is_another_picture(table):
+    files = table(FILES, *[(i, "a", 9, "f1", box) for i, box in enumerate(("0 0 9 9", "1 1 9 9", None))])
+    known = table(KNOWN, ("a", "f1", 9, "A 0 0 9 9", "0 0 9 9"), ("a", "f1", 9, "A", None), ("b", "f1", 9, "A 1 1 9 9", "1 1 9 9"))
+    assert sorted(map(tuple, unchanged(files, known).collect())) == [(0, "A 0 0 9 9"), (2, "A")]
+
+
+def test_a_content_is_the_bytes_and_the_box(table):
+    rows = table("image_id long, content_hash string, box string", (1, "A"), (2, "A", "0 0 9 9"), (3, None, "0 0 9 9"), (4,))
+    assert [row.content for row in with_content(rows).orderBy("image_id").collect()] == ["A", "A 0 0 9 9", None, None]
 
 
 def test_only_sizes_that_occur_twice_or_are_known_are_hashed(table):
@@ -102,9 +114,9 @@ def test_files_that_change_between_their_hash_and_their_picture(spark, tmp_path)
     config, images = EncoderConfig(unit_norm=False), ImagesConfig()
     model = prepare(spark, colour_encoder(tmp_path), config)
     names = spark.createDataFrame([(i, str(path)) for i, path in enumerate(paths)], "image_id long, uri string")
-    files = spark.createDataFrame(stat_images(names, images, {}).collect(), FILES)
+    files = stat_images(names, images, {}).localCheckpoint()
     nothing = spark.createDataFrame([], KNOWN)
-    hashed = spark.createDataFrame(hash_images(possible_copies(files, nothing), images, {}).collect(), HASHED)
+    hashed = with_content(hash_images(possible_copies(files, nothing), images, {})).select("image_id", "content").localCheckpoint()
     wanted = to_embed(files, hashed, nothing)
     assert ids(wanted) == [0, 4, 6, 7]
 
@@ -113,7 +125,7 @@ def test_files_that_change_between_their_hash_and_their_picture(spark, tmp_path)
     paths[6].write_bytes(paths[6].read_bytes()[:60])
     found = embed_images(wanted, model, images, config, {}).collect()
     embedded = [(row.image_id, row.content_hash, row.stage, row.reason, row.detail) for row in found]
-    known = [(row.uri, row.fingerprint, row.size_bytes, row.content_hash) for row in found if row.reason is None]
+    known = [(row.uri, row.fingerprint, row.size_bytes, row.content_hash, row.box) for row in found if row.reason is None]
     none = spark.createDataFrame([], HASHED)
     outcome = settled(outcomes(files, none, hashed, spark.createDataFrame(embedded, EMBEDDED), spark.createDataFrame(known, KNOWN)))
     assert {i for i, row in outcome.items() if row == NOTHING} == {1, 2, 3, 5}
@@ -122,6 +134,6 @@ def test_files_that_change_between_their_hash_and_their_picture(spark, tmp_path)
     left = files.where("image_id IN (1, 2, 3, 5)")
     more = embed_images(left, model, images, config, {}).collect()
     embedded += [(row.image_id, row.content_hash, row.stage, row.reason, row.detail) for row in more]
-    known += [(row.uri, row.fingerprint, row.size_bytes, row.content_hash) for row in more]
+    known += [(row.uri, row.fingerprint, row.size_bytes, row.content_hash, row.box) for row in more]
     outcome = settled(outcomes(files, none, hashed, spark.createDataFrame(embedded, EMBEDDED), spark.createDataFrame(known, KNOWN)))
     assert {i: row[0] for i, row in outcome.items() if i in (1, 2, 3, 5)} == {i: first[i] for i in (1, 2, 3, 5)}

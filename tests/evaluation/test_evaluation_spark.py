@@ -19,7 +19,7 @@ def images(spark):
     for product in range(30):
         for place in range(product % 3 + 1):
             number, sender = len(rows), {"sender": ("Ann", "Bo", " ")[product % 3]} if place == 0 else {}
-            rows.append((number * 11, f"P{product:02d}", f"{number}.jpg", place, None, f"C{product % 4}" if product else None, None, None, sender))
+            rows.append((number * 11, f"P{product:02d}", f"{number}.jpg", place, None, f"C{product % 4}" if product else None, None, None, sender, None))
     return spark.createDataFrame(rows, IMAGES).repartition(3).cache()
 
 

@@ -26,10 +26,10 @@ def shop(spark, tmp_path_factory):
     for index in range(24):
         file = folder / f"{index}.png"
         cv2.imwrite(str(file), cv2.resize(rng.integers(0, 255, (4, 4, 3), np.uint8), (60, 90)))
-        rows.append((2**62 + index, f"P{index // 2}", str(file), ("hat", "shoe", None)[index // 2 % 3]))
+        rows.append((2**62 + index, f"P{index // 2}", str(file), ("hat", "shoe", None)[index // 2 % 3], None))
     (folder / "broken.png").write_bytes(b"no picture")
-    rows.append((1, "P0", str(folder / "broken.png"), "hat"))
-    images = spark.createDataFrame(rows, "image_id long, product_id string, uri string, category string")
+    rows.append((1, "P0", str(folder / "broken.png"), "hat", None))
+    images = spark.createDataFrame(rows, "image_id long, product_id string, uri string, category string, box string")
     decoded = decode_pictures(images, len(rows), 2, SIDE, ImagesConfig(), {}).cache()
     config = ShopTrainingConfig(holdout=0.3)
     target = f"{folder.parent}/set"
@@ -53,7 +53,7 @@ def test_every_picture_is_read_back_once(shop):
         for group in read_groups(target, split):
             seen += group.image_id.tolist()
             for image_id, product, category, picture in zip(*group, strict=True):
-                _, product_id, uri, name = source[int(image_id)]
+                _, product_id, uri, name, _ = source[int(image_id)]
                 products.setdefault(product_id, set()).add((split, int(product)))
                 assert category == {"hat": 0, "shoe": 1, None: -1}[name]
                 stored, original = decode_picture(picture), decode_image(Path(uri).read_bytes(), (SIDE, SIDE), ImagesConfig())

@@ -17,7 +17,7 @@ def shop(spark):
     images, items = [], []
     for number, (product, angle) in enumerate(angles):
         category = "odd" if int(product[1:]) % 2 else "even"
-        images.append((number, product, f"{number}.jpg", number, None, category, 10.0 + number, product != "P01", None))
+        images.append((number, product, f"{number}.jpg", number, None, category, 10.0 + number, product != "P01", None, None))
         items.append((number, [float(np.cos(angle)), float(np.sin(angle))], category, category))
     return (
         spark.createDataFrame(items, "image_id long, embedding array<float>, category string, predicted_category string").repartition(3),

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, NumericType, StringType
 from pyspark.sql.window import Window
 
+from vsspark.catalogue.boxes import listed_boxes
 from vsspark.catalogue.uris import ABSOLUTE, resolve_root
 from vsspark.config import CatalogueConfig
 from vsspark.errors import ConfigError, DataQualityError, SchemaError
@@ -52,9 +53,9 @@ def unreadable(config: CatalogueConfig, error: Exception) -> ConfigError:
 def images_from(table: DataFrame, config: CatalogueConfig) -> DataFrame:
     """Rows of `images`, one per image the catalogue names, product columns repeated on each.
 
-    A list of images (array column, or text split by `catalogue.image_separator`) becomes one row each. Columns that are not mapped are
+    A list of images (array column, or text split by `catalogue.image_separator`) becomes one row each, and so does a list of boxes. Columns that are not mapped are
     carried along as text in `attributes`. A product without any image has no row; `products_without_image` counts them.
-    Raises SchemaError for mapped columns the table lacks.
+    Raises SchemaError for mapped columns the table lacks, and for a box column that can hold no boxes.
     """
     columns = config.columns
     mapped = {role: name for role, name in columns.model_dump().items() if name is not None}
@@ -65,26 +66,34 @@ def images_from(table: DataFrame, config: CatalogueConfig) -> DataFrame:
     attributes = F.map_from_arrays(F.array(*[F.lit(n) for n in further]), F.array(*[_text(n) for n in further])) if further else F.lit(None)
 
     image = F.col(_quoted(columns.image))
-    if isinstance(table.schema[columns.image].dataType, ArrayType):
+    is_list = isinstance(table.schema[columns.image].dataType, ArrayType)
+    if is_list:
         listed = image.cast("array<string>")
     elif config.image_separator:
         listed = F.split(image.cast("string"), re.escape(config.image_separator))
     else:
         listed = F.array(image.cast("string"))
-    named = F.filter(F.transform(listed, lambda x: F.trim(x)), lambda x: x.isNotNull() & (x != ""))
+    boxes = F.lit(None).cast("array<string>")
+    if columns.box:
+        boxes = listed_boxes(F.col(_quoted(columns.box)), table.schema[columns.box].dataType, is_list or bool(config.image_separator), config)
+    each = F.transform(listed, lambda x, i: F.struct(F.trim(x).alias("image"), F.get(boxes, i).alias("box")))
+    named = F.filter(each, lambda x: x["image"].isNotNull() & (x["image"] != ""))
+    unpaired = boxes.isNotNull() & (F.size(boxes) != F.size(listed))
     row = F.monotonically_increasing_id()  # follows the file's order, so that a product's first image stays its first
     rows = table.select(
         F.trim(_text(columns.product_id)).alias("product_id"),
         row.alias("_row"),
-        F.posexplode_outer(named).alias("_place", "_image"),
+        F.posexplode_outer(named).alias("_place", "_named"),
         (_text(columns.name) if columns.name else F.lit(None).cast("string")).alias("name"),
         (F.nullif(F.trim(_text(columns.category)), F.lit("")) if columns.category else F.lit(None).cast("string")).alias("category"),
         (_number(columns.price, table) if columns.price else F.lit(None).cast("double")).alias("price"),
         (_unread(columns.price, _number(columns.price, table)) if columns.price else F.lit(None).cast("string")).alias("_bad_price"),
         (_boolean(columns.in_stock) if columns.in_stock else F.lit(None).cast("boolean")).alias("in_stock"),
         (_unread(columns.in_stock, _boolean(columns.in_stock)) if columns.in_stock else F.lit(None).cast("string")).alias("_bad_in_stock"),
+        F.when(unpaired, F.to_json(F.struct(F.col(_quoted(columns.box))))).alias("_bad_box") if columns.box else F.lit(None).cast("string").alias("_bad_box"),
         attributes.cast("map<string,string>").alias("attributes"),
     )
+    rows = rows.withColumns({"_image": F.col("_named")["image"], "box": F.col("_named")["box"]}).drop("_named")
     root = resolve_root(config)
     absolute = F.col("_image").rlike(ABSOLUTE)
     rows = rows.withColumn("uri", F.when(absolute, F.col("_image")).otherwise(F.concat(F.lit(root + "/"), F.col("_image"))))
@@ -96,7 +105,8 @@ def check_images(rows: DataFrame, config: CatalogueConfig) -> dict[str, int]:
     """Counts of what the catalogue holds: products, images, products_without_image.
 
     Raises DataQualityError naming the column, how many rows and examples, for: an empty table, null product ids, one image listed twice
-    for a product, prices or stock flags that cannot be read.
+    for a product, prices or stock flags that cannot be read, lists of boxes of another length than their list of images. (A box that is none is
+    its image's fault alone, and found with the picture.)
     """
     where = f"catalogue.table={config.table}"
     columns = config.columns
@@ -107,7 +117,7 @@ def check_images(rows: DataFrame, config: CatalogueConfig) -> dict[str, int]:
         F.first("_image").alias("_image"),
     )
     named = F.col("_image").isNotNull()
-    bad = {role: F.col(f"_bad_{role}") for role in ("price", "in_stock")}
+    bad = {role: F.col(f"_bad_{role}") for role in ("price", "in_stock", "box")}
     # One shuffle by product, no distinct counts: Spark would copy every row once for each of them.
     per_product = rows.groupBy("product_id").agg(
         F.count("*").alias("rows"),
@@ -141,7 +151,11 @@ def check_images(rows: DataFrame, config: CatalogueConfig) -> dict[str, int]:
             )
         examples = ", ".join(f"({d.product_id}, {d._image})" for d in doubles[:3])
         raise DataQualityError(f"{where}: the same image is listed more than once for a product: {examples}; each (product, image) may appear once")
-    for role, allowed in (("price", "a number such as 19.90 (or empty)"), ("in_stock", f"one of {', '.join(_TRUE + _FALSE)} (or empty)")):
+    for role, allowed in (
+        ("price", "a number such as 19.90 (or empty)"),
+        ("in_stock", f"one of {', '.join(_TRUE + _FALSE)} (or empty)"),
+        ("box", "one box for each image of the row (or none at all)"),
+    ):
         if totals[f"{role}_bad"]:
             name, example = getattr(columns, role), totals[f"{role}_example"]
             raise DataQualityError(

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyspark import SparkFiles, TaskContext
 from pyspark.resource import ResourceProfile, ResourceProfileBuilder, TaskResourceRequests
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from vsspark.config import EncoderConfig, ImagesConfig
 from vsspark.embed.kernel.files import hash_files, stat_files
@@ -20,11 +21,11 @@ from vsspark.encoders.engines import load_engine
 from vsspark.errors import ConfigError
 from vsspark.workers import map_in_arrow
 
-STATED = "image_id long, uri string, size_bytes long, fingerprint string"
-HASHED = "image_id long, content_hash string"
+STATED = "image_id long, uri string, box string, size_bytes long, fingerprint string"
+HASHED = "image_id long, box string, content_hash string"
 # One row per image that comes in; `reason` is null for an embedded one. In an encoder without a head `probabilities` is null.
 EMBEDDED = (
-    "image_id long, uri string, fingerprint string, content_hash string, size_bytes long, width int, height int, embedding array<float>, probabilities array<float>, "
+    "image_id long, uri string, box string, fingerprint string, content_hash string, size_bytes long, width int, height int, embedding array<float>, probabilities array<float>, "
     "stage string, reason string, detail string"
 )
 CPU_BATCH = 4  # ONNX Runtime on one core, MobileNetV2: 138 images/s in batches of 4, 131 of 8, 117 of 32, whose layers outgrow the cache
@@ -62,13 +63,16 @@ def stored_version(encoder: Encoder, config: EncoderConfig) -> str:
 
 
 def stat_images(images: DataFrame, config: ImagesConfig, storage_options: Mapping[str, str]) -> DataFrame:
-    """`STATED` rows, one per row of `image_id long, uri string`: size and fingerprint, null where the file cannot be asked. No file is read."""
-    return map_in_arrow(images.select("image_id", "uri"), partial(stat_files, images=config, storage_options=dict(storage_options)), STATED)
+    """`STATED` rows, one per row of `image_id long, uri string`: size and fingerprint, null where the file cannot be asked. No file is read.
+
+    A column `box` is passed on, here and in `hash_images` and `embed_images`; where the rows have none, it is null.
+    """
+    return map_in_arrow(_boxed(images), partial(stat_files, images=config, storage_options=dict(storage_options)), STATED)
 
 
 def hash_images(images: DataFrame, config: ImagesConfig, storage_options: Mapping[str, str]) -> DataFrame:
     """`HASHED` rows, one per row of `image_id long, uri string`: the SHA-256 of the bytes, null where they cannot be read."""
-    return map_in_arrow(images.select("image_id", "uri"), partial(hash_files, images=config, storage_options=dict(storage_options)), HASHED)
+    return map_in_arrow(_boxed(images), partial(hash_files, images=config, storage_options=dict(storage_options)), HASHED)
 
 
 def embed_images(
@@ -81,7 +85,12 @@ def embed_images(
     """
     task = partial(_embed_partition, model=model, images=images_config, encoder=encoder_config, storage_options=dict(storage_options))
     profile = one_gpu_per_task(model.cpus_per_gpu) if model.cpus_per_gpu else None
-    return map_in_arrow(images.select("image_id", "uri", "fingerprint"), task, EMBEDDED, profile=profile)
+    return map_in_arrow(_boxed(images, "fingerprint"), task, EMBEDDED, profile=profile)
+
+
+def _boxed(images: DataFrame, *more: str) -> DataFrame:
+    box = F.col("box") if "box" in images.columns else F.lit(None).cast("string")
+    return images.select("image_id", "uri", box.alias("box"), *more)
 
 
 def one_gpu_per_task(cpus: int) -> ResourceProfile:
@@ -113,19 +122,22 @@ def _embed_partition(
 
 
 def _with_files(batches: Iterable[pa.RecordBatch], embed: Callable) -> Iterator[pa.RecordBatch]:
-    """What `embed` makes of the batches, with the uri and fingerprint of each image; it holds those of the images on their way."""
-    waiting: dict[int, tuple[str, str | None]] = {}
+    """What `embed` makes of the batches, with the uri, box and fingerprint of each image; it holds those of the images on their way."""
+    waiting: dict[int, tuple[str | None, ...]] = {}
+
+    names = ("uri", "box", "fingerprint")
 
     def remembered() -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            ids, uris, fingerprints = (batch.column(name).to_pylist() for name in ("image_id", "uri", "fingerprint"))
-            waiting.update(zip(ids, zip(uris, fingerprints, strict=True), strict=True))
+            ids, *passed_on = (batch.column(name).to_pylist() for name in ("image_id", *names))
+            waiting.update(zip(ids, zip(*passed_on, strict=True), strict=True))
             yield batch
 
     for batch in embed(remembered()):
         files = [waiting.pop(image_id) for image_id in batch.column("image_id").to_pylist()]
-        columns = [pa.array([file[i] for file in files], pa.string()) for i in (0, 1)]
-        yield batch.add_column(1, "uri", columns[0]).add_column(2, "fingerprint", columns[1])
+        for i, name in enumerate(names):
+            batch = batch.add_column(1 + i, name, pa.array([file[i] for file in files], pa.string()))
+        yield batch
 
 
 def _see_only(addresses: list[str]) -> None:

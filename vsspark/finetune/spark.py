@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from vsspark.config import ImagesConfig, ShopTrainingConfig
-from vsspark.embed.kernel.photos import load_photos
+from vsspark.embed.kernel.photos import load_photos, photo_rows
 from vsspark.embed.spark import spread
 from vsspark.finetune import legacy_arrow  # noqa: F401 - before petastorm
 from vsspark.workers import map_in_arrow
@@ -46,12 +46,12 @@ def training_schema(side: int) -> Unischema:
 
 
 def decode_pictures(images: DataFrame, total: int, slots: int, side: int, config: ImagesConfig, storage_options: Mapping[str, str]) -> DataFrame:
-    """One row per row of `image_id long, uri string`: the picture as JPEG (side, side), or the stage, reason and detail of its refusal.
+    """One row per row of `image_id long, uri string, box string`: the picture as JPEG (side, side), or the stage, reason and detail of its refusal.
 
     Lazy, and every picture is decoded again whenever it is evaluated: write it, then split it.
     """
     task = partial(_decode_partition, side=side, config=config, storage_options=dict(storage_options))
-    return map_in_arrow(spread(images.select("image_id", "uri"), total, slots), task, _DECODED)
+    return map_in_arrow(spread(images.select("image_id", "uri", "box"), total, slots), task, _DECODED)
 
 
 def training_rows(images: DataFrame, decoded: DataFrame, categories: list[str], config: ShopTrainingConfig) -> DataFrame:
@@ -88,8 +88,7 @@ def _local_files():
 
 def _decode_partition(batches: Iterable[pa.RecordBatch], side: int, config: ImagesConfig, storage_options: dict[str, str]) -> Iterator[pa.RecordBatch]:
     cv2.setNumThreads(1)
-    rows = (row for batch in batches for row in zip(batch.column("image_id").to_pylist(), batch.column("uri").to_pylist(), strict=True))
-    for photo in load_photos(rows, (side, side), config, storage_options, TaskContext.get().cpus(), 4 * config.fetch_threads):
+    for photo in load_photos(photo_rows(batches), (side, side), config, storage_options, TaskContext.get().cpus(), 4 * config.fetch_threads):
         picture = None if photo.error else encode_picture(photo.photo.pixels)
         refusal = (photo.stage, photo.error.reason.value, photo.error.detail) if photo.error else (None, None, None)
         yield pa.RecordBatch.from_pylist([dict(zip(("image_id", "picture", "stage", "reason", "detail"), (photo.image_id, picture, *refusal), strict=True))],

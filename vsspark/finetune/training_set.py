@@ -62,7 +62,7 @@ def _images(spark: SparkSession, config: Config) -> tuple[DataFrame, list[str], 
         raise DataQualityError(f"catalogue.columns.category: {len(categories)} categories in {config.catalogue.table}; an encoder learns from two or more")
     if training.top_categories is not None:
         images = images.where(F.col("category").isin(categories))
-    stamp = images.agg(F.sum(F.xxhash64("image_id", "category").cast("decimal(38,0)"))).first()[0]
+    stamp = images.agg(F.sum(F.xxhash64("image_id", "category", "box").cast("decimal(38,0)"))).first()[0]
     shape = training.model_dump(include={"stored_side", "holdout", "seed"})
     key = content_hash(json.dumps([str(stamp), shape, config.images.model_dump(), config.catalogue.allowed_roots]).encode())
     return images, categories, Path(training.path).absolute() / key

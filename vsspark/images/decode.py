@@ -35,6 +35,7 @@ from PIL import AvifImagePlugin, Image, ImageChops, ImageCms, features
 
 from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError, Reason
+from vsspark.images.box import Box
 from vsspark.images.structure import check_structure
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF") + (("AVIF",) if features.check("avif") else ())
@@ -65,10 +66,10 @@ def decode_image(data: bytes, size: tuple[int, int], config: ImagesConfig) -> np
     return decode_photo(data, size, config).pixels
 
 
-def decode_photo(data: bytes, size: tuple[int, int], config: ImagesConfig) -> Photo:
-    """The picture squashed to `size` = (height, width), and its own width and height.
+def decode_photo(data: bytes, size: tuple[int, int], config: ImagesConfig, box: Box | None = None) -> Photo:
+    """The picture, or the box's part of it, squashed to `size` = (height, width), and the whole picture's own width and height.
 
-    Raises ImageError: NOT_AN_IMAGE, TRUNCATED, CORRUPT, TOO_SMALL, TOO_MANY_PIXELS.
+    Raises ImageError: NOT_AN_IMAGE, TRUNCATED, CORRUPT, TOO_SMALL, TOO_MANY_PIXELS, BAD_BOX.
     """
     check_structure(data, config.max_pixels)
     try:
@@ -85,7 +86,9 @@ def decode_photo(data: bytes, size: tuple[int, int], config: ImagesConfig) -> Ph
         if image.format not in _JPEG:
             image.load()  # before the EXIF is looked for: behind a PNG's pixels too, and PIL reports a broken stream only once
         turns, mirrored = _TURNS.get(_orientation(image), (0, False))
-        pixels = _stored_pixels(data, image, size if turns % 2 == 0 else size[::-1])
+        shown = (height, width) if turns % 2 else (width, height)
+        part = None if box is None else box.clipped(*shown, config.min_side).as_stored(*shown, turns, mirrored)
+        pixels = _stored_pixels(data, image, size if turns % 2 == 0 else size[::-1], part)
     except ImageError:
         raise
     except MemoryError:
@@ -95,7 +98,7 @@ def decode_photo(data: bytes, size: tuple[int, int], config: ImagesConfig) -> Ph
     if turns or mirrored:
         pixels = np.rot90(pixels, turns)
         pixels = np.ascontiguousarray(pixels[:, ::-1] if mirrored else pixels)
-    return Photo(pixels, *((height, width) if turns % 2 else (width, height)))
+    return Photo(pixels, *shown)
 
 
 def _check_tiles(image: Image.Image, config: ImagesConfig) -> None:
@@ -106,17 +109,23 @@ def _check_tiles(image: Image.Image, config: ImagesConfig) -> None:
             raise ImageError(Reason.TOO_MANY_PIXELS, f"tiles of {pixels} pixels, allowed are {config.max_pixels}")
 
 
-def _stored_pixels(data: bytes, image: Image.Image, size: tuple[int, int]) -> np.ndarray:
-    """(h, w, 3) uint8 sRGB at `size`, in the file's own orientation."""
-    height, width = size
+def _stored_pixels(data: bytes, image: Image.Image, size: tuple[int, int], part: Box | None) -> np.ndarray:
+    """(h, w, 3) uint8 sRGB of the picture, or a part of it, at `size`; all in the file's own orientation."""
+    whole = image.size
+    height, width = enough = size if part is None else _enough(size, part, whole)
     profile = image.info.get("icc_profile")
     if image.format in _JPEG:
         if image.mode in ("RGB", "L"):
-            pixels = _decode_jpeg(data, size)
+            pixels = _decode_jpeg(data, enough)
             if pixels is not None:
+                if part is not None:
+                    left, top, right, bottom = _scaled(part, whole, (pixels.shape[1], pixels.shape[0]))
+                    pixels = pixels[top:bottom, left:right]
                 return _to_srgb(Image.fromarray(squash(pixels, size)), profile) if _foreign(profile) else squash(pixels, size)
         image.draft(None, (width, height))
     image.load()
+    if part is not None:
+        image = image.crop(_scaled(part, whole, image.size))
     if image.mode == "CMYK":
         # PIL takes every CMYK JPEG for an inverted one, as Adobe writes them; without Adobe's marker it is not.
         if image.format == "JPEG" and "adobe" not in image.info:
@@ -125,6 +134,18 @@ def _stored_pixels(data: bytes, image: Image.Image, size: tuple[int, int]) -> np
         return _to_srgb(small, profile)
     pixels = squash(_in_bands(image, _flatten, 3), size)
     return _to_srgb(Image.fromarray(pixels), profile) if _foreign(profile) else pixels
+
+
+def _enough(size: tuple[int, int], part: Box, whole: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) the whole picture must be decoded at for the part to have `size` pixels; never more than it has."""
+    wanted = -(-size[0] * whole[1] // (part.bottom - part.top)), -(-size[1] * whole[0] // (part.right - part.left))
+    return min(wanted[0], whole[1]), min(wanted[1], whole[0])
+
+
+def _scaled(part: Box, whole: tuple[int, int], decoded: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The part of a picture of (width, height) `whole` that was decoded at `decoded`; of pixels it cuts through it has all."""
+    eighths = round(8 * max(decoded) / max(whole))  # what JPEGs are shrunk by; sides are rounded up and say it less exactly
+    return part.left * eighths // 8, part.top * eighths // 8, -(-part.right * eighths // 8), -(-part.bottom * eighths // 8)
 
 
 def _decode_jpeg(data: bytes, size: tuple[int, int]) -> np.ndarray | None:

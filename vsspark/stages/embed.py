@@ -15,13 +15,13 @@ from vsspark.blocks.kept import Fitted, Labels
 from vsspark.blocks.spark import fit_head, head_digest, predict_categories
 from vsspark.catalogue.uris import leads_outside
 from vsspark.digest import rows_digest, settings_digest
-from vsspark.embed.reuse import outcomes, possible_copies, to_embed, unchanged
+from vsspark.embed.reuse import outcomes, possible_copies, to_embed, unchanged, with_content
 from vsspark.embed.spark import EMBEDDED, ShippedModel, embed_images, hash_images, prepare, spread, stat_images, stored_version
 from vsspark.encoders import Encoder
 from vsspark.encoders.registry import MLFLOW_SCHEMES
 from vsspark.errors import DataQualityError, GateRefused, Reason
 from vsspark.run import Run
-from vsspark.schemas import EMBEDDINGS, QUARANTINE
+from vsspark.schemas import EMBEDDINGS, IMAGES, QUARANTINE, complete
 from vsspark.stages.heads import compare_labels, keep_head, kept_head
 from vsspark.tracking import use_tracking_store
 
@@ -39,7 +39,7 @@ class Checked:
     encoder: Encoder
     model: ShippedModel
     model_version: str
-    files: DataFrame  # image_id, uri, size_bytes, fingerprint of the images that may be read
+    files: DataFrame  # image_id, uri, box, size_bytes, fingerprint of the images that may be read
     images: int  # all that the catalogue names
 
 
@@ -52,7 +52,7 @@ def check_stage(run: Run) -> Checked:
         encoder = encoders.load(config.encoder.name, config.encoder.weights, config.encoder.layer)
         model = prepare(run.spark, encoder, config.encoder)
         version = stored_version(encoder, config.encoder)
-    images = store.read("images")
+    images = complete(store.read("images"), IMAGES)
     total = images.count()
     with run.progress.stage("check", f"{total:,} files") as stage:
         wanted = spread(images.where(~leads_outside(F.col("uri"), config.catalogue)), total, session.task_slots(run.spark))
@@ -95,13 +95,13 @@ def embed_stage(run: Run, checked: Checked | None = None) -> None:
         same = unchanged(files, known)
         changed = files.join(same, "image_id", "left_anti")
         hashed = hash_images(possible_copies(changed, known), config.images, session.storage_options(run.spark))
-        hashed = store.stage(run.run_id, "hashed", hashed)
+        hashed = store.stage(run.run_id, "hashed", with_content(hashed).select("image_id", "content"))
         attempt, inferred = _run_network(run, checked, to_embed(changed, hashed, known))
         attempts = [attempt]
         outcome, good, unsettled = _outcomes(run, checked, same, hashed, attempts)
         if unsettled:
             # A file that became another between its hash and its picture leaves its copies without one.
-            left = files.join(outcome.where("content_hash IS NULL AND reason IS NULL"), "image_id", "left_semi")
+            left = files.join(outcome.where("content IS NULL AND reason IS NULL"), "image_id", "left_semi")
             attempt, more = _run_network(run, checked, left)
             attempts.append(attempt)
             outcome, good, _ = _outcomes(run, checked, same, hashed, attempts)
@@ -123,7 +123,7 @@ def embed_stage(run: Run, checked: Checked | None = None) -> None:
 
 def embeddings_of(run: Run) -> DataFrame:
     """The rows of `embeddings` of the run's model version."""
-    return run.store.read("embeddings").where(F.col("model_version") == run.current_model_version())
+    return complete(run.store.read("embeddings"), EMBEDDINGS).where(F.col("model_version") == run.current_model_version())
 
 
 def _run_network(run: Run, checked: Checked, wanted: DataFrame) -> tuple[str, int]:
@@ -140,26 +140,26 @@ def _run_network(run: Run, checked: Checked, wanted: DataFrame) -> tuple[str, in
 def _outcomes(run: Run, checked: Checked, same: DataFrame, hashed: DataFrame, attempts: list[str]) -> tuple[DataFrame, int, int]:
     """Rows of `reuse.outcomes`, how many have a content, and how many have neither content nor refusal."""
     work = _work(run, checked.model_version)
-    none = "image_id long, content_hash string, stage string, reason string, detail string"
-    embedded = run.spark.createDataFrame([], none) if work is None else work.where(F.col("attempt").isin(attempts))
+    none = "image_id long, content string, stage string, reason string, detail string"
+    embedded = run.spark.createDataFrame([], none) if work is None else with_content(work.where(F.col("attempt").isin(attempts)))
     rows = run.store.stage(run.run_id, f"outcomes-{len(attempts)}", outcomes(checked.files, same, hashed, embedded, _contents(run, checked)))
-    unsettled = F.count_if(F.col("content_hash").isNull() & F.col("reason").isNull())
-    good, left = rows.agg(F.count("content_hash"), unsettled).first()
+    unsettled = F.count_if(F.col("content").isNull() & F.col("reason").isNull())
+    good, left = rows.agg(F.count("content"), unsettled).first()
     return rows, good, left
 
 
 def _contents(run: Run, checked: Checked, head: Head | None = None) -> DataFrame:
     """What has been embedded with this model version, last night or by a run that did not get to its end.
 
-    attempt and image_id name a row; uri, fingerprint, size_bytes, content_hash; embedding, predicted_category, category_probabilities. A content
-    may stand there more than once. head: a fitted one that predicts the categories, of the rows it has not predicted yet; None where the
+    attempt and image_id name a row; uri, box, fingerprint, size_bytes, content_hash, content; embedding, predicted_category, category_probabilities.
+    A content may stand there more than once. head: a fitted one that predicts the categories, of the rows it has not predicted yet; None where the
     encoder has its own, or the categories are not known yet (null).
     """
     store, version = run.store, checked.model_version
-    names = ["attempt", "image_id", "uri", "fingerprint", "size_bytes", "content_hash", "embedding", "predicted_category", "category_probabilities"]
+    names = ["attempt", "image_id", "uri", "box", "fingerprint", "size_bytes", "content_hash", "embedding", "predicted_category", "category_probabilities"]
     parts = []
     if store.exists("embeddings") and "fingerprint" in store.read("embeddings").columns:
-        table = store.read("embeddings").where(F.col("model_version") == version)
+        table = complete(store.read("embeddings"), EMBEDDINGS).where(F.col("model_version") == version)
         if not _fits_head(run, checked):
             table = table.where(F.col("head") == _OWN_HEAD)  # a fitted head predicts from the embedding; the encoder's own needs its own pass
         elif head is None or (table.select("head").head(1) or [[None]])[0][0] != head_digest(head):
@@ -171,9 +171,9 @@ def _contents(run: Run, checked: Checked, head: Head | None = None) -> DataFrame
         parts.append(_predicted(done, head) if _fits_head(run, checked) else predict_categories(done, None, checked.encoder.categories))
     if not parts:
         types = {"image_id": "long", "size_bytes": "long", "embedding": "array<float>", "category_probabilities": "map<string,float>"}
-        return run.spark.createDataFrame([], ", ".join(f"{name} {types.get(name, 'string')}" for name in names))
+        return run.spark.createDataFrame([], ", ".join(f"{name} {types.get(name, 'string')}" for name in [*names, "content"]))
     rows = parts[0].select(names)
-    return rows if len(parts) == 1 else rows.unionByName(parts[1].select(names))
+    return with_content(rows if len(parts) == 1 else rows.unionByName(parts[1].select(names)))
 
 
 def _predicted(rows: DataFrame, head: Head | None) -> DataFrame:
@@ -186,7 +186,7 @@ def _predicted(rows: DataFrame, head: Head | None) -> DataFrame:
 def _write_embeddings(run: Run, checked: Checked, outcome: DataFrame, good: int) -> None:
     """Every usable image with its content's embedding, as the new rows of this model version; nothing is written where they are there already."""
     store, version = run.store, checked.model_version
-    usable = outcome.where("content_hash IS NOT NULL").select("image_id", "content_hash")
+    usable = outcome.where("content IS NOT NULL").select("image_id", "content")
     head, digest = None, _OWN_HEAD
     if _fits_head(run, checked):
         head = _head(run, checked, usable, good)
@@ -200,12 +200,12 @@ def _write_embeddings(run: Run, checked: Checked, outcome: DataFrame, good: int)
 def _rows_of(run: Run, checked: Checked, usable: DataFrame, head: Head | None) -> DataFrame:
     """Rows of `embeddings` but for model_version, head and run_id: every usable image with its content's embedding, each of them once."""
     contents = _contents(run, checked, head)
-    one = contents.groupBy("content_hash").agg(F.min(F.struct("attempt", "image_id")).alias("one")).select("content_hash", "one.*")
-    source = usable.join(one.withColumnRenamed("image_id", "source"), "content_hash").join(checked.files, "image_id")
+    one = contents.groupBy("content").agg(F.min(F.struct("attempt", "image_id")).alias("one")).select("content", "one.*")
+    source = usable.join(one.withColumnRenamed("image_id", "source"), "content").join(checked.files, "image_id")
     if checked.images <= _SMALL:
         source = F.broadcast(source)  # the embeddings stay where they are; in a larger catalogue they go through a shuffle
-    vectors = contents.select("attempt", F.col("image_id").alias("source"), "embedding", "predicted_category", "category_probabilities")
-    return source.join(vectors, ["attempt", "source"]).drop("attempt", "source")
+    vectors = contents.select("attempt", F.col("image_id").alias("source"), "content_hash", "embedding", "predicted_category", "category_probabilities")
+    return source.join(vectors, ["attempt", "source"]).drop("attempt", "source", "content")
 
 
 def _head(run: Run, checked: Checked, usable: DataFrame, good: int) -> Head:
@@ -236,12 +236,12 @@ def _holds_already(run: Run, checked: Checked, usable: DataFrame, good: int, hea
     """Whether `embeddings` has exactly these images with these contents, fingerprints and this head."""
     if not run.store.exists("embeddings") or "head" not in run.store.read("embeddings").columns:
         return False
-    table = run.store.read("embeddings").where(F.col("model_version") == checked.model_version)
+    table = with_content(complete(run.store.read("embeddings"), EMBEDDINGS)).where(F.col("model_version") == checked.model_version)
     counted = table.agg(F.count("*").alias("rows"), F.count(F.when(F.col("head") == head, 1)).alias("same_head")).first()
     if not counted["rows"] == counted["same_head"] == good:
         return False
     now = usable.join(checked.files, "image_id")
-    keys = ["image_id", "content_hash", "uri", "fingerprint"]
+    keys = ["image_id", "content", "uri", "fingerprint"]
     return now.join(table.withColumnRenamed("source_uri", "uri").select(keys), keys, "left_anti").isEmpty()
 
 
@@ -258,7 +258,7 @@ def _work(run: Run, version: str) -> DataFrame | None:
 
 
 def _quarantine_rows(run: Run, images: DataFrame, outcome: DataFrame, outside: Column) -> DataFrame:
-    bad = outcome.where("content_hash IS NULL").select("image_id", "stage", "reason", "detail")
+    bad = outcome.where("content IS NULL").select("image_id", "stage", "reason", "detail")
     detail = F.lit("the name leads outside the roots the catalogue may read from")
     refused = images.where(outside).select("image_id", F.lit("fetch").alias("stage"), F.lit(Reason.OUTSIDE_ROOT.value).alias("reason"), detail.alias("detail"))
     return bad.unionByName(refused).join(images.select("image_id", "product_id", "uri"), "image_id").withColumn("run_id", F.lit(run.run_id))

@@ -12,6 +12,7 @@ from vsspark.blocks.spark import number_blocks, with_blocks
 from vsspark.catalogue.spark import hash_id
 from vsspark.config import KnnConfig
 from vsspark.digest import rows_digest, settings_digest
+from vsspark.embed.reuse import with_content
 from vsspark.knn.incremental import SPARE_PLACES, changes, gone_items, halved_blocks, kept_lists, merged_lists, state_of
 from vsspark.knn.spark import audited_recall, search_neighbours
 from vsspark.products.spark import product_facts
@@ -32,7 +33,9 @@ def neighbours_stage(run: Run) -> None:
     store = run.store
     with run.progress.stage("neighbours", f"{knn.k} nearest products per image, {knn.metric}, {knn.mode}") as stage:
         blocked = with_blocks(searchable(run), run.config.blocking).withColumn("block", F.when(F.col("recommendable"), F.col("block")))
-        now = store.stage(run.run_id, "now", blocked.select("image_id", "group_id", "content_hash", "block", "probes"))
+        # Another box is another picture to whoever searches.
+        now = with_content(blocked).select("image_id", "group_id", F.col("content").alias("content_hash"), "block", "probes")
+        now = store.stage(run.run_id, "now", now)
         settings = _settings(run, knn)
         before = _searched_before(run, settings)
         rows = blocked.select("image_id", "group_id", "embedding", "block", "probes")

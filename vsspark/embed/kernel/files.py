@@ -12,20 +12,18 @@ from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError
 from vsspark.images.fetch import read_image, stat_image
 
-STATED = pa.schema([("image_id", pa.int64()), ("uri", pa.string()), ("size_bytes", pa.int64()), ("fingerprint", pa.string())])
-HASHED = pa.schema([("image_id", pa.int64()), ("content_hash", pa.string())])
 _REQUESTS = 4  # per fetch thread's worth of the embed stage: a question about a file holds no photo in memory
 
 
 def stat_files(batches: Iterable[pa.RecordBatch], images: ImagesConfig, storage_options: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
-    """Batches of STATED, one row per row of `image_id`, `uri`; size and fingerprint are null where the file cannot be asked."""
+    """The batches, one row a file at `uri`, with its size_bytes and fingerprint; both are null where the file cannot be asked."""
     for batch, found in _asked(batches, lambda uri: stat_image(uri, images, storage_options), _REQUESTS * images.fetch_threads):
-        columns = [pa.array([None if f is None else f[i] for f in found], STATED.field(i + 2).type) for i in (0, 1)]
-        yield pa.RecordBatch.from_arrays([batch.column("image_id"), batch.column("uri"), *columns], schema=STATED)
+        sizes, fingerprints = ([None if f is None else f[i] for f in found] for i in (0, 1))
+        yield batch.append_column("size_bytes", pa.array(sizes, pa.int64())).append_column("fingerprint", pa.array(fingerprints, pa.string()))
 
 
 def hash_files(batches: Iterable[pa.RecordBatch], images: ImagesConfig, storage_options: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
-    """Batches of HASHED, one row per row of `image_id`, `uri`: SHA-256 of the bytes, hex; null where the file cannot be read.
+    """The batches, one row a file at `uri`, with content_hash in its place: SHA-256 of the bytes, hex; null where the file cannot be read.
 
     Memory: fetch_threads * max_bytes.
     """
@@ -37,7 +35,8 @@ def hash_files(batches: Iterable[pa.RecordBatch], images: ImagesConfig, storage_
             return None  # the embed stage will meet the same file, and say why
 
     for batch, found in _asked(batches, content_hash, images.fetch_threads):
-        yield pa.RecordBatch.from_arrays([batch.column("image_id"), pa.array(found, pa.string())], schema=HASHED)
+        kept = batch.select([name for name in batch.schema.names if name != "uri"])
+        yield kept.append_column("content_hash", pa.array(found, pa.string()))
 
 
 def _asked(batches: Iterable[pa.RecordBatch], ask: Callable, threads: int) -> Iterator[tuple[pa.RecordBatch, list]]:

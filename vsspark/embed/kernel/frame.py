@@ -1,4 +1,4 @@
-"""Record batches of (image_id, uri) to record batches of embeddings and refusals: what one Spark task does, without Spark."""
+"""Record batches of (image_id, uri, box) to record batches of embeddings and refusals: what one Spark task does, without Spark."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from vsspark.config import EncoderConfig, ImagesConfig
-from vsspark.embed.kernel.photos import Loaded, load_photos
+from vsspark.embed.kernel.photos import Loaded, load_photos, photo_rows
 from vsspark.encoders.engines import Engine
 from vsspark.errors import ImageError, Reason
 
@@ -38,7 +38,7 @@ def embed_batches(
     storage_options: Mapping[str, str],
     threads: int,
 ) -> Iterator[pa.RecordBatch]:
-    """Record batches of `EMBEDDED`, one row per row of `image_id` and `uri` that comes in, in any order.
+    """Record batches of `EMBEDDED`, one row per row of `image_id`, `uri` and, where there is one, `box` that comes in, in any order.
 
     size: (height, width) of the encoder's input. threads: cores this task may use.
     Photos are fetched and decoded ahead while the network runs; at most three of its batches are held, and the results of a batch or of 64 images.
@@ -48,7 +48,7 @@ def embed_batches(
     ready: list[Loaded] = []
     refused: list[Loaded] = []
     embedded: list[pa.RecordBatch] = []
-    for loaded in load_photos(_rows(batches), size, images, storage_options, threads, ahead):
+    for loaded in load_photos(photo_rows(batches), size, images, storage_options, threads, ahead):
         (ready if loaded.error is None else refused).append(loaded)
         if len(ready) == engine.batch_size:
             good, broken = _infer(ready, engine, encoder)
@@ -69,11 +69,6 @@ def embed_batches(
         yield pa.concat_batches(embedded)
     if refused:
         yield _refusals(refused)
-
-
-def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, str]]:
-    for batch in batches:
-        yield from zip(batch.column("image_id").to_pylist(), batch.column("uri").to_pylist(), strict=True)
 
 
 def _infer(ready: list[Loaded], engine: Engine, encoder: EncoderConfig) -> tuple[pa.RecordBatch, list[Loaded]]:

@@ -10,8 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError
+from vsspark.images.box import parse_box
 from vsspark.images.decode import Photo, decode_photo
 from vsspark.images.fetch import read_image
 
@@ -28,9 +31,9 @@ class Loaded(NamedTuple):
 
 
 def load_photos(
-    rows: Iterable[tuple[int, str]], size: tuple[int, int], config: ImagesConfig, storage_options: Mapping[str, str], threads: int, ahead: int
+    rows: Iterable[tuple[int, str, str | None]], size: tuple[int, int], config: ImagesConfig, storage_options: Mapping[str, str], threads: int, ahead: int
 ) -> Iterator[Loaded]:
-    """One `Loaded` per (image_id, uri), as they are ready: a slow object holds up nothing but itself.
+    """One `Loaded` per (image_id, uri, box or None), as they are ready: a slow object holds up nothing but itself.
 
     threads: photos decoded at a time, the task's cores. ahead: photos asked for and not yet taken, which bounds the memory together with
     config: fetch_threads * max_bytes of files, threads * max_pixels * 19 bytes of decoding, ahead * h * w * 3 of results.
@@ -42,8 +45,8 @@ def load_photos(
     waiting = 0
     try:
         while True:
-            for image_id, uri in islice(rows, ahead - waiting):
-                pool.submit(_load, image_id, uri, size, config, storage_options, decoding).add_done_callback(done.put)
+            for row in islice(rows, ahead - waiting):
+                pool.submit(_load, *row, size, config, storage_options, decoding).add_done_callback(done.put)
                 waiting += 1
             if waiting == 0:
                 return
@@ -53,7 +56,22 @@ def load_photos(
         pool.shutdown(cancel_futures=True)  # a cancelled task leaves no thread behind that still fetches
 
 
-def _load(image_id: int, uri: str, size: tuple[int, int], config: ImagesConfig, storage_options: Mapping[str, str], decoding: threading.Semaphore) -> Loaded:
+def photo_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, str, str | None]]:
+    """The rows of `image_id`, `uri` and, where the batches have it, `box`, as `load_photos` takes them."""
+    for batch in batches:
+        boxes = batch.column("box").to_pylist() if "box" in batch.schema.names else [None] * batch.num_rows
+        yield from zip(batch.column("image_id").to_pylist(), batch.column("uri").to_pylist(), boxes, strict=True)
+
+
+def _load(
+    image_id: int,
+    uri: str,
+    box: str | None,
+    size: tuple[int, int],
+    config: ImagesConfig,
+    storage_options: Mapping[str, str],
+    decoding: threading.Semaphore,
+) -> Loaded:
     try:
         data = read_image(uri, config, storage_options)
     except ImageError as error:
@@ -61,7 +79,7 @@ def _load(image_id: int, uri: str, size: tuple[int, int], config: ImagesConfig, 
     content_hash = hashlib.sha256(data).hexdigest()
     try:
         with decoding:
-            photo = decode_photo(data, size, config)
+            photo = decode_photo(data, size, config, parse_box(box))
     except ImageError as error:
         return Loaded(image_id, content_hash, len(data), stage="decode", error=error)
     return Loaded(image_id, content_hash, len(data), photo)
