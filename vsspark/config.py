@@ -70,6 +70,8 @@ class ImagesConfig(Section):
     min_side: Positive = 8  # pixels; tracking pixels and placeholders are no product photos
     link_roots: tuple[str, ...] | None = None  # local files may lie only below these, links followed; null = catalogue.allowed_roots
     fetch_threads: Positive = 16  # requests in flight per Python worker: a store 50 ms away then costs 1.2 times what local files do, 1.3 with 8
+    # What encoders see of a picture without a box of its own: all of it; what stands before the background, cut out; that, its background white.
+    foreground: Literal["none", "crop", "blank"] = "none"
     timeout_s: Annotated[float, Field(gt=0)] = 20.0  # per request to object storage
     attempts: Positive = 4  # per object, with exponential backoff in between
 

@@ -1,7 +1,8 @@
-"""Boxes from the catalogue to the published table: what is embedded again, what is not, what is set aside."""
+"""Boxes and found foregrounds from the catalogue to the published table: what is embedded again, what is not, what is set aside."""
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -9,7 +10,7 @@ from deltalake import DeltaTable
 from invariants import check, connect
 from shops import arguments, draw_shop, write_catalogue
 
-from jobs import embed, recommend
+from jobs import embed, query, recommend
 
 BOXED = ("--set", "catalogue.columns.box=frame")
 QUERIES = (
@@ -96,3 +97,17 @@ def test_tables_without_boxes_are_read_by_a_stage_on_its_own(spark, nights):
     old = [f"output.path={folder}/old" if part.startswith("output.path=") else part for part in own]
     assert embed.main([*old, "--run-id", "four"]) == 0
     assert _counts(f"{folder}/old", "four")["embedded"] == 11
+
+
+def test_a_found_foreground_is_another_model_version_and_queries_are_cut_like_the_catalogue(nights, capsys):
+    folder, output, own = nights
+    before = {row[0] for row in connect(output).sql("select distinct model_version from similar_products").fetchall()}
+    crop = [*own, "--set", "images.foreground=crop", "--run-id", "cropped"]
+    assert recommend.main(crop) == 0
+    after = {row[0] for row in connect(output).sql("select distinct model_version from similar_products").fetchall()}
+    assert after == {f"{version}-crop-grabcut-1" for version in before}
+    assert _counts(output, "cropped")["inferred"] == 10
+    capsys.readouterr()
+    assert query.main([*own, "--json", "--k", "1", str(folder / "p04-0.jpg")]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)["answers"]
+    assert (answer["similar"][0]["product_id"], round(answer["similar"][0]["similarity"], 4)) == ("P04", 1.0)

@@ -19,6 +19,7 @@ from vsspark.embed.kernel.frame import embed_batches
 from vsspark.encoders import Encoder
 from vsspark.encoders.engines import load_engine
 from vsspark.errors import ConfigError
+from vsspark.images.product import preprocessing_mark
 from vsspark.workers import map_in_arrow
 
 STATED = "image_id long, uri string, box string, size_bytes long, fingerprint string"
@@ -57,9 +58,9 @@ def prepare(spark: SparkSession, encoder: Encoder, config: EncoderConfig) -> Shi
     return ShippedModel(path.name, engine, batch_size, encoder.input_size, cpus_per_gpu)
 
 
-def stored_version(encoder: Encoder, config: EncoderConfig) -> str:
-    """What `embeddings.model_version` says: the encoder's own, marked where its vectors are stored unscaled."""
-    return encoder.model_version if config.unit_norm else f"{encoder.model_version}-unscaled"
+def stored_version(encoder: Encoder, config: EncoderConfig, images: ImagesConfig) -> str:
+    """What `embeddings.model_version` says: the encoder's own, marked where a finder cuts its pictures and where its vectors are stored unscaled."""
+    return f"{encoder.model_version}{preprocessing_mark(images)}{'' if config.unit_norm else '-unscaled'}"
 
 
 def stat_images(images: DataFrame, config: ImagesConfig, storage_options: Mapping[str, str]) -> DataFrame:

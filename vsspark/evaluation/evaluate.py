@@ -28,6 +28,7 @@ from vsspark.evaluation.rating_sheet import blind_pairs, write_sheet
 from vsspark.evaluation.ratings import summarise_ratings
 from vsspark.evaluation.results import EncoderLine, Results, Unusable
 from vsspark.evaluation.spark import read_embeddings, read_sample, refusals, sample_images
+from vsspark.images.product import preprocessing_mark
 from vsspark.progress import Progress
 from vsspark.store import Store
 from vsspark.tracking import check_store, log_comparison, use_tracking_store
@@ -36,6 +37,7 @@ from vsspark.tracking import check_store, log_comparison, use_tracking_store
 class _Embedded(NamedTuple):
     title: str
     encoder: Encoder
+    model_version: str
     unit_norm: bool
     rows: DataFrame  # of `embed_images`, as written
     seconds: float
@@ -121,7 +123,7 @@ def _figures(
     for each in embedded:
         x, probabilities = read_embeddings(each.rows, sample.image_ids)
         head = None if probabilities is None else head_figures(probabilities, each.encoder.categories, sample, settings)
-        lines.append(EncoderLine(each.title, each.encoder.model_version, x.shape[1], each.unit_norm, each.seconds, probabilities is not None, head))
+        lines.append(EncoderLine(each.title, each.model_version, x.shape[1], each.unit_norm, each.seconds, probabilities is not None, head))
         for metric in dict.fromkeys(settings.metrics):
             model = f"{each.title} {metric}"
             with progress.stage("search", model):
@@ -148,15 +150,16 @@ def _embed(store: Store, images: DataFrame, number: int, title: str, choice: Enc
             use_tracking_store(config.mlflow)
         encoder = encoders.load(choice.name, choice.weights, choice.layer)
         model = prepare(spark, encoder, choice)
+    version = f"{encoder.model_version}{preprocessing_mark(config.images)}"
     begin = time.perf_counter()
-    with progress.stage("embed", f"{total:,} images with {encoder.model_version}") as stage:
+    with progress.stage("embed", f"{total:,} images with {version}") as stage:
         wanted = spread(images.withColumn("fingerprint", F.lit(None).cast("string")), total, session.task_slots(spark))
         rows = embed_images(wanted, model, config.images, choice, session.storage_options(spark))
         rows = store.stage(run_id, f"embedded-{number}", rows)
         stage.count(images=rows.count())
     if rows.count() != total:
         raise DataQualityError(f"images are lost: {total} in, {rows.count()} embedded or quarantined by {title}")
-    return _Embedded(title, encoder, choice.unit_norm, rows, time.perf_counter() - begin)
+    return _Embedded(title, encoder, version, choice.unit_norm, rows, time.perf_counter() - begin)
 
 
 def _unusable(images: DataFrame, outside: DataFrame, embedded: Sequence[DataFrame]) -> list[Unusable]:

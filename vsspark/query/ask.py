@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from vsspark import encoders, session
-from vsspark.config import BlockingConfig, Config
+from vsspark.config import BlockingConfig, Config, ImagesConfig
 from vsspark.embed.spark import stored_version
 from vsspark.encoders import Encoder
 from vsspark.encoders.registry import MLFLOW_SCHEMES
@@ -38,10 +38,11 @@ def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k:
     run = _published_run(store)
     recorded = json.loads(run.config)
     with progress.stage("encoder", f"loading {config.encoder.name}"):
-        encoder = _same_encoder(config, run, recorded)
+        pictures = _as_recorded(config, recorded)
+        encoder = _same_encoder(config, pictures, run, recorded)
     with progress.stage("embed", f"{len(images):,} pictures"):
         unit_norm = config.encoder.model_copy(update={"unit_norm": recorded["encoder"]["unit_norm"]})
-        anywhere = config.images.model_copy(update={"link_roots": None})  # whoever asks may name any picture; the roots bind the catalogue
+        anywhere = pictures.model_copy(update={"link_roots": None})  # whoever asks may name any picture; the roots bind the catalogue
         rows = embed_pictures(images, encoder, anywhere, unit_norm, session.storage_options(spark))
     usable = [i for i, row in enumerate(rows) if row.reason is None]
     answers = [Answer(image, row.reason, row.detail) for image, row in zip(images, rows, strict=True)]
@@ -73,11 +74,16 @@ def _published_run(store: Store) -> Row:
     return row
 
 
-def _same_encoder(config: Config, run: Row, recorded: dict) -> Encoder:
+def _as_recorded(config: Config, recorded: dict) -> ImagesConfig:
+    """The `images` section, its foreground that of the run: a query is cut out as the catalogue's pictures were."""
+    return config.images.model_copy(update={"foreground": recorded["images"].get("foreground", "none")})
+
+
+def _same_encoder(config: Config, images: ImagesConfig, run: Row, recorded: dict) -> Encoder:
     if config.encoder.name.startswith(MLFLOW_SCHEMES):
         use_tracking_store(config.mlflow)
     encoder = encoders.load(config.encoder.name, config.encoder.weights, config.encoder.layer)
-    version = stored_version(encoder, config.encoder.model_copy(update={"unit_norm": recorded["encoder"]["unit_norm"]}))
+    version = stored_version(encoder, config.encoder.model_copy(update={"unit_norm": recorded["encoder"]["unit_norm"]}), images)
     if version != run.model_version:
         own = ", ".join(f"{key}={recorded['encoder'][key]}" for key in ("name", "weights", "layer"))
         raise ConfigError(f"encoder: got model version {version}, the published run {run.run_id} has {run.model_version}: give its encoder, {own}")

@@ -51,7 +51,7 @@ def check_stage(run: Run) -> Checked:
             use_tracking_store(config.mlflow)
         encoder = encoders.load(config.encoder.name, config.encoder.weights, config.encoder.layer)
         model = prepare(run.spark, encoder, config.encoder)
-        version = stored_version(encoder, config.encoder)
+        version = stored_version(encoder, config.encoder, config.images)
     images = complete(store.read("images"), IMAGES)
     total = images.count()
     with run.progress.stage("check", f"{total:,} files") as stage:

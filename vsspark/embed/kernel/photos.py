@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError
-from vsspark.images.box import parse_box
-from vsspark.images.decode import Photo, decode_photo
+from vsspark.images.decode import Photo
 from vsspark.images.fetch import read_image
+from vsspark.images.product import decode_product
 
 
 class Loaded(NamedTuple):
@@ -79,7 +79,7 @@ def _load(
     content_hash = hashlib.sha256(data).hexdigest()
     try:
         with decoding:
-            photo = decode_photo(data, size, config, parse_box(box))
+            photo = decode_product(data, size, config, box)
     except ImageError as error:
         return Loaded(image_id, content_hash, len(data), stage="decode", error=error)
     return Loaded(image_id, content_hash, len(data), photo)
