@@ -15,12 +15,16 @@ from vsspark.demo.shading import shade_map
 from vsspark.demo.shapes import Part, Pose
 
 
-def render_photo(product: ProductSpec, photo: PhotoSpec) -> np.ndarray:
-    """The photo, RGB uint8 (360, 288, 3); the same product and photo always give the same pixels."""
+def render_photo(product: ProductSpec, photo: PhotoSpec, backdrop: np.ndarray | None = None, look: Look | None = None) -> np.ndarray:
+    """The photo, RGB uint8 (360, 288, 3); the same product and photo always give the same pixels.
+
+    backdrop, look: a background of that size and a figure in place of the photo's own.
+    """
     rng = np.random.default_rng([product.seed, 6, product.index, photo.position])
     worn, back = photo.view == "worn", photo.view == "back"
-    look = random_look(rng)
-    scene = Scene(background(photo.background, rng, WIDTH, HEIGHT), *camera(product, photo, rng), (float(rng.uniform(-0.9, 0.9)), -1.0), rng, product)
+    own_look, own_backdrop = random_look(rng), background(photo.background, rng, WIDTH, HEIGHT)
+    look, canvas = look or own_look, own_backdrop if backdrop is None else backdrop.copy()
+    scene = Scene(canvas, *camera(product, photo, rng), (float(rng.uniform(-0.9, 0.9)), -1.0), rng, product)
     parts = _composition(product, look if worn else None, back, rng)
     _cast_shadow(scene, [part for part in parts if part.outlines], soft=worn)
     for part in parts:
