@@ -38,10 +38,10 @@ def test_fewer_rows_than_features_give_the_same_distances_as_the_whole_space():
     rng = np.random.default_rng(1)
     x, label = rng.normal(size=(12, 40)).astype(np.float32), np.repeat(np.arange(4), 3)
     x -= x.mean(0)
-    few = x @ discriminant(x, label, 8)
+    few = x @ discriminant(x, label, 8, shrink=0.6)
     padded = np.concatenate([x, np.zeros((100, 40), np.float32)])  # more rows than features: the other branch
     assert few.shape == (12, 3)
-    assert np.isfinite(padded @ discriminant(x, label, 8)).all()
+    assert np.isfinite(padded @ discriminant(x, label, 8, shrink=0.6)).all()
     np.testing.assert_allclose(x @ principal(x, 11) @ principal(x, 11).T, x, atol=1e-4)  # 12 centred rows span 11 dimensions
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-_SHRINK = 0.6  # of the scatter within classes, towards its mean eigenvalue
+# Of the scatter within classes, towards its mean eigenvalue: categories have many pictures each, products few.
+_SHRINK_CATEGORY, _SHRINK_PRODUCT = 0.2, 0.8
 
 
-def discriminant(x: np.ndarray, label: np.ndarray, dim: int, shrink: float = _SHRINK) -> np.ndarray:
+def discriminant(x: np.ndarray, label: np.ndarray, dim: int, shrink: float) -> np.ndarray:
     """(d, k) float32, k <= dim: the directions with the most scatter between classes for the scatter within, strongest first.
 
     x: (n, d) centred; label: (n,) class per row. A projection has about unit scatter within a class; k is at most the classes less one.
@@ -49,8 +50,8 @@ def discriminant_parts(x: np.ndarray, product: np.ndarray, category: np.ndarray,
     centred = x - x.mean(0)
     known = category >= 0
     several = len(np.unique(category[known])) > 1
-    of_category = discriminant(centred[known], category[known], dim // 4) if several else np.zeros((x.shape[1], 0), np.float32)
-    of_product = discriminant(centred, product, dim // 3)
+    of_category = discriminant(centred[known], category[known], dim // 4, _SHRINK_CATEGORY) if several else np.zeros((x.shape[1], 0), np.float32)
+    of_product = discriminant(centred, product, dim // 3, _SHRINK_PRODUCT)
     return [of_category, of_product, principal(centred, dim - of_category.shape[1] - of_product.shape[1])]
 
 
