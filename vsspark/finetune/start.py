@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 # Of the scatter within classes, towards its mean eigenvalue: categories have many pictures each, products few.
-_SHRINK_CATEGORY, _SHRINK_PRODUCT = 0.2, 0.8
+_SHRINK_CATEGORY, _SHRINK_PRODUCT = 0.5, 0.8
 
 
 def discriminant(x: np.ndarray, label: np.ndarray, dim: int, shrink: float) -> np.ndarray:
