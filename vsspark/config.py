@@ -103,7 +103,7 @@ class ShopTrainingConfig(Section):
     batch_size: Positive = 128  # pairs per step
     epochs: Positive = 40  # at most; an epoch takes every picture once as an anchor
     patience: Positive = 6  # epochs without a better held-out figure before it stops
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     temperature: Annotated[float, Field(gt=0)] = 0.1  # of the pair loss
     pair_weight: Annotated[float, Field(ge=0)] = 1.0
     category_weight: Annotated[float, Field(ge=0)] = 1.0

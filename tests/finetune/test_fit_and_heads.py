@@ -31,7 +31,7 @@ def made_up(products: int, seed: int) -> Features:
 
 
 def settings(**changed) -> ShopTrainingConfig:
-    return ShopTrainingConfig(**({"embedding_dim": 12, "batch_size": 30, "epochs": 4, "patience": 99} | changed))
+    return ShopTrainingConfig(**({"embedding_dim": 12, "batch_size": 30, "epochs": 4, "patience": 99, "learning_rate": 1e-3} | changed))
 
 
 def run(folder: Path, **changed):

@@ -66,6 +66,32 @@ def test_an_encoder_that_sees_the_mirror_image_too_cannot_tell_them_apart():
         assert np.allclose(embedding, mirrored, atol=1e-5) == alike
 
 
+def test_roots_of_probabilities_stand_beside_the_embedding():
+    from vsspark.finetune.networks import join
+
+    trunk, heads, plain = fitted(False)
+    images = np.random.default_rng(2).uniform(0, 255, (3, 32, 24, 3)).astype(np.float32)
+    embedding, probabilities = (output.numpy() for output in plain(images))
+    whole = join(trunk, heads, False, roots=0.5)(images)[0].numpy()
+    by_hand = np.hstack([embedding, 0.5 * np.sqrt(probabilities)])
+    np.testing.assert_allclose(whole, by_hand / np.linalg.norm(by_hand, axis=1, keepdims=True), atol=1e-5)
+
+
+def test_roots_are_as_long_as_the_held_out_pictures_want_them():
+    from vsspark.finetune.judge import figures_of, weigh_roots
+
+    rng = np.random.default_rng(5)
+    product = np.repeat(np.arange(40), 2)
+    category = product % 2
+    probabilities = np.where(category[:, None] == [0, 1], 0.95, 0.05)
+    blind = rng.normal(size=(80, 6))  # knows nothing: the probabilities are all there is
+    assert weigh_roots(blind / np.linalg.norm(blind, axis=1, keepdims=True), probabilities, product, category) == 1.0
+    knows = np.eye(40)[product]  # every product is a direction of its own: nothing to be gained
+    assert weigh_roots(knows, probabilities, product, category) == 0.0
+    figures = figures_of(np.eye(80)[:, :3] + knows[:, :3], probabilities, product, category)
+    assert figures["held_out"] == pytest.approx(((figures["top1"] + figures["category_at_1"]) / 2 + figures["product_at_1"]) / 2)
+
+
 def test_calibration_turns_confidence_down_to_what_is_right():
     import keras
 

@@ -13,6 +13,7 @@ from vsspark.training.views import whole_view
 
 _AT_MOST = 4000  # pictures judged by: 600 MB at 224 pixels, and a distance of every one to every other
 _BATCH = 32
+_ROOTS = (0.0, 0.5, 1.0)  # lengths tried for the roots of the probabilities beside an embedding of length 1
 
 
 class Pictures(NamedTuple):
@@ -55,7 +56,7 @@ def judge_on(network, given: np.ndarray, product: np.ndarray, category: np.ndarr
 
 
 def figures_of(embedding: np.ndarray, probabilities: np.ndarray, product: np.ndarray, category: np.ndarray) -> dict[str, float]:
-    """Shares in [0, 1], and their mean under "held_out": neither category nor product can be bought with the other.
+    """Shares in [0, 1]; "held_out" is the mean of what is said of categories and what is said of products: neither can be bought with the other.
 
     top1: the head's; category_at_1, product_at_1: the nearest other picture's, by cosine. What the pictures cannot answer is left out.
     """
@@ -68,7 +69,15 @@ def figures_of(embedding: np.ndarray, probabilities: np.ndarray, product: np.nda
     if len(np.unique(product)) < len(product):
         found["product_at_1"] = nearest_agrees(unit, product)
     found = {name: value for name, value in found.items() if np.isfinite(value)}
-    return found | {"held_out": float(np.mean(list(found.values()))) if found else 0.0}
+    of_category = [found[name] for name in ("top1", "category_at_1") if name in found]
+    sides = [float(np.mean(side)) for side in (of_category, [found[name] for name in ("product_at_1",) if name in found]) if side]
+    return found | {"held_out": float(np.mean(sides)) if sides else 0.0}
+
+
+def weigh_roots(embedding: np.ndarray, probabilities: np.ndarray, product: np.ndarray, category: np.ndarray) -> float:
+    """The length of the roots of the probabilities (see `networks.join`) that does best on these pictures; the shortest among equals."""
+    roots = np.sqrt(np.maximum(probabilities, 0))
+    return max(_ROOTS, key=lambda length: figures_of(np.hstack([embedding, length * roots]), probabilities, product, category)["held_out"])
 
 
 def calibrate(head, probabilities: np.ndarray, category: np.ndarray) -> None:

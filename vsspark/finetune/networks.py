@@ -110,8 +110,11 @@ def build_heads(features: int, categories: int, config: ShopTrainingConfig) -> k
     return keras.Model(given, [embedding, probabilities], name="heads")
 
 
-def join(trunk: keras.Model, heads: keras.Model, flip: bool) -> keras.Model:
-    """RGB 0..255 (n, side, side, 3) -> [embedding, probabilities]; flip: the features are the mean of a picture's and its mirror image's."""
+def join(trunk: keras.Model, heads: keras.Model, flip: bool, roots: float = 0.0) -> keras.Model:
+    """RGB 0..255 (n, side, side, 3) -> [embedding, probabilities]; flip: the features are the mean of a picture's and its mirror image's.
+
+    roots: how long the roots of the probabilities are that stand beside the embedding (of length 1); the whole has unit norm again.
+    """
     import keras
 
     pixels = keras.Input(trunk.input_shape[1:], name="rgb")
@@ -119,4 +122,7 @@ def join(trunk: keras.Model, heads: keras.Model, flip: bool) -> keras.Model:
     if flip:
         features = keras.layers.Average(name="both_sides")([features, trunk(keras.ops.flip(pixels, axis=2))])
     embedding, probabilities = heads(features)
+    if roots:
+        beside = keras.layers.Rescaling(roots, name="roots")(keras.ops.sqrt(probabilities))
+        embedding = keras.layers.UnitNormalization(name="whole_embedding")(keras.layers.Concatenate(name="side_by_side")([embedding, beside]))
     return keras.Model(pixels, [embedding, probabilities], name="vsspark_encoder")

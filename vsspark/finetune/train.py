@@ -32,16 +32,21 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
     training_set = prepare_training_set(spark, config, args.run_id, cluster)
     import keras
 
-    from vsspark.finetune.judge import calibrate, encode, judge_finished, traced, validation_pictures
+    from vsspark.finetune.judge import calibrate, encode, judge_finished, traced, validation_pictures, weigh_roots
     from vsspark.finetune.register import register
 
     began = time.monotonic()
     keras.utils.set_random_seed(config.training.seed)
-    network, heads, curves = fit_encoder(training_set, config.training, cluster)
+    trunk, heads, curves = fit_encoder(training_set, config.training, cluster)
     if not cluster.first:
         return
+    network = join(trunk, heads, config.training.flip)
     pictures = validation_pictures(training_set.folder, config.training.side)
     calibrate(heads.get_layer("category"), encode(traced(network), pictures.pixels)[1], pictures.category)
+    if config.training.recipe == "two_headed":
+        roots = weigh_roots(*encode(traced(network), pictures.pixels), pictures.product, pictures.category)
+        log.info("%-10s roots of the probabilities beside the embedding, as long as %g of it", "roots", roots)
+        network = join(trunk, heads, config.training.flip, roots)
     figures, confusion = judge_finished(network, pictures, len(training_set.categories))
     log.info("%-10s %s", "held out", json.dumps({name: round(value, 4) for name, value in figures.items()}))
     facts = {"pictures": json.dumps(training_set.pictures), "products": json.dumps(training_set.products), "quarantined": str(training_set.quarantined)}
@@ -50,7 +55,7 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
 
 
 def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: Cluster):
-    """(network, heads, curves): the encoder RGB (n, side, side, 3) -> [embedding, probabilities], the heads in it, the figures of every epoch by part."""
+    """(trunk, heads, curves): RGB (n, side, side, 3) -> features -> [embedding, probabilities], and the figures of every epoch by part."""
     from vsspark.finetune.fit import FITTED, class_weights, restore
     from vsspark.finetune.heads import fit_heads
     from vsspark.finetune.judge import validation_pictures
@@ -73,7 +78,7 @@ def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: 
         held_out = validation_pictures(training_set.folder, config.side)
         folder = work / f"unfrozen-{config.unfreeze}-{config.unfrozen_rate}-{config.unfrozen_epochs}"
         curves["unfrozen"] = fit_unfrozen(network, training_set, weights, held_out, config, folder, cluster).history
-    return join(trunk_network, heads, config.flip), heads, curves
+    return trunk_network, heads, curves
 
 
 def _export_trunk(network, config: ShopTrainingConfig) -> Encoder:
