@@ -109,15 +109,15 @@ def _readers(lists):
     return lists.where(f"rank <= {K}")
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_two_hundred_histories_end_where_full_searches_end(spark, tmp_path, seed):
+@pytest.mark.parametrize(("seed", "nights"), [(0, 2), pytest.param(0, NIGHTS, marks=pytest.mark.slow), pytest.param(1, NIGHTS, marks=pytest.mark.slow)])
+def test_two_hundred_histories_end_where_full_searches_end(spark, tmp_path, seed, nights):
     shops, config = Shops(seed), KnnConfig(k=K + SPARE_PLACES)
     now = shops.frame(spark).cache()
     found = search_neighbours(number_blocks(now), str(tmp_path / "full"), config).cache()
     assert _lists(_readers(found)) == shops.expected()
     state = state_of(found, now, K + SPARE_PLACES, K).localCheckpoint()
     trimmed = 0
-    for night in range(NIGHTS):
+    for night in range(nights):
         before, lists = state, kept_lists(_readers(found), state)
         shops.night()
         now = shops.frame(spark).cache()
