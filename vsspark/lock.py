@@ -22,6 +22,7 @@ from pyspark.sql import SparkSession
 
 from vsspark.errors import StorageError
 from vsspark.images.fetch import split_uri
+from vsspark.store.files import Files, first_line
 
 NAME = "_lock"
 LEASE_S = 120.0  # without a renewal for so long, the run that held the lease is taken for dead
@@ -33,16 +34,16 @@ class OutputLock:
     """`acquire()` or StorageError saying who holds it; `release()` when the run is over."""
 
     def __init__(self, spark: SparkSession, root: str, run_id: str):
-        self._spark, self._root = spark, root
+        self._files, self._root, self._path = Files(spark), root, f"{root}/{NAME}"
         self._mine = {"run_id": run_id, "host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex}
         scheme, path = split_uri(root)
-        self._file = Path(path) / NAME if scheme == "file" else None
+        self._local = Path(path) / NAME if scheme == "file" else None
         self._descriptor: int | None = None
         self._over = threading.Event()
         self._renewing: threading.Thread | None = None
 
     def acquire(self) -> None:
-        if self._file is not None:
+        if self._local is not None:
             self._acquire_file()
         else:
             self._acquire_lease()
@@ -62,13 +63,13 @@ class OutputLock:
             self._renewing.join()
             holder = self._holder()
             if holder is not None and holder.get("token") == self._mine["token"]:
-                self._fs().delete(self._path(), False)
+                self._files.delete(self._path)
             self._renewing = None
 
     def _acquire_file(self) -> None:
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
+            self._local.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._local, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise StorageError(f"output.path={self._root} cannot be written: {error}") from None
         try:
@@ -83,11 +84,11 @@ class OutputLock:
 
     def _acquire_lease(self) -> None:
         if not self._create():
-            status = self._status()
+            renewed = self._files.modified(self._path)
             holder = self._holder() or {}
-            if status is not None and time.time() - status.getModificationTime() / 1000 < LEASE_S:
+            if renewed is not None and time.time() - renewed < LEASE_S:
                 raise self._busy(holder)
-            self._write(overwrite=True)
+            self._files.write_text(self._path, json.dumps(self._mine))
             time.sleep(_SETTLE_S)
             holder = self._holder() or {}
             if holder.get("token") != self._mine["token"]:
@@ -101,46 +102,19 @@ class OutputLock:
                 holder = self._holder()
                 if holder is not None and holder.get("token") != self._mine["token"]:
                     return
-                self._write(overwrite=True)
+                self._files.write_text(self._path, json.dumps(self._mine))
 
     def _create(self) -> bool:
         try:
-            self._write(overwrite=False)
+            return self._files.create_text(self._path, json.dumps(self._mine))
         except Py4JJavaError as error:
-            if self._status() is None:
-                raise StorageError(f"output.path={self._root} cannot be written: {str(error.java_exception).splitlines()[0]}") from None
-            return False
-        return True
-
-    def _write(self, overwrite: bool) -> None:
-        builder = self._fs().createFile(self._path()).overwrite(overwrite)
-        if not overwrite:
-            # An object store checks and writes in two steps unless it is asked for a conditional write; file systems ignore the option.
-            builder = builder.opt("fs.option.create.conditional.overwrite", True)
-        out = builder.build()
-        out.writeBytes(json.dumps(self._mine))
-        out.close()
+            raise StorageError(f"output.path={self._root} cannot be written: {first_line(error)}") from None
 
     def _holder(self) -> dict | None:
         try:
-            stream = self._fs().open(self._path())
-            text = self._spark._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8")
-            stream.close()
-            return json.loads(text)
+            return json.loads(self._files.read_text(self._path))
         except (Py4JJavaError, ValueError):
             return None
-
-    def _status(self):
-        try:
-            return self._fs().getFileStatus(self._path())
-        except Py4JJavaError:
-            return None
-
-    def _path(self):
-        return self._spark._jvm.org.apache.hadoop.fs.Path(f"{self._root}/{NAME}")
-
-    def _fs(self):
-        return self._path().getFileSystem(self._spark.sparkContext._jsc.hadoopConfiguration())
 
     def _busy(self, holder: dict) -> StorageError:
         who = f"run {holder['run_id']} (process {holder['pid']} on {holder['host']})" if holder else "another run"

@@ -33,9 +33,29 @@ class Files:
         found = self._system(folder).listStatus(self._path(folder))
         return [(status.getPath().getName(), status.getModificationTime() / 1000) for status in found]
 
+    def modified(self, path: str) -> float | None:
+        """When a file was written, in seconds since 1970 by the clock of its file system; None where there is none."""
+        try:
+            return self._system(path).getFileStatus(self._path(path)).getModificationTime() / 1000
+        except Py4JJavaError:
+            return None
+
     def write_text(self, path: str, text: str) -> None:
         with closing(self._system(path).create(self._path(path), True)) as out:
             out.writeBytes(text)
+
+    def create_text(self, path: str, text: str) -> bool:
+        """Writes a file that is not there yet; False, and nothing is written, where there is one."""
+        # An object store checks and writes in two steps unless it is asked for a conditional write; file systems ignore the option.
+        builder = self._system(path).createFile(self._path(path)).overwrite(False).opt("fs.option.create.conditional.overwrite", True)
+        try:
+            with closing(builder.build()) as out:
+                out.writeBytes(text)
+        except Py4JJavaError:
+            if self.modified(path) is None:
+                raise
+            return False
+        return True
 
     def read_text(self, path: str) -> str:
         with closing(self._system(path).open(self._path(path))) as stream:
