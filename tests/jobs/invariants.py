@@ -39,3 +39,17 @@ def check(con: duckdb.DuckDBPyConnection, k: int, run_id: str) -> None:
     assert one("select count(*) from similar_products s join images i on s.image_uri = i.uri where i.product_id = s.product_id") >= one(
         "select count(*) from similar_products"
     )
+
+
+def content(output: str) -> list[list[tuple]]:
+    """What readers can ask, without the names of runs; similarities to float32's error."""
+    con = connect(output)
+    return [
+        con.sql(sql).fetchall()
+        for sql in (
+            "select image_id, content_hash, predicted_category from embeddings order by 1",
+            "select query_image_id, rank, item_image_id, round(similarity, 5) from neighbours order by 1, 2",
+            """select product_id, rank, similar_product_id, round(similarity, 5), image_uri, similar_image_uri, category, price, similar_price, source
+               from similar_products order by 1, 2""",
+        )
+    ]

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from deltalake import DeltaTable
-from invariants import check, connect
+from invariants import check, connect, content
 from shops import REPO, arguments, draw_shop, write_catalogue
 
 from jobs import recommend, rollback
@@ -26,20 +26,6 @@ def _versions(output: str) -> dict[str, int]:
 def _run(output: str, run_id: str) -> dict:
     rows = DeltaTable(f"{output}/runs").to_pyarrow_table().to_pylist()
     return next(row | {"counts": dict(row["counts"]), "metrics": dict(row["metrics"])} for row in rows if row["run_id"] == run_id)
-
-
-def _content(output: str) -> list[list[tuple]]:
-    """What readers can ask, without the names of runs; similarities to float32's error."""
-    con = connect(output)
-    return [
-        con.sql(sql).fetchall()
-        for sql in (
-            "select image_id, content_hash, predicted_category from embeddings order by 1",
-            "select query_image_id, rank, item_image_id, round(similarity, 5) from neighbours order by 1, 2",
-            """select product_id, rank, similar_product_id, round(similarity, 5), image_uri, similar_image_uri, category, price, similar_price, source
-               from similar_products order by 1, 2""",
-        )
-    ]
 
 
 def _change(folder, rows: list[dict]) -> list[dict]:
@@ -93,19 +79,19 @@ def test_the_result_is_that_of_a_run_from_scratch(spark, nights, tmp_path):
     _, output, own, _, _ = nights
     fresh = [f"output.path={tmp_path}/fresh" if part.startswith("output.path=") else part for part in own]
     assert recommend.main([*fresh, "--run-id", "fresh"]) == 0
-    assert _content(f"{tmp_path}/fresh") == _content(output)
+    assert content(f"{tmp_path}/fresh") == content(output)
     assert _run(f"{tmp_path}/fresh", "fresh")["counts"]["inferred"] == 13  # a copy is embedded once
 
 
 def test_a_refused_feed_leaves_every_table_with_the_published_run_and_force_is_on_record(spark, nights, capsys):
     folder, output, own, _, _ = nights
     store = Store(spark, OutputConfig(path=output))
-    before = _content(output)
+    before = content(output)
     whole = (folder / "catalogue.csv").read_text(encoding="utf-8")
     (folder / "catalogue.csv").write_text("\n".join(whole.splitlines()[:8]) + "\n", encoding="utf-8")
     assert recommend.main([*own, "--run-id", "half"]) == 3
     assert "gate.max_products_lost allows 30.0%" in capsys.readouterr().err
-    assert _content(output) == before
+    assert content(output) == before
     assert _run(output, "half")["status"] == "refused"
     assert recommend.main([*own, "--run-id", "half-forced", "--force", "half the range is discontinued"]) == 0
     forced = _run(output, "half-forced")
@@ -115,7 +101,7 @@ def test_a_refused_feed_leaves_every_table_with_the_published_run_and_force_is_o
     assert store.read_published("images").count() == 7
     # Back: the earlier run's tables come back together, and a night with the earlier feed then has nothing to do.
     assert rollback.main([*own, "--to", "two"]) == 0
-    assert _content(output) == before
+    assert content(output) == before
     (folder / "catalogue.csv").write_text(whole, encoding="utf-8")
     assert recommend.main([*own, "--run-id", "again"]) == 0
     assert _run(output, "again")["status"] == "unchanged"
@@ -123,17 +109,17 @@ def test_a_refused_feed_leaves_every_table_with_the_published_run_and_force_is_o
 
 def test_an_empty_feed_is_refused_whatever_is_forced(spark, nights, capsys):
     folder, output, own, _, _ = nights
-    before, whole = _content(output), (folder / "catalogue.csv").read_text(encoding="utf-8")
+    before, whole = content(output), (folder / "catalogue.csv").read_text(encoding="utf-8")
     (folder / "catalogue.csv").write_text(whole.splitlines()[0] + "\n", encoding="utf-8")
     assert recommend.main([*own, "--run-id", "empty", "--force", "must go out"]) == 2
     (folder / "catalogue.csv").write_text(whole, encoding="utf-8")
     assert "is empty" in capsys.readouterr().err
-    assert _content(output) == before
+    assert content(output) == before
 
 
 def test_while_one_run_writes_another_says_why_it_does_not(spark, nights, capsys):
     _, output, own, _, _ = nights
-    before = _content(output)
+    before = content(output)
     code = f"""
 import sys
 from vsspark.lock import OutputLock
@@ -147,7 +133,7 @@ sys.stdin.read()
     assert f"run the-first (process {holder.pid}" in capsys.readouterr().err
     holder.kill()
     holder.wait()
-    assert _content(output) == before
+    assert content(output) == before
     assert recommend.main([*own, "--run-id", "third"]) == 0  # what a dead process held is free at once
     assert _run(output, "third")["status"] == "unchanged"
 
@@ -171,7 +157,7 @@ def test_a_run_called_twice_and_stopped_between_two_tables_does_not_spoil_the_ne
     assert recommend.main([*own, "--run-id", "two"]) == 0
     fresh = [f"output.path={tmp_path}/fresh" if part.startswith("output.path=") else part for part in own]
     assert recommend.main([*fresh, "--run-id", "fresh"]) == 0
-    assert _content(f"{tmp_path}/fresh") == _content(output)
+    assert content(f"{tmp_path}/fresh") == content(output)
 
 
 @pytest.mark.slow
@@ -201,8 +187,8 @@ def test_fitted_clusters_stay_until_the_catalogue_is_another(spark, tmp_path, ca
     assert heads["one"] == heads["two"]
     assert heads["three"] != heads["two"]  # 12 images, it was fitted to 7
     # From scratch, with the head that is kept: the same table.
-    before = _content(output)
+    before = content(output)
     for table in (*TABLES, "_searched", "runs"):
         shutil.rmtree(f"{output}/{table}")
     assert recommend.main([*own, "--run-id", "scratch"]) == 0
-    assert _content(output) == before
+    assert content(output) == before
