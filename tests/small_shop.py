@@ -77,6 +77,7 @@ def run_row() -> dict:
         "inputs": None,
         "versions": None,
         "forced_by": None,
+        "embedded_by": RUN_ID,
     }
 
 

@@ -47,6 +47,7 @@ def _restore(run: Run, published: str) -> None:
     """Lets the tables beside `similar_products` belong to what is published again; where that fails, what ended the run is still what is heard of."""
     try:
         run.store.restore_state(published)
+        run.put_back(published)
     except Exception:
         log.exception("the tables beside similar_products could not be put back to run %s", published)
 
@@ -82,6 +83,7 @@ def rollback(spark: SparkSession, config: Config, args: argparse.Namespace) -> N
             raise StorageError(f"there is no run published before {current} below output.path={run.store.root}; it has {', '.join(published) or 'none'}")
         with run.progress.stage("rollback", f"from {current} to {target}"):
             run.store.restore("similar_products", target)
+        run.put_back(target)
         run.status, run.message = "rolled_back", f"{target} is current again"
 
 

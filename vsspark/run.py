@@ -38,6 +38,7 @@ class Run:
         self.inputs: str | None = None
         self.versions: dict[str, int] = {}
         self._before: dict = {}  # what `runs` says of an earlier run of this name
+        self.embedded_by: str | None = None  # the run whose embeddings and quarantine the tables hold; None: nobody has asked yet
         self.forced_by: str | None = None
         self.metrics: dict[str, float] = {}
 
@@ -62,6 +63,7 @@ class Run:
             self.message = str(error) if isinstance(error, VssparkError) else f"{kind.__name__}: {error}".splitlines()[0]
         try:
             if self.status != "unchanged" or not self._before:
+                self.embedding_run()
                 self.record()
         except Exception:
             if error is None:
@@ -75,6 +77,8 @@ class Run:
 
     def row(self) -> dict:
         """The run as a row of `runs`."""
+        # A published run that is called again and then not published is still the one that readers have.
+        kept = {} if self.status in ("publishing", "published") or not self._before.get("inputs") else self._before
         return {
             "run_id": self.run_id,
             "run_date": self.run_date,
@@ -82,15 +86,15 @@ class Run:
             "finished_at": dt.datetime.now(dt.UTC),
             "status": self.status,
             "message": self.message and mask_text(self.message),
-            "model_version": self.model_version,
+            "model_version": kept.get("model_version") or self.model_version,
             "config": json.dumps(self.config.public(), sort_keys=True),
             "counts": dict(self.progress.counts),
             "metrics": dict(self.metrics),
             "seconds": dict(self.progress.seconds),
-            # A published run that is called again and then not published is still the one that readers have.
             "inputs": self.inputs if self.status == "published" else self._before.get("inputs"),
             "versions": dict(self.versions or self._before.get("versions") or {}),
             "forced_by": self.forced_by and mask_text(self.forced_by),
+            "embedded_by": self.embedded_by,
         }
 
     def record(self) -> None:
@@ -100,10 +104,21 @@ class Run:
         self.store.replace("runs", df, RUNS, by="run_id", value=self.run_id, run_id=self.run_id)
 
     def current_model_version(self) -> str:
-        """The model version of the last run that wrote embeddings: what a stage works on when it runs alone."""
+        """The model version of the embeddings that the tables hold: what a stage works on when it runs alone."""
         if self.model_version is None:
-            rows = self.store.read("runs").where("model_version IS NOT NULL").orderBy("finished_at", ascending=False).limit(1).collect()
-            if not rows:
+            row = self.store.run_row(self.embedding_run() or "")
+            if row is None:
                 raise StorageError(f"no run below output.path={self.store.root} has embedded anything yet: run jobs/embed.py first")
-            self.model_version = rows[0].model_version
+            self.model_version = row["model_version"]
         return self.model_version
+
+    def embedding_run(self) -> str | None:
+        """The run whose embeddings and quarantine the tables hold: this one, the last that embedded, or the one they were put back to; None where there is none."""
+        if self.embedded_by is None:
+            self.embedded_by = self.store.embedding_run()
+        return self.embedded_by
+
+    def put_back(self, run_id: str) -> None:
+        """Notes that the tables beside `similar_products` are those of an earlier run again; in Parquet they stay as they are."""
+        if self.store.versions_of(run_id):
+            self.embedded_by = self.store.embedding_run(run_id)

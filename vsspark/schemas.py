@@ -113,6 +113,7 @@ RUNS = StructType([
     _field("inputs", StringType(), "a hash of catalogue, files, model and settings: what a run is made from, but for a head that was kept"),
     _field("versions", MapType(StringType(), LongType()), "the Delta version of every table that belongs to a published run"),
     _field("forced_by", StringType(), "who published in spite of the gate, and why"),
+    _field("embedded_by", StringType(), "the run whose embeddings and quarantine the tables held when this one was over"),
 ])  # fmt: skip
 
 _SPARE_ITEM = StructType([StructField("rank", IntegerType()), StructField("item_image_id", LongType()), StructField("similarity", FloatType())])

@@ -113,7 +113,7 @@ def embed_stage(run: Run, checked: Checked | None = None) -> None:
         raise GateRefused(f"no image could be used, nothing was published; {_commonest_reason(run)}")
     with run.progress.stage("categories", "predicting categories") as stage:
         _write_embeddings(run, checked, outcome, good)
-        run.model_version = version  # from here on later stages may work on it
+        run.model_version, run.embedded_by = version, run.run_id  # from here on later stages may work on it
         written, categories = embeddings_of(run).agg(F.count("*"), F.count_distinct("predicted_category")).first()
         stage.count(categories=categories)
     lost = store.read("quarantine").where(F.col("run_id") == run.run_id).count()

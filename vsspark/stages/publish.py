@@ -114,7 +114,7 @@ def _backfill(run: Run, visual: DataFrame, usable: DataFrame) -> DataFrame | Non
 
 
 def _gate_counts(run: Run) -> dict[str, int]:
-    quarantined = run.store.read("quarantine").where(F.col("run_id") == _embedding_run(run)).select("image_id", F.lit(True).alias("bad"))
+    quarantined = run.store.read("quarantine").where(F.col("run_id") == run.embedding_run()).select("image_id", F.lit(True).alias("bad"))
     found = searchable(run).select("image_id", F.lit(True).alias("good"), "recommendable")
     images = run.store.read("images").select("image_id", "product_id").join(found, "image_id", "left").join(quarantined, "image_id", "left")
     totals = images.agg(
@@ -134,11 +134,3 @@ def _gate_counts(run: Run) -> dict[str, int]:
             counts["products"],
         )
     return counts
-
-
-def _embedding_run(run: Run) -> str:
-    """The run whose quarantine belongs to these embeddings: this one, or the last that embedded."""
-    if "embedded" in run.progress.counts:
-        return run.run_id
-    last = run.store.read("runs").where(F.col("counts")["inferred"].isNotNull()).orderBy("finished_at", ascending=False).first()
-    return last.run_id if last else run.run_id

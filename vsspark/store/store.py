@@ -78,6 +78,19 @@ class Store:
         row = self.read("runs").where(F.col("run_id") == run_id).first()
         return row and row.asDict()
 
+    def embedding_run(self, run_id: str | None = None) -> str | None:
+        """The run whose embeddings and quarantine a run left in the tables, by default the last one; None where nothing had been embedded."""
+        if not self.exists("runs"):
+            return None
+        runs = self.read("runs")
+        own = F.when(F.col("counts")["inferred"].isNotNull(), F.col("run_id"))
+        # An earlier release's rows do not say.
+        known = runs.withColumn("by", F.coalesce("embedded_by", own) if "embedded_by" in runs.columns else own).where("by IS NOT NULL")
+        if run_id is not None:
+            known = known.where(F.col("run_id") == run_id)
+        row = known.orderBy("finished_at", ascending=False).select("by").first()
+        return row and row.by
+
     def versions_of(self, run_id: str) -> dict[str, int]:
         """The Delta versions that belong to a published run, from `runs`; empty where it has none on record."""
         return dict((self.run_row(run_id) or {}).get("versions") or {})
