@@ -57,8 +57,8 @@ def test_the_sample_as_arrays(images):
 
 
 def test_embeddings_come_back_in_the_samples_order(spark):
-    rows = [(i, "u", None, "h", 1, 9, 9, [float(i), 1.0], [0.5] if i % 2 else [0.25], None, None, None) for i in (5, 3, 9, 1)]
-    rows.append((7, "u", None, None, None, None, None, None, None, "fetch", "missing", "gone"))
+    rows = [(i, "u", None, None, "h", 1, 9, 9, [float(i), 1.0], [0.5] if i % 2 else [0.25], None, None, None) for i in (5, 3, 9, 1)]
+    rows.append((7, "u", None, None, None, None, None, None, None, None, "fetch", "missing", "gone"))
     embedded = spark.createDataFrame(rows, EMBEDDED)
     x, p = read_embeddings(embedded, np.array([1, 3, 9]))
     assert (x.tolist(), p.tolist()) == ([[1, 1], [3, 1], [9, 1]], [[0.5], [0.5], [0.5]])
