@@ -20,6 +20,8 @@ QUERIES = (
     "select product_id, rank, similar_product_id, round(similarity, 5), source from similar_products order by 1, 2",
 )
 
+pytestmark = pytest.mark.slow  # four runs; boxes themselves are tested in catalogue, images and embed
+
 
 def _content(output: str, run: str) -> list[list[tuple]]:
     con = connect(output)
@@ -83,7 +85,6 @@ def test_a_wrong_box_is_set_aside_with_its_code(nights):
     assert rows[0][3] == "box 9000 0 9100 90: nothing of it is inside the picture of 288x360, the shorter side must have 8"
 
 
-@pytest.mark.slow
 def test_the_result_is_that_of_a_run_from_scratch(nights):
     folder, output, own = nights
     fresh = [f"output.path={folder}/fresh" if part.startswith("output.path=") else part for part in own]
@@ -100,7 +101,6 @@ def test_tables_without_boxes_are_read_by_a_stage_on_its_own(spark, nights):
     assert _counts(f"{folder}/old", "four")["embedded"] == 11
 
 
-@pytest.mark.slow
 def test_a_found_foreground_is_another_model_version_and_queries_are_cut_like_the_catalogue(nights, capsys):
     folder, output, own = nights
     before = {row[0] for row in connect(output).sql("select distinct model_version from similar_products").fetchall()}

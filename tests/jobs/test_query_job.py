@@ -101,7 +101,7 @@ def test_another_encoder_than_the_tables_is_refused(spark, published, tmp_path, 
     assert "the published run q1 has default-older: give its encoder, name=default" in message
 
 
-@pytest.mark.parametrize(("by", "metric"), [("none", "l2"), ("catalogue_category", "l1")])
+@pytest.mark.parametrize(("by", "metric"), [("none", "l2"), pytest.param("catalogue_category", "l1", marks=pytest.mark.slow)])
 def test_the_runs_own_settings_count_not_todays(spark, published, tmp_path, capsys, by, metric):
     folder, rows, _ = published
     own = _copy(spark, published, tmp_path, blocking={"by": by, "probes": 1}, knn={"metric": metric})
