@@ -8,35 +8,29 @@ inside each of two random halves of the products, three times, averaged. Rows th
 
 from __future__ import annotations
 
-import argparse
-import csv
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from benchmarks.harness import write_results
+from benchmarks.harness import MOBILENET, catalogue_rows, photo_folder, write_results
 from vsspark import encoders
 from vsspark.encoders.engines import load_engine
 from vsspark.training.measure import calibration_error, nearest_agrees
 from vsspark.training.sources import read_photo
 from vsspark.training.views import whole_view
 
-_TEACHER = "weights/mobilenet_v2_imagenet_notop.weights.h5"
 _SEEDS = 3
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="benchmarks.default_encoder")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with clothing/, luma/ and weights/")
-    data = parser.parse_args(argv).data
-    if not (data / "clothing/catalogue.csv").exists():
-        print(f"no photos in {data}: give --data FOLDER with clothing/, luma/ and {_TEACHER}")
+    data = photo_folder("benchmarks.default_encoder", argv)
+    if data is None:
         return 2
-    clothing = [row for row in _rows(data / "clothing") if row["split"] == "test"]
-    photos = {"clothing": _photos(data / "clothing", clothing), "luma": _photos(data / "luma", _rows(data / "luma"))}
-    shipped, shelf = encoders.load("default"), encoders.load("mobilenet_v2", str(data / _TEACHER))
+    clothing = [row for row in catalogue_rows(data / "clothing") if row["split"] == "test"]
+    photos = {"clothing": _photos(data / "clothing", clothing), "luma": _photos(data / "luma", catalogue_rows(data / "luma"))}
+    shipped, shelf = encoders.load("default"), encoders.load("mobilenet_v2", str(data / MOBILENET))
     cases = []
     for name, embed in (
         ("default", lambda name: shipped.encode(_squashed(photos[name], shipped.input_size[0]))),
@@ -48,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         case = (
             {"case": name, "dim": items.shape[1]}
             | clothing_figures(items, probabilities, clothing, shipped.categories)
-            | luma_figures(shop, _rows(data / "luma"))
+            | luma_figures(shop, catalogue_rows(data / "luma"))
         )
         if name in ("default", "mobilenet_v2, flip-averaged"):
             case["ms_per_image_1_thread"] = _milliseconds(shipped if name == "default" else shelf)
@@ -82,11 +76,6 @@ def luma_figures(embeddings: np.ndarray, rows: list[dict]) -> dict[str, float]:
         "kind_other_product": nearest_agrees(embeddings, kind, exclude=product),
         "kind_other_product_in_halves": float(np.mean(halves["kind"])),
     }
-
-
-def _rows(folder: Path) -> list[dict]:
-    with (folder / "catalogue.csv").open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines))
 
 
 def _photos(folder: Path, rows: list[dict]) -> list[np.ndarray]:

@@ -7,17 +7,14 @@ see `benchmarks/foreground_worlds.py`. Writes build/bench/foreground.json.
 
 from __future__ import annotations
 
-import argparse
-import csv
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from benchmarks.foreground_worlds import WORLDS, drawn_worlds, studio_worlds
-from benchmarks.harness import write_results
+from benchmarks.harness import MOBILENET, catalogue_rows, photo_folder, write_results
 from vsspark import encoders
 from vsspark.config import ImagesConfig
 from vsspark.images.decode import decode_photo
@@ -26,19 +23,15 @@ from vsspark.images.product import cut_out, decode_product, find_product
 from vsspark.training.measure import nearest_agrees
 
 WAYS = ("none", "crop", "blank")
-_WEIGHTS = "weights/mobilenet_v2_imagenet_notop.weights.h5"
 _SIZE = (224, 224)  # every picture is cut once; the smaller encoder squashes it further
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="benchmarks.foreground")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with clothing/, luma/ and weights/")
-    data = parser.parse_args(argv).data
-    if not (data / "clothing/catalogue.csv").exists():
-        print(f"no photos in {data}: give --data FOLDER with clothing/, luma/ and {_WEIGHTS}")
+    data = photo_folder("benchmarks.foreground", argv)
+    if data is None:
         return 2
-    clothing = [row for row in _rows(data / "clothing") if row["split"] == "test"]
-    luma = _rows(data / "luma")
+    clothing = [row for row in catalogue_rows(data / "clothing") if row["split"] == "test"]
+    luma = catalogue_rows(data / "luma")
     files = {
         "clothing": [(data / "clothing" / row["image"]).read_bytes() for row in clothing],
         "luma": [(data / "luma" / row["image"]).read_bytes() for row in luma],
@@ -53,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         shown |= {(name, way): pixels for way, pixels in pictures.items()}
     cases.append({"case": "found", **found})
     print(cases[1], flush=True)
-    for title, encoder in (("mobilenet_v2", encoders.load("mobilenet_v2", str(data / _WEIGHTS))), ("default", encoders.load("default"))):
+    for title, encoder in (("mobilenet_v2", encoders.load("mobilenet_v2", str(data / MOBILENET))), ("default", encoders.load("default"))):
         for way in WAYS:
             x = {name: _unit(encoder.encode(shown[name, way])[0]) for name in files}
             category, sender = _labels(row["category"] for row in clothing), _labels(row["sender_id"] for row in clothing)
@@ -138,11 +131,6 @@ def _median(work, given: list) -> float:
         work(one)
         seconds.append(time.thread_time() - started)
     return float(np.median(seconds)) * 1000
-
-
-def _rows(folder: Path) -> list[dict]:
-    with (folder / "catalogue.csv").open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines))
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

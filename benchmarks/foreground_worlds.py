@@ -8,13 +8,13 @@ Drawn: generated garments worn by a figure; in every world another figure in ano
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from benchmarks.harness import catalogue_rows
 from vsspark.demo.backgrounds import background
 from vsspark.demo.draw import render_photo
 from vsspark.demo.figure import random_look
@@ -34,8 +34,7 @@ class Worlds(NamedTuple):
 
 
 def studio_worlds(data: Path) -> Worlds:
-    with (data / "luma/catalogue.csv").open(encoding="utf-8", newline="") as lines:
-        rows = [row for row in csv.DictReader(lines) if row["view"] in ("main", "back", "alt1")]
+    rows = [row for row in catalogue_rows(data / "luma") if row["view"] in ("main", "back", "alt1")]
     cut, products, seen = [], [], set()
     for row in rows:
         if row["image"] in seen:  # several articles share a photo
@@ -82,8 +81,7 @@ def drawn_worlds() -> Worlds:
 
 def _corners(data: Path) -> list[np.ndarray]:
     """WORLDS backgrounds: the upper left quarter of a side of hand-held photos of the train split, whose corners differ in colour, laid out four times."""
-    with (data / "clothing/catalogue.csv").open(encoding="utf-8", newline="") as lines:
-        rows = [row for row in csv.DictReader(lines) if row["split"] == "train"][:: 3000 // 40]
+    rows = [row for row in catalogue_rows(data / "clothing") if row["split"] == "train"][:: 3000 // 40]
     corners = []
     for row in rows:
         photo = read_photo(data / "clothing" / row["image"])

@@ -1,12 +1,14 @@
-"""What every benchmark shares: the machine and versions a figure belongs to, and the file it is written to."""
+"""What every benchmark shares: the machine and versions a figure belongs to, the file it is written to, and the photos beside the checkout."""
 
 from __future__ import annotations
 
+import argparse
+import csv
 import json
 import os
 import platform
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import psutil
 
 RESULTS = Path("build/bench")
+MOBILENET = "weights/mobilenet_v2_imagenet_notop.weights.h5"  # below the folder of photos
 _PACKAGES = ("pyspark", "tensorflow-cpu", "keras", "onnxruntime", "numpy", "pyarrow", "opencv-python-headless", "simplejpeg", "pillow", "faiss-cpu", "numba")
 
 
@@ -45,6 +48,23 @@ def write_results(name: str, cases: list[dict]) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"cpu": cpu(), "cores": os.cpu_count(), "versions": versions(), "cases": cases}, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def photo_folder(program: str, argv: Sequence[str] | None) -> Path | None:
+    """The folder that `--data` names; None, and a line that says what is missing, where there are no photos in it."""
+    parser = argparse.ArgumentParser(prog=program)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with clothing/, luma/ and weights/")
+    data = parser.parse_args(argv).data
+    if not (data / "clothing/catalogue.csv").exists():
+        print(f"no photos in {data}: give --data FOLDER with clothing/, luma/ and {MOBILENET}")
+        return None
+    return data
+
+
+def catalogue_rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of a folder's catalogue.csv."""
+    with (folder / "catalogue.csv").open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
 
 
 @contextmanager

@@ -69,8 +69,8 @@ def figures_of(embedding: np.ndarray, probabilities: np.ndarray, product: np.nda
     if len(np.unique(product)) < len(product):
         found["product_at_1"] = nearest_agrees(unit, product)
     found = {name: value for name, value in found.items() if np.isfinite(value)}
-    of_category = [found[name] for name in ("top1", "category_at_1") if name in found]
-    sides = [float(np.mean(side)) for side in (of_category, [found[name] for name in ("product_at_1",) if name in found]) if side]
+    about = [[found[name] for name in names if name in found] for names in (("top1", "category_at_1"), ("product_at_1",))]
+    sides = [np.mean(figures) for figures in about if figures]
     return found | {"held_out": float(np.mean(sides)) if sides else 0.0}
 
 

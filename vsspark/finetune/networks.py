@@ -68,8 +68,7 @@ def _bands(part: keras.KerasTensor, bands: int, layer: str) -> list[keras.KerasT
     if bands > height:
         raise ConfigError(f"training.bands: got {bands}, the map of {layer} has {height} rows at training.side; give fewer bands or more pixels")
     edges = [height * i // bands for i in range(bands + 1)]
-    whole = bands == 1
-    return [part if whole else keras.layers.Cropping2D(((top, height - end), (0, 0)))(part) for top, end in pairwise(edges)]
+    return [keras.layers.Cropping2D(((top, height - end), (0, 0)))(part) for top, end in pairwise(edges)]
 
 
 def feature_layers(backbone: keras.Model, wanted: tuple[str, ...] | None) -> list[str]:
