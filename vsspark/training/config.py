@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from vsspark.config import Positive, Section, Share
+from vsspark.config.sections import Positive, Section, Share
 from vsspark.errors import ConfigError
 
 

@@ -1,21 +1,12 @@
-"""The resolved configuration of a run: one frozen section per stage, validated when it is loaded.
-
-`load_config(path, overrides)` reads a YAML file, applies `dotted.key=value` overrides and returns a `Config`.
-An unknown key, a wrong type or a value out of range is a `ConfigError` that names the dotted key, what was given and what is allowed.
-"""
+"""Every key of a run's configuration, with its meaning, unit and default: one frozen section per stage."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from vsspark.errors import ConfigError
-from vsspark.masking import MASK, has_user_info, is_secret_name, mask_text, masked
+from vsspark.masking import has_user_info, masked
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -210,80 +201,3 @@ class Config(Section):
     def public(self) -> dict[str, Any]:
         """The whole tree as plain values, secrets masked: what is logged, recorded in `runs` and tracked."""
         return masked(self.model_dump(mode="json"))
-
-
-def _check_together(config: Config) -> None:
-    if config.recommend.in_stock_only and config.catalogue.table is not None and config.catalogue.columns.in_stock is None:
-        raise ConfigError("recommend.in_stock_only: got true without catalogue.columns.in_stock, which must name the catalogue's stock column")
-    if config.report.path is not None and "://" in config.report.path:
-        raise ConfigError(f"report.path: got {config.report.path!r}, expected a file on the driver's disk")
-    if "://" in config.evaluation.path:
-        raise ConfigError(f"evaluation.path: got {config.evaluation.path!r}, expected a folder on the driver's disk")
-
-
-def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] = ()) -> Config:
-    """The validated configuration: defaults, then the YAML file, then `dotted.key=value` overrides.
-
-    Raises ConfigError listing every mistake: the dotted key, what was given, what is allowed.
-    """
-    tree: dict[str, Any] = {}
-    origin = "the built-in defaults"
-    if path is not None:
-        origin = str(path)
-        try:
-            tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except FileNotFoundError:
-            raise ConfigError(f"config file {path} does not exist") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"config file {path} cannot be read as YAML: {error}") from None
-        if not isinstance(tree, dict):
-            raise ConfigError(f"config file {path} holds a {type(tree).__name__}, expected sections such as `catalogue:`")
-    for item in overrides:
-        _apply_override(tree, item)
-    try:
-        config = Config.model_validate(tree)
-    except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors()]
-        raise ConfigError(f"{origin}: " + "; ".join(lines)) from None
-    _check_together(config)
-    if config.images.link_roots is None and config.catalogue.allowed_roots is not None:
-        return config.model_copy(update={"images": config.images.model_copy(update={"link_roots": config.catalogue.allowed_roots})})
-    return config
-
-
-def _apply_override(tree: dict[str, Any], item: str) -> None:
-    key, equals, text = item.partition("=")
-    # A Spark property's own name has dots: everything after `spark.` is one key.
-    parts = ["spark", key.removeprefix("spark.")] if key.startswith("spark.") else key.split(".")
-    if not equals or not all(parts):
-        raise ConfigError(f"--set {item!r}: expected dotted.key=value, for example --set knn.k=10")
-    try:
-        # A lone | or > would open an empty block of text; on a command line it is the character.
-        # And a Spark property is text: a credential must not turn into a number.
-        value = text if text in ("|", ">") or parts[0] == "spark" else yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key}: the value is not YAML: {error}") from None
-    node = tree
-    for part in parts[:-1]:
-        child = node.get(part)
-        if child is None:
-            child = node[part] = {}
-        if not isinstance(child, dict):
-            raise ConfigError(f"--set {item!r}: {part} is a value, not a section")
-        node = child
-    node[parts[-1]] = value
-
-
-def _explain(problem: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key, allowed are {', '.join(_siblings(problem['loc']))}"
-    given = MASK if is_secret_name(key) else mask_text(repr(problem["input"]))
-    return f"{key}: got {given}, {problem['msg'][0].lower()}{problem['msg'][1:]}"
-
-
-def _siblings(loc: tuple) -> list[str]:
-    model: Any = Config
-    for part in loc[:-1]:
-        model = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation
-    return sorted(model.model_fields)
