@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -32,8 +32,12 @@ class _MaskingFormatter(logging.Formatter):
 
 @dataclass
 class Progress:
-    """Counts and wall seconds of the stages of one run, announced as they happen."""
+    """Counts and wall seconds of the stages of one run, announced as they happen.
 
+    describe: is told the stage's name as it starts and None as it ends; SparkContext.setJobDescription, so that Spark's own pages name it.
+    """
+
+    describe: Callable[[str | None], None]
     counts: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -43,7 +47,11 @@ class Progress:
         log.info("%-10s %s ...", name, what)
         begin = time.perf_counter()
         stage = StageCounts()
-        yield stage
+        self.describe(mask_text(f"{name}: {what}"))
+        try:
+            yield stage
+        finally:
+            self.describe(None)
         took = time.perf_counter() - begin
         self.seconds[name] = self.seconds.get(name, 0.0) + took
         self.counts |= stage.values

@@ -31,7 +31,7 @@ class Run:
         self.spark, self.config, self.run_id, self.run_date, self.force = spark, config, run_id, run_date, force
         self.store = Store(spark, config.output)
         self.lock = OutputLock(spark, self.store.root, run_id)
-        self.progress = Progress()
+        self.progress = Progress(spark.sparkContext.setJobDescription)
         self.started_at = dt.datetime.now(dt.UTC)
         self.status, self.message = "staged", None
         self.model_version: str | None = None

@@ -54,7 +54,7 @@ def compare_encoders(spark: SparkSession, config: Config, run_id: str) -> tuple[
     check_store(config.mlflow)
     # A root of its own: a nightly run clears the staging folder beside its tables when it starts.
     apart = config.output.model_copy(update={"path": f"{config.output.path.rstrip('/')}/_evaluation/{run_id}"})
-    store, progress, settings = Store(spark, apart), Progress(), config.evaluation
+    store, progress, settings = Store(spark, apart), Progress(spark.sparkContext.setJobDescription), config.evaluation
     store.check_writable()
     store.drop_staging()  # what a killed attempt left behind
     try:

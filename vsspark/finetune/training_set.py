@@ -69,7 +69,7 @@ def _images(spark: SparkSession, config: Config) -> tuple[DataFrame, list[str], 
 
 
 def _write(spark: SparkSession, config: Config, images: DataFrame, categories: list[str], folder: Path, run_id: str) -> None:
-    training, progress = config.training, Progress()
+    training, progress = config.training, Progress(spark.sparkContext.setJobDescription)
     with progress.stage("pictures", f"decoding to {training.stored_side} pixels") as stage:
         outside = leads_outside(F.col("uri"), config.catalogue)
         inside = images.where(~outside)

@@ -34,7 +34,7 @@ def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k:
     Where an encoder has no head of its own, the one the published run's categories were predicted with is taken from `_heads`.
     Raises StorageError where nothing is published, ConfigError where `encoder` is not what the published run embedded with.
     """
-    store, progress = Store(spark, config.output), Progress()
+    store, progress = Store(spark, config.output), Progress(spark.sparkContext.setJobDescription)
     run = _published_run(store)
     recorded = json.loads(run.config)
     with progress.stage("encoder", f"loading {config.encoder.name}"):

@@ -49,11 +49,7 @@ def build_report(spark: SparkSession, tables: Tables, run: dict, config: Config,
     """
     from vsspark.report.spark import read_contents
 
-    spark.sparkContext.setJobDescription("report")
-    try:
-        contents = read_contents(tables, run, config)
-    finally:
-        spark.sparkContext.setJobDescription(None)
+    contents = read_contents(tables, run, config)
     thumbnails = read_thumbnails(_shown_uris(contents), config.images, storage_options)
     return render_report(contents, run, _settings(config), config.recommend.k, config.report.neighbours, thumbnails)
 

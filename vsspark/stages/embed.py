@@ -104,7 +104,7 @@ def _contents(run: Run, checked: Checked, head: Head | None = None) -> DataFrame
     store, version = run.store, checked.model_version
     names = ["attempt", "image_id", "uri", "box", "fingerprint", "size_bytes", "content_hash", "embedding", "predicted_category", "category_probabilities"]
     parts = []
-    if store.exists("embeddings") and "fingerprint" in store.read("embeddings").columns:
+    if store.exists("embeddings"):
         table = complete(store.read("embeddings"), EMBEDDINGS).where(F.col("model_version") == version)
         if not _fits_head(run, checked):
             table = table.where(F.col("head") == _OWN_HEAD)  # a fitted head predicts from the embedding; the encoder's own needs its own pass
@@ -180,7 +180,7 @@ def _head(run: Run, checked: Checked, usable: DataFrame, good: int) -> Head:
 
 def _holds_already(run: Run, checked: Checked, usable: DataFrame, good: int, head: str) -> bool:
     """Whether `embeddings` has exactly these images with these contents, fingerprints and this head."""
-    if not run.store.exists("embeddings") or "head" not in run.store.read("embeddings").columns:
+    if not run.store.exists("embeddings"):
         return False
     table = with_content(complete(run.store.read("embeddings"), EMBEDDINGS)).where(F.col("model_version") == checked.model_version)
     counted = table.agg(F.count("*").alias("rows"), F.count(F.when(F.col("head") == head, 1)).alias("same_head")).first()
