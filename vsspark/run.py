@@ -43,9 +43,9 @@ class Run:
         self.metrics: dict[str, float] = {}
 
     def __enter__(self) -> Run:
-        self.store.check_writable()
         self.lock.acquire()
         try:
+            self.store.check_writable()  # not before: whoever holds the lock may be clearing the folder of the probe
             self.store.complete_swaps()
             self.store.drop_staging()
             self._before = self.store.run_row(self.run_id) or {}

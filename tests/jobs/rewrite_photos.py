@@ -14,7 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-AT_ONCE = 20  # files that are in pieces at a time
+AT_ONCE = 40  # files that are in pieces at a time
+THERE = 0.25  # share of a new picture that stands in the file before the rest follows: less than any picture without its padding
 
 
 def main(folder: Path, contents: Path, seen: Path, seed: int) -> None:
@@ -24,20 +25,20 @@ def main(folder: Path, contents: Path, seen: Path, seed: int) -> None:
     while not select.select([sys.stdin], [], [], 0)[0]:
         replaced = [(photo, dice.choice(("renamed", "emptied", "overwritten", "gone")), dice.choice(pictures)) for photo in dice.sample(photos, AT_ONCE)]
         for photo, way, new in replaced:
-            half = begin(photo, way, new)
-            for state in (half, new):
+            unfinished = begin(photo, way, new)
+            for state in (unfinished, new):
                 (seen / hashlib.sha256(state).hexdigest()).write_bytes(state)
-        time.sleep(dice.uniform(0, 0.2))
+        time.sleep(dice.uniform(0.1, 0.3))
         for photo, way, new in replaced:
             complete(photo, way, new)
         rewritten += AT_ONCE
-        time.sleep(dice.uniform(0, 0.2))
+        time.sleep(dice.uniform(0, 0.1))
     print(rewritten)
 
 
 def begin(photo: Path, way: str, new: bytes) -> bytes:
     """What stands in the file, or beside it, while it is being replaced."""
-    half, old = new[: len(new) // 2], photo.read_bytes()
+    part, old = new[: int(THERE * len(new))], photo.read_bytes()
     if way == "renamed":
         photo.with_suffix(".tmp").write_bytes(new)
         return old
@@ -45,11 +46,11 @@ def begin(photo: Path, way: str, new: bytes) -> bytes:
         photo.unlink()
         return old
     if way == "emptied":
-        photo.write_bytes(half)
-        return half
+        photo.write_bytes(part)
+        return part
     with photo.open("r+b", buffering=0) as file:
-        file.write(half)
-    return half + old[len(half) :]
+        file.write(part)
+    return part + old[len(part) :]
 
 
 def complete(photo: Path, way: str, new: bytes) -> None:
@@ -59,8 +60,8 @@ def complete(photo: Path, way: str, new: bytes) -> None:
         photo.write_bytes(new)
     else:
         with photo.open("r+b", buffering=0) as file:
-            file.seek(len(new) // 2)
-            file.write(new[len(new) // 2 :])
+            file.seek(int(THERE * len(new)))
+            file.write(new[int(THERE * len(new)) :])
 
 
 if __name__ == "__main__":
