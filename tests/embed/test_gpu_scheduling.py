@@ -86,7 +86,7 @@ def master(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_embedding_task_has_a_gpu_to_itself(master, tmp_path):
+def test_tasks_that_embed_or_search_have_a_gpu_each_to_themselves(master, tmp_path):
     url, cluster = master
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -110,6 +110,14 @@ def test_every_embedding_task_has_a_gpu_to_itself(master, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads((photos / "result.json").read_text())
+    searched = result["searched"]
+    line = sorted((i, j) for i in range(400) for j in ({0: (1, 2), 399: (397, 398)}.get(i) or (i - 1, i + 1)))
+    assert [tuple(pair) for pair in searched["on_cores"]] == line
+    assert [tuple(pair) for pair in searched["on_gpus"]] == line
+    without_gpus, with_gpus = searched["gpus"]
+    assert set(without_gpus) == {None}
+    assert set(with_gpus) - {None}, "the search asked for no GPU"
+    assert "knn.device=gpu: TensorFlow is not installed on this executor or sees no GPU" in searched["refusal"]
     assert result["engine"] == "tensorflow"
     paths = sorted(photos.glob("*.png"))
     assert sorted(row["image_id"] for row in result["embedded"]) == list(range(20))

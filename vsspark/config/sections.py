@@ -127,7 +127,7 @@ class KnnConfig(Section):
     metric: Literal["cosine", "l2", "l1", "hamming"] = "cosine"
     mode: Literal["exact", "approximate"] = "exact"
     target_recall: Annotated[float, Field(gt=0.0, le=1.0)] = 0.99  # recall@k the approximate mode must reach, audited in every run
-    device: Literal["auto", "cpu", "gpu"] = "auto"  # auto: a GPU where the executor has been given one
+    device: Literal["auto", "cpu", "gpu"] = "auto"  # auto: GPUs where the executors have them, for cosine and l2
     tile_rows: Positive = 8192  # rows per tile; a task holds two tiles: 2 * tile_rows * d * 4 bytes
     seed: int = 0
 

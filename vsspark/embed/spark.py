@@ -9,7 +9,6 @@ from functools import partial
 
 import pyarrow as pa
 from pyspark import SparkFiles, TaskContext
-from pyspark.resource import ResourceProfile, ResourceProfileBuilder, TaskResourceRequests
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -18,7 +17,7 @@ from vsspark.embed.kernel.files import hash_files, stat_files
 from vsspark.embed.kernel.frame import embed_batches
 from vsspark.encoders import Encoder
 from vsspark.encoders.engines import load_engine
-from vsspark.errors import ConfigError
+from vsspark.gpus import cores_per_gpu, one_gpu_per_task, take_gpu
 from vsspark.images.product import preprocessing_mark
 from vsspark.workers import map_in_arrow
 
@@ -45,17 +44,16 @@ class ShippedModel:
 
 def prepare(spark: SparkSession, encoder: Encoder, config: EncoderConfig) -> ShippedModel:
     """The encoder shipped to every executor of the session; calling it again costs nothing."""
-    gpus = int(spark.conf.get("spark.executor.resource.gpu.amount", "0"))
+    cpus_per_gpu = cores_per_gpu(spark)
     engine = config.engine
     if engine == "auto":
-        engine = "tensorflow" if gpus else "onnxruntime"
+        engine = "tensorflow" if cpus_per_gpu else "onnxruntime"
     path = encoder.files[engine]
     shipped = {os.path.basename(file) for file in spark.sparkContext.listFiles}
     if path.name not in shipped:
         spark.sparkContext.addFile(str(path))
     batch_size = min(config.batch_size, CPU_BATCH) if engine == "onnxruntime" else config.batch_size
-    cpus_per_gpu = max(1, int(spark.conf.get("spark.executor.cores", "1")) // gpus) if gpus and engine == "tensorflow" else None
-    return ShippedModel(path.name, engine, batch_size, encoder.input_size, cpus_per_gpu)
+    return ShippedModel(path.name, engine, batch_size, encoder.input_size, cpus_per_gpu if engine == "tensorflow" else None)
 
 
 def stored_version(encoder: Encoder, config: EncoderConfig, images: ImagesConfig) -> str:
@@ -94,11 +92,6 @@ def _boxed(images: DataFrame, *more: str) -> DataFrame:
     return images.select("image_id", "uri", box.alias("box"), *more)
 
 
-def one_gpu_per_task(cpus: int) -> ResourceProfile:
-    """The embed stage's own resources: a GPU to itself and the cores that decode for it; the stages around it ask for neither."""
-    return ResourceProfileBuilder().require(TaskResourceRequests().cpus(cpus).resource("gpu", 1)).build
-
-
 def spread(images: DataFrame, total: int, slots: int, total_bytes: int = 0) -> DataFrame:
     """The same rows in partitions that cost about the same: every folder's images hashed over all of them.
 
@@ -113,11 +106,8 @@ def spread(images: DataFrame, total: int, slots: int, total_bytes: int = 0) -> D
 def _embed_partition(
     batches: Iterator[pa.RecordBatch], model: ShippedModel, images: ImagesConfig, encoder: EncoderConfig, storage_options: dict[str, str]
 ) -> Iterator[pa.RecordBatch]:
-    context = TaskContext.get()
-    threads = context.cpus()
-    gpu = context.resources().get("gpu")
-    if gpu:
-        _see_only(gpu.addresses)
+    take_gpu()
+    threads = TaskContext.get().cpus()
     engine = load_engine(model.engine, SparkFiles.get(model.file), model.batch_size, threads)
     yield from _with_files(batches, lambda rows: embed_batches(rows, engine, model.input_size, images, encoder, storage_options, threads))
 
@@ -139,14 +129,3 @@ def _with_files(batches: Iterable[pa.RecordBatch], embed: Callable) -> Iterator[
         for i, name in enumerate(names):
             batch = batch.add_column(1 + i, name, pa.array([file[i] for file in files], pa.string()))
         yield batch
-
-
-def _see_only(addresses: list[str]) -> None:
-    """Hides every GPU but the task's from CUDA, which looks once, when it is first used in the process."""
-    wanted = ",".join(addresses)
-    seen = os.environ.get("VSSPARK_GPUS")
-    if seen not in (None, wanted):
-        raise ConfigError(
-            f"this Python worker runs on GPU {seen} and its task was given {wanted}: give executors one GPU each, or set spark.python.worker.reuse=false"
-        )
-    os.environ["VSSPARK_GPUS"] = os.environ["CUDA_VISIBLE_DEVICES"] = wanted

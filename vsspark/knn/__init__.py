@@ -14,7 +14,7 @@ represented by at most one item, its best, and never in its own lists. NaN and i
 The files, each using only those before it: `compiled` (Numba's options), `topk` (the lists and the pass over a tile), `metrics` (rows and tiles
 per metric), `exact`, `refine` (float64 values of chosen pairs; l2), `approximate` (cells, calibration, audit), `gpu`, `engine` (the functions
 above); for Spark `tiles` (files), `plan` (work from tile sizes), `partials` (what a task does), `spark`.
-A Spark task runs as many threads as spark.task.cpus says: Spark passes it on as OMP_NUM_THREADS.
+A Spark task runs as many threads as spark.task.cpus says.
 """
 
 from vsspark.knn.engine import search, self_join

@@ -77,18 +77,19 @@ def search_unit(
     scratch: str,
     storage_options: Mapping[str, str] | None,
     device: str | None,
+    threads: int | None,
     floors: dict[int, np.ndarray],
 ) -> Iterator[pa.RecordBatch]:
     """The partial lists of a unit: its number, chunk (the merge task of the query), query, and k values, ids and groups as bytes.
 
     floors: per tile, the least values of the lists that units before this one have emitted; what does not reach them is left out. It is brought
     up to date here: pass the same one to all units whose lists are sure to be merged together.
-    device: TensorFlow's name of a GPU, or None for the CPU. In approximate mode the recall its joins found goes to the file audit-NUMBER.json in scratch.
+    threads: cores to use; None = as `exact.default_threads` says. device: TensorFlow's name of a GPU, or None for the CPU. In approximate mode the recall its joins found goes to the file audit-NUMBER.json in scratch.
     """
     k, recalls = config.k, []
 
     def offer(left: Rows, right: Rows, both: bool) -> None:
-        recalls.extend(engine.offer(left, right, config.metric, both, config.mode, config.target_recall, None, config.seed, config.tile_rows, device))
+        recalls.extend(engine.offer(left, right, config.metric, both, config.mode, config.target_recall, threads, config.seed, config.tile_rows, device))
 
     if unit.probe is not None:
         parts = [read_tile(tiles[t], storage_options).probing(unit.probe) for t in unit.left]

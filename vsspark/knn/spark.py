@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from vsspark.config import KnnConfig
 from vsspark.errors import ConfigError
+from vsspark.gpus import cores_per_gpu, one_gpu_per_task, take_gpu
 from vsspark.knn import partials, plan
 from vsspark.knn.tiles import NO_BLOCK, Tile, holds_files, read_texts, write_text
 from vsspark.workers import map_in_arrow
@@ -78,7 +79,9 @@ def search_neighbours(items: DataFrame, scratch: str, config: KnnConfig, storage
         for b, (i, unit, _) in zip(plan.deal([cost for _, _, cost in todo], bins), todo, strict=True):
             dealt[b].append((i, unit))
         join = partial(_join_units, dealt=dealt, tiles=tiles, config=config, chunks=chunks, scratch=scratch, storage_options=storage_options)
-        found = map_in_arrow(spark.range(0, bins, 1, bins), join, _PARTIAL).write.mode("append").option("compression", "none")
+        cores = cores_per_gpu(spark) if config.device != "cpu" and config.metric in ("cosine", "l2") else None
+        profile = one_gpu_per_task(cores) if cores else None
+        found = map_in_arrow(spark.range(0, bins, 1, bins), join, _PARTIAL, profile=profile).write.mode("append").option("compression", "none")
         # A task's units rely on each other's lists (`floors`), so all of them are there or none: one file a task, whatever the session says.
         found = found.option("maxRecordsPerFile", 0)
         # Version 2 moves a task's file into place when the task ends, not when the job does: a killed search keeps what was finished.
@@ -209,17 +212,16 @@ def _join_units(
     scratch: str,
     storage_options: Mapping[str, str] | None,
 ) -> Iterator[pa.RecordBatch]:
-    device, floors = _device(config), {}
+    device, threads, floors = _device(config), TaskContext.get().cpus(), {}
     for batch in batches:
         for b in batch.column("id").to_pylist():
             for number, unit in dealt[b]:
-                yield from partials.search_unit(number, unit, tiles, config, chunks, scratch, storage_options, device, floors)
+                yield from partials.search_unit(number, unit, tiles, config, chunks, scratch, storage_options, device, threads, floors)
 
 
 def _device(config: KnnConfig) -> str | None:
-    """The GPU a task searches on: the one Spark gave it; with device "gpu" and none given, the first."""
-    given = TaskContext.get().resources().get("gpu")
-    if config.device == "cpu" or (config.device == "auto" and given is None):
+    """The GPU a task searches on: the one Spark gave it; with device "gpu" and none given, the first. None where it searches on its cores."""
+    if config.device == "cpu" or (not take_gpu() and config.device == "auto"):
         return None
     from vsspark.knn import gpu
 
@@ -227,7 +229,7 @@ def _device(config: KnnConfig) -> str | None:
         if config.device == "gpu":
             raise ConfigError("knn.device=gpu: TensorFlow is not installed on this executor or sees no GPU; use cpu or auto")
         return None
-    return f"/GPU:{given.addresses[0] if given else 0}"
+    return "/GPU:0"
 
 
 def _merge_lists(batches: Iterable[pa.RecordBatch], metric: str) -> Iterator[pa.RecordBatch]:

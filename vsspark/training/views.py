@@ -5,10 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from vsspark.images.decode import squash
+
 
 def whole_view(photo: np.ndarray, side: int) -> np.ndarray:
     """The whole photo squashed to (side, side, 3), as encoders see it."""
-    return cv2.resize(photo, (side, side), interpolation=cv2.INTER_AREA)
+    return squash(photo, (side, side))
 
 
 def random_view(photo: np.ndarray, side: int, rng: np.random.Generator, least_area: float = 0.25) -> np.ndarray:
