@@ -25,9 +25,9 @@ _SEEDS = 3
 
 
 def main(argv: list[str] | None = None) -> int:
-    data = photo_folder("benchmarks.default_encoder", argv)
+    data = photo_folder("default_encoder", argv)
     if data is None:
-        return 2
+        return 0
     clothing = [row for row in catalogue_rows(data / "clothing") if row["split"] == "test"]
     photos = {"clothing": _photos(data / "clothing", clothing), "luma": _photos(data / "luma", catalogue_rows(data / "luma"))}
     shipped, shelf = encoders.load("default"), encoders.load("mobilenet_v2", str(data / MOBILENET))

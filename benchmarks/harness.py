@@ -50,13 +50,19 @@ def write_results(name: str, cases: list[dict]) -> Path:
     return path
 
 
-def photo_folder(program: str, argv: Sequence[str] | None) -> Path | None:
-    """The folder that `--data` names; None, and a line that says what is missing, where there are no photos in it."""
-    parser = argparse.ArgumentParser(prog=program)
+def write_skipped(name: str, why: str) -> Path:
+    """The same file where a benchmark has nothing to measure on: its one case says why."""
+    print(f"{name}: {why}")
+    return write_results(name, [{"case": "skipped", "why": why}])
+
+
+def photo_folder(name: str, argv: Sequence[str] | None) -> Path | None:
+    """The folder that `--data` names; None, and results that say so, where there are no photos in it."""
+    parser = argparse.ArgumentParser(prog=f"benchmarks.{name}")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with clothing/, luma/ and weights/")
     data = parser.parse_args(argv).data
     if not (data / "clothing/catalogue.csv").exists():
-        print(f"no photos in {data}: give --data FOLDER with clothing/, luma/ and {MOBILENET}")
+        write_skipped(name, f"no photos in {data}: give --data FOLDER with clothing/, luma/ and {MOBILENET}")
         return None
     return data
 

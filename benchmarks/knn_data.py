@@ -22,6 +22,8 @@ CHUNK = 4000  # views embedded between two saves, about half a minute
 
 def embeddings(n: int) -> tuple[np.ndarray, str]:
     """(n, 1280) float32 unit vectors in random order and what they are: "real" where the cached features reach, else "synthetic"."""
+    if (PHOTOS / "clothing").exists():
+        make(-(-n // CHUNK))
     chunks = sorted(CACHE.glob("mobilenet_*.npy"))
     if len(chunks) * CHUNK >= n:
         order = np.random.default_rng(0).permutation(len(chunks) * CHUNK)[:n]
@@ -62,7 +64,10 @@ def photo_features(paths: list[Path]) -> np.ndarray:
 
 
 def make(chunks: int) -> int:
-    """How many chunks of CHUNK raw features were added, at most `chunks`, towards 60,000 views."""
+    """How many of the first `chunks` chunks of CHUNK raw features, of 15 at most, were not there yet and are now."""
+    wanted = [number for number in range(min(chunks, math.ceil(60_000 / CHUNK))) if not _chunk(number).exists()]
+    if not wanted:
+        return 0
     import cv2
     import onnxruntime
 
@@ -70,11 +75,8 @@ def make(chunks: int) -> int:
     CACHE.mkdir(parents=True, exist_ok=True)
     session = onnxruntime.InferenceSession(_network(), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    made = 0
-    for number in range(math.ceil(60_000 / CHUNK)):
-        target = CACHE / f"mobilenet_{number:03d}.npy"
-        if target.exists() or made == chunks:
-            continue
+    for number in wanted:
+        target = _chunk(number)
         rng = np.random.default_rng(number)
         features = np.empty((CHUNK, WIDTH), np.float32)
         for start in range(0, CHUNK, 32):
@@ -85,8 +87,11 @@ def make(chunks: int) -> int:
         with open(partial, "wb") as file:
             np.save(file, features)
         partial.rename(target)
-        made += 1
-    return made
+    return len(wanted)
+
+
+def _chunk(number: int) -> Path:
+    return CACHE / f"mobilenet_{number:03d}.npy"
 
 
 def _view(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
