@@ -60,6 +60,8 @@ EMBEDDINGS = StructType([
     _field("fingerprint", StringType(), "the file's size and modification time, or its ETag: where it is the same, the file is not read again"),
     _field("run_id", StringType(), "the run that wrote the row"),
     _field("box", StringType(), "images.box, the part of the picture that was embedded; null: all of it"),
+    _field("width", IntegerType(), "of the whole picture as a viewer shows it, pixels"),
+    _field("height", IntegerType(), "of the whole picture as a viewer shows it, pixels"),
 ])  # fmt: skip
 
 QUARANTINE = StructType([
@@ -103,7 +105,7 @@ RUNS = StructType([
     _field("run_date", DateType(), "the date the run was for"),
     _field("started_at", TimestampType(), "UTC"),
     _field("finished_at", TimestampType(), "UTC"),
-    _field("status", StringType(), "published, unchanged (nothing to do), staged (a single stage), refused (by the gate), failed, rolled_back"),
+    _field("status", StringType(), "published, unchanged (nothing to do), staged (a single stage), refused (by the gate), failed, rolled_back; publishing: killed then"),
     _field("message", StringType(), "why it was refused or failed"),
     _field("model_version", StringType(), "embeddings.model_version"),
     _field("config", StringType(), "the resolved configuration, JSON"),

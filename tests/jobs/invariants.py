@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import duckdb
 from deltalake import DeltaTable
 
 
 def connect(output: str, storage_options: dict | None = None) -> duckdb.DuckDBPyConnection:
-    """A connection with the output's Delta tables as views."""
+    """A connection with the output's tables as views, Delta or Parquet."""
     con = duckdb.connect()
     for table in ("images", "embeddings", "quarantine", "neighbours", "similar_products", "runs"):
         if DeltaTable.is_deltatable(f"{output}/{table}", storage_options):
             con.register(table, DeltaTable(f"{output}/{table}", storage_options=storage_options).to_pyarrow_table())
+        elif any(Path(f"{output}/{table}").rglob("*.parquet")):  # a partitioned folder without rows holds no file
+            con.execute(f"create view {table} as select * from read_parquet('{output}/{table}/**/*.parquet', hive_partitioning = true)")
     return con
 
 

@@ -13,6 +13,7 @@ from vsspark.blocks.head import Head
 from vsspark.blocks.kept import Fitted, Labels
 from vsspark.blocks.spark import fit_head, head_digest, predict_categories
 from vsspark.catalogue.uris import leads_outside
+from vsspark.config import ImagesConfig
 from vsspark.embed.reuse import outcomes, possible_copies, to_embed, unchanged, with_content
 from vsspark.embed.spark import EMBEDDED, embed_images, hash_images, spread
 from vsspark.errors import DataQualityError, GateRefused, Reason
@@ -97,12 +98,13 @@ def _outcomes(run: Run, checked: Checked, same: DataFrame, hashed: DataFrame, at
 def _contents(run: Run, checked: Checked, head: Head | None = None) -> DataFrame:
     """What has been embedded with this model version, last night or by a run that did not get to its end.
 
-    attempt and image_id name a row; uri, box, fingerprint, size_bytes, content_hash, content; embedding, predicted_category, category_probabilities.
+    attempt and image_id name a row; uri, box, fingerprint, size_bytes, width, height, content_hash, content; embedding, predicted_category, category_probabilities.
     A content may stand there more than once. head: a fitted one that predicts the categories, of the rows it has not predicted yet; None where the
     encoder has its own, or the categories are not known yet (null).
     """
     store, version = run.store, checked.model_version
-    names = ["attempt", "image_id", "uri", "box", "fingerprint", "size_bytes", "content_hash", "embedding", "predicted_category", "category_probabilities"]
+    names = ["attempt", "image_id", "uri", "box", "fingerprint", "size_bytes", "width", "height", "content_hash"]
+    names += ["embedding", "predicted_category", "category_probabilities"]
     parts = []
     if store.exists("embeddings"):
         table = complete(store.read("embeddings"), EMBEDDINGS).where(F.col("model_version") == version)
@@ -116,10 +118,25 @@ def _contents(run: Run, checked: Checked, head: Head | None = None) -> DataFrame
         done = work.where("reason IS NULL")
         parts.append(_predicted(done, head) if _fits_head(run, checked) else predict_categories(done, None, checked.encoder.categories))
     if not parts:
-        types = {"image_id": "long", "size_bytes": "long", "embedding": "array<float>", "category_probabilities": "map<string,float>"}
+        types = {
+            "image_id": "long",
+            "size_bytes": "long",
+            "width": "int",
+            "height": "int",
+            "embedding": "array<float>",
+            "category_probabilities": "map<string,float>",
+        }
         return run.spark.createDataFrame([], ", ".join(f"{name} {types.get(name, 'string')}" for name in [*names, "content"]))
     rows = parts[0].select(names)
-    return with_content(rows if len(parts) == 1 else rows.unionByName(parts[1].select(names)))
+    rows = rows if len(parts) == 1 else rows.unionByName(parts[1].select(names))
+    return with_content(rows.where(_within_limits(run.config.images)))
+
+
+def _within_limits(images: ImagesConfig) -> Column:
+    """Whether what was embedded under other limits would be embedded under these."""
+    fits = (F.col("size_bytes") <= images.max_bytes) & (F.least("width", "height") >= images.min_side)
+    fits &= F.col("width").cast("long") * F.col("height") <= images.max_pixels
+    return F.coalesce(fits, F.lit(True))  # an earlier release's rows do not say
 
 
 def _predicted(rows: DataFrame, head: Head | None) -> DataFrame:
@@ -150,7 +167,8 @@ def _rows_of(run: Run, checked: Checked, usable: DataFrame, head: Head | None) -
     source = usable.join(one.withColumnRenamed("image_id", "source"), "content").join(checked.files, "image_id")
     if checked.images <= _SMALL:
         source = F.broadcast(source)  # the embeddings stay where they are; in a larger catalogue they go through a shuffle
-    vectors = contents.select("attempt", F.col("image_id").alias("source"), "content_hash", "embedding", "predicted_category", "category_probabilities")
+    told = ["content_hash", "width", "height", "embedding", "predicted_category", "category_probabilities"]
+    vectors = contents.select("attempt", F.col("image_id").alias("source"), *told)
     return source.join(vectors, ["attempt", "source"]).drop("attempt", "source", "content")
 
 

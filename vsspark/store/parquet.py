@@ -48,10 +48,20 @@ class ParquetTables:
         self._files.delete(leaving)
 
     def replace(self, table: str, df: DataFrame, by: str, value: str, run_id: str) -> None:
-        # Overwriting partitions dynamically would keep the old one where no row replaces it.
+        # Overwriting partitions dynamically would keep the old one where no row replaces it. And the rows may come from those they replace.
         escaped = self._spark._jvm.org.apache.spark.sql.catalyst.catalog.ExternalCatalogUtils.escapePathName(value)
-        self._files.delete(f"{self.path(table)}/{by}={escaped}")
-        df.write.mode("append").partitionBy(by).parquet(self.path(table))
+        partition, (following, leaving) = f"{by}={escaped}", self._swap(table)
+        df.write.mode("overwrite").partitionBy(by).parquet(following)
+        if not self._files.exists(self.path(table)):
+            self._files.move(following, self.path(table))
+            return
+        self._files.delete(leaving)
+        if self._files.exists(f"{self.path(table)}/{partition}"):
+            self._files.move(f"{self.path(table)}/{partition}", leaving)
+        if self._files.exists(f"{following}/{partition}"):
+            self._files.move(f"{following}/{partition}", f"{self.path(table)}/{partition}")
+        self._files.delete(following)
+        self._files.delete(leaving)
 
     def publish(self, table: str, df: DataFrame, run_id: str) -> None:
         df.write.mode("overwrite").parquet(self._history(table, run_id))
