@@ -79,7 +79,9 @@ def test_the_stage_is_the_definition(spark, tmp_path, monkeypatch, metric, tile_
     assert audited_recall(str(tmp_path / "tiles")) is None
 
 
-def test_a_search_that_was_killed_between_its_tasks_goes_on_to_the_same_lists(spark, tmp_path, monkeypatch):
+@pytest.mark.parametrize("tile_rows", [24, 8, 96])
+def test_a_search_that_was_killed_between_its_tasks_goes_on_to_the_same_lists(spark, tmp_path, monkeypatch, tile_rows):
+    """Also where it is told to use other tiles from here on: those that are packed stay."""
     monkeypatch.setattr(plan, "SMALLEST_TASK", 1)
     shop, scratch, config = Shop(), str(tmp_path / "tiles"), KnnConfig(k=4, tile_rows=24)
     search_neighbours(shop.frame(spark), scratch, config)  # the joins are done, their lists not yet merged
@@ -88,7 +90,7 @@ def test_a_search_that_was_killed_between_its_tasks_goes_on_to_the_same_lists(sp
     kept = files[0].stat().st_mtime_ns
     for file in files[1:]:
         file.unlink()
-    got = collected(search_neighbours(shop.frame(spark), scratch, config))
+    got = collected(search_neighbours(shop.frame(spark), scratch, config.model_copy(update={"tile_rows": tile_rows})))
     assert files[0].stat().st_mtime_ns == kept
     assert {query: found[1] for query, found in got.items()} == {query: found[0] for query, found in shop.expected(4, "cosine").items()}
 

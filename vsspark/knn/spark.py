@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -60,13 +61,16 @@ def search_neighbours(items: DataFrame, scratch: str, config: KnnConfig, storage
     Raises what the kernels raise for NaN, infinity and embeddings of differing lengths.
     """
     spark = items.sparkSession
-    slots = max(1, spark.sparkContext.defaultParallelism)
     if config.mode == "approximate":  # cells pay off on large tiles
         config = config.model_copy(update={"tile_rows": APPROXIMATE_TILE * config.tile_rows})
-    tiles = _packed_before(scratch, storage_options)
-    if tiles is None:
-        tiles = _pack(items, scratch, config, slots, storage_options)
-        write_text(scratch, _PLAN, json.dumps(tiles), storage_options)
+    packed = _packed_before(scratch, storage_options)
+    if packed is None:
+        slots = max(1, spark.sparkContext.defaultParallelism)
+        packed = _Packed(slots, config.tile_rows, _pack(items, scratch, config, slots, storage_options))
+        write_text(scratch, _PLAN, json.dumps(packed), storage_options)
+    # With other slots or tiles than those it was packed for, the work would be cut into other units, and finished ones would be taken for them.
+    slots, tile_rows, tiles = packed
+    config = config.model_copy(update={"tile_rows": tile_rows})
     work = plan.units(tiles, slots, config.tile_rows, plan.WIDEST if config.mode == "exact" else 1)
     lists = sum(plan.lists(tiles, unit) for unit, _ in work)
     chunks = max(slots, -(-lists * config.k * 20 // _MERGE_BYTES))
@@ -104,11 +108,20 @@ def audited_recall(scratch: str, storage_options: Mapping[str, str] | None = Non
     return float(np.mean(recalls))
 
 
-def _packed_before(scratch: str, storage_options: Mapping[str, str] | None) -> dict[int, Tile] | None:
-    """The tiles that an earlier search left in scratch, all of them; None where it did not get so far."""
+class _Packed(NamedTuple):
+    """What a search must know to cut its work into the units it was cut into before."""
+
+    slots: int
+    tile_rows: int
+    tiles: dict[int, Tile]
+
+
+def _packed_before(scratch: str, storage_options: Mapping[str, str] | None) -> _Packed | None:
+    """What an earlier search left in scratch; None where it did not get so far."""
     for text in read_texts(scratch, _PLAN, storage_options):
-        tiles = {int(number): Tile(*fields) for number, fields in json.loads(text).items()}
-        return {number: tile._replace(probed={int(b): rows for b, rows in tile.probed.items()}) for number, tile in tiles.items()}
+        slots, tile_rows, written = json.loads(text)
+        tiles = {int(number): Tile(*fields) for number, fields in written.items()}
+        return _Packed(slots, tile_rows, {number: tile._replace(probed={int(b): rows for b, rows in tile.probed.items()}) for number, tile in tiles.items()})
     return None
 
 

@@ -7,7 +7,7 @@ import logging
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vsspark import session
+from vsspark import __version__, session
 from vsspark.blocks.spark import number_blocks, with_blocks
 from vsspark.catalogue.spark import hash_id
 from vsspark.config import KnnConfig
@@ -78,7 +78,7 @@ def _update(run: Run, rows: DataFrame, now: DataFrame, before: DataFrame, settin
 
 def _name(run: Run, settings: str, *inputs: DataFrame) -> str:
     """A name for the work on these rows: a killed search of the same rows has left there what it had finished."""
-    return f"neighbours/{settings_digest([settings, [rows_digest(rows) for rows in inputs], session.task_slots(run.spark)])}"
+    return f"neighbours/{settings_digest([settings, __version__, run.config.knn.tile_rows, [rows_digest(rows) for rows in inputs]])}"
 
 
 def _search(run: Run, rows: DataFrame, name: str, knn: KnnConfig) -> DataFrame:
