@@ -1,8 +1,9 @@
 """One run at a time below an `output.path`.
 
 A local folder: an advisory lock of the operating system, which it takes back the moment the process dies, however it dies.
-An object store or HDFS: a lease, a small object created only if it is not there, renewed while the run lives and free for others when it
-has not been renewed for LEASE_S. A run whose lease was taken over finds out before it publishes (`check`).
+An object store: a lease, a small object created only if it is not there, renewed while the run lives and free for others when it
+has not been renewed for LEASE_S. A run whose lease was taken over finds out before it publishes (`check`), and touches nothing that the other
+one writes, too (`lost`).
 """
 
 from __future__ import annotations
@@ -50,8 +51,14 @@ class OutputLock:
 
     def check(self) -> None:
         """Raises StorageError when another run has taken the lease over: this one must not publish any more."""
-        if self._renewing is not None and (holder := self._holder()) is not None and holder.get("token") != self._mine["token"]:
-            raise StorageError(f"run {holder.get('run_id')} has taken over output.path={self._root} while this run could not renew its lease; start it again")
+        if self.lost():
+            taker = (self._holder() or {}).get("run_id")
+            how = f"run {taker} has taken over output.path={self._root}" if taker else f"the lease below output.path={self._root} is gone or cannot be read"
+            raise StorageError(f"{how} while this run could not renew its lease; start it again")
+
+    def lost(self) -> bool:
+        """Whether another run has taken the lease over, or nobody can say that none has."""
+        return self._renewing is not None and (self._holder() or {}).get("token") != self._mine["token"]
 
     def release(self) -> None:
         if self._descriptor is not None:
@@ -74,17 +81,23 @@ class OutputLock:
             raise StorageError(f"output.path={self._root} cannot be written: {error}") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             text = os.read(descriptor, 4096)
             os.close(descriptor)
             raise self._busy(json.loads(text) if text else {}) from None
+        except OSError as error:  # a file system without locks
+            os.close(descriptor)
+            raise StorageError(f"output.path={self._root} cannot be locked: {error}") from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(self._mine).encode(), 0)
         self._descriptor = descriptor
 
     def _acquire_lease(self) -> None:
         if not self._create():
-            renewed = self._files.modified(self._path)
+            try:
+                renewed = self._files.modified(self._path)
+            except Py4JJavaError as error:
+                raise StorageError(f"output.path={self._root}: nobody can say who is writing there: {first_line(error)}") from None
             holder = self._holder() or {}
             if renewed is not None and time.time() - renewed < LEASE_S:
                 raise self._busy(holder)
@@ -100,7 +113,9 @@ class OutputLock:
         while not self._over.wait(_RENEW_S):
             with contextlib.suppress(Py4JJavaError):  # a store that fails for a while costs nothing before LEASE_S; `check` sees what came of it
                 holder = self._holder()
-                if holder is not None and holder.get("token") != self._mine["token"]:
+                if holder is None:
+                    continue  # it may be another's by now
+                if holder.get("token") != self._mine["token"]:
                     return
                 self._files.write_text(self._path, json.dumps(self._mine))
 

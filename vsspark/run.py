@@ -56,6 +56,8 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None and self.status != "published":
+            self.versions = {}  # of tables that are put back: a published run of this name keeps those it has on record
         if error is not None and self.status == "published":
             self.message = f"published; then {type(error).__name__}: {error}".splitlines()[0]  # the table is out: only what follows it failed
         elif error is not None:
@@ -70,9 +72,18 @@ class Run:
                 raise
             log.exception("the failed run could not be recorded in `runs`")
         finally:
-            self.store.drop_staging()
-            if self.status in ("published", "unchanged"):
-                self.store.drop_work()
+            self._leave()
+
+    def _leave(self) -> None:
+        """Clears what the run has kept for itself and lets go of the output; what fails here changes nothing about how the run has ended."""
+        try:
+            if not self.lock.lost():  # else the run that has taken over keeps its own things there
+                self.store.drop_staging()
+                if self.status in ("published", "unchanged"):
+                    self.store.drop_work()
+        except Exception as error:
+            log.warning("run        %s could not be cleared away: %s; the next run does it", self.store.staging(self.run_id), error)
+        finally:
             self.lock.release()
 
     def row(self) -> dict:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 import pytest
+from py4j.protocol import Py4JJavaError
 
 from vsspark import lock
+from vsspark.config import load_config
 from vsspark.errors import StorageError
 from vsspark.lock import OutputLock
+from vsspark.run import Run
 from vsspark.store.files import Files
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "images"))
@@ -69,10 +73,42 @@ def test_a_lease_keeps_others_out_until_it_ends_or_is_no_longer_renewed(spark, b
     third.check()
     with pytest.raises(StorageError, match="run third has taken over"):
         second.check()
+    assert second.lost()
+    assert not third.lost()
     second.release()
     assert '"third"' in _holder(bucket)  # a lease that was lost is not given back by its loser
     third.release()
     assert Files(spark).modified(f"{ROOT}/_lock") is None
+
+
+def test_a_run_that_has_lost_its_lease_clears_nothing_away(spark, bucket, monkeypatch):
+    monkeypatch.setattr(lock, "_SETTLE_S", 0.2)
+    monkeypatch.setattr(lock, "LEASE_S", 0.0)
+    output, files, others = f"{ROOT}-lost", Files(spark), []
+
+    def interrupted() -> None:
+        with Run(spark, load_config(None, [f"output.path={output}"]), "slow", date(2026, 1, 1)) as run:
+            run.lock._over.set()  # as if the machine slept: nobody renews
+            run.lock._renewing.join()
+            others.append(OutputLock(spark, output, "quick"))
+            others[0].acquire()
+            files.write_text(run.store.staging("quick", "rows"), "rows")
+            run.lock.check()
+
+    with pytest.raises(StorageError, match="run quick has taken over"):
+        interrupted()
+    assert files.read_text(f"{output}/_staging/quick/rows") == "rows"
+    assert not others[0].lost()
+    others[0].release()
+
+
+def test_a_store_that_does_not_answer_has_not_said_that_nobody_is_there(spark, bucket):
+    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+    elsewhere = {"endpoint": "http://127.0.0.1:1", "attempts.maximum": "1", "retry.limit": "0", "connection.establish.timeout": "1s"}
+    for key, value in elsewhere.items():
+        hadoop.set(f"fs.s3a.bucket.nobody.{key}", value)
+    with pytest.raises(Py4JJavaError):
+        Files(spark).modified("s3a://nobody/tables/_lock")
 
 
 def test_a_text_is_created_once(spark, bucket, tmp_path):

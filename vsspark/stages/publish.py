@@ -55,7 +55,8 @@ def publish_stage(run: Run) -> None:
             _refuse(run, f"the gate refused run {run.run_id}, nothing was published: {'; '.join(refusals)}")
     with run.progress.stage("publish", f"one commit to {store.path('similar_products')}"):
         run.lock.check()
-        run.status, run.versions = "publishing", store.versions()
+        # Without its own version, which is known when it is committed: until then the newest is the one to read.
+        run.status, run.versions = "publishing", {table: version for table, version in store.versions().items() if table != "similar_products"}
         run.record()  # a reader who sees the commit finds the versions of the other tables beside it
         store.publish("similar_products", lists, SIMILAR_PRODUCTS, run.run_id)
     run.status, run.versions = "published", store.versions()

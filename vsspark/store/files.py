@@ -37,7 +37,9 @@ class Files:
         """When a file was written, in seconds since 1970 by the clock of its file system; None where there is none."""
         try:
             return self._system(path).getFileStatus(self._path(path)).getModificationTime() / 1000
-        except Py4JJavaError:
+        except Py4JJavaError as error:
+            if error.java_exception.getClass().getName() != "java.io.FileNotFoundException":
+                raise  # a store that does not answer has not said that there is none
             return None
 
     def write_text(self, path: str, text: str) -> None:
