@@ -125,6 +125,18 @@ def test_bands_are_means_over_rows_of_the_map():
         build_trunk(training.model_copy(update={"bands": 4}), backbone)
 
 
+def test_the_published_re_training_takes_the_last_layer_as_it_is():
+    import keras
+
+    from vsspark.finetune.networks import build_trunk
+
+    backbone = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(64, 64, 3))
+    images = np.random.default_rng(5).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    trunk = build_trunk(load_config(None, ["training.side=64", "training.recipe=transfer"]).training, backbone)
+    expected = backbone(keras.applications.mobilenet_v2.preprocess_input(images.copy())).numpy().mean((1, 2))
+    np.testing.assert_allclose(trunk(images).numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_layers_that_do_not_exist_are_named():
     import keras
 

@@ -46,17 +46,21 @@ def build_backbone(config: ShopTrainingConfig) -> keras.Model:
 def build_trunk(config: ShopTrainingConfig, backbone: keras.Model) -> keras.Model:
     """RGB 0..255 float32 (n, side, side, 3) -> features (n, d): every layer of `feature_layers` averaged over each of `bands`, side by side.
 
-    Each part has unit norm, so that none drowns the others.
+    Each part has unit norm, so that none drowns the others. The published re-training (`transfer`) takes what the network says last, as it is.
     """
     import keras
 
+    published = config.recipe == "transfer"
+
     pixels = keras.Input((config.side, config.side, 3), name="rgb")
     prepare = getattr(keras.applications, BACKBONES[config.backbone].module).preprocess_input
-    layers = feature_layers(backbone, config.layers)
+    layers = feature_layers(backbone, config.layers or ((backbone.layers[-1].name,) if published else None))
     maps = keras.Model(backbone.input, [backbone.get_layer(name).output for name in layers], name=config.backbone)(prepare(pixels))
     maps = maps if isinstance(maps, list | tuple) else [maps]
     bands = [band for name, part in zip(layers, maps, strict=True) for band in _bands(part, config.bands, name)]
-    parts = [keras.layers.UnitNormalization(name=f"unit_{i}")(keras.layers.GlobalAveragePooling2D(name=f"pool_{i}")(band)) for i, band in enumerate(bands)]
+    parts = [keras.layers.GlobalAveragePooling2D(name=f"pool_{i}")(band) for i, band in enumerate(bands)]
+    if not published:
+        parts = [keras.layers.UnitNormalization(name=f"unit_{i}")(part) for i, part in enumerate(parts)]
     return keras.Model(pixels, parts[0] if len(parts) == 1 else keras.layers.Concatenate(name="features")(parts), name="trunk")
 
 
