@@ -40,7 +40,7 @@ def published_tables(folder: Path) -> dict[str, list[tuple]]:
             images.append((len(images) + 1, product, uri, position, NAMES[product], category, 10.0 + len(images), None, {"season": "summer"}, None))
             if product != "X1":
                 draw(uri, COLOUR[category], position)
-                embeddings.append((len(images), "0" * 64, MODEL, [1.0, 0.0], category, {category: 0.9}, "encoder", uri, 100, "64-1", RUN_ID, None))
+                embeddings.append((len(images), "0" * 64, MODEL, [1.0, 0.0], category, {category: 0.9}, "encoder", uri, 100, "64-1", RUN_ID, None, 90, 120))
     missing = str(folder / "gone.jpg")
     images.append((len(images) + 1, "T1", missing, 2, BOLD, "Tees", 10.0, None, None, None))
     quarantine = [

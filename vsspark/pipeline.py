@@ -6,7 +6,6 @@ import argparse
 import logging
 
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from vsspark import session
 from vsspark.config import Config
@@ -27,6 +26,7 @@ def recommend(spark: SparkSession, config: Config, args: argparse.Namespace) -> 
     """All stages, the gate, one publish, the report; where nothing has changed since the published run, none of them."""
     with Run(spark, config, args.run_id, args.run_date, args.force) as run:
         published = run.store.current_run("similar_products")
+        versions = run.store.versions_of(published) if published is not None else {}
         try:
             check_followers(run)
             ingest_stage(run)
@@ -38,15 +38,21 @@ def recommend(spark: SparkSession, config: Config, args: argparse.Namespace) -> 
             publish_stage(run)
         except BaseException:
             if published is not None and run.status != "published":
-                _restore(run, published)
+                _restore(run, published, versions)
             raise
         finish(run)
 
 
-def _restore(run: Run, published: str) -> None:
-    """Lets the tables beside `similar_products` belong to what is published again; where that fails, what ended the run is still what is heard of."""
+def _restore(run: Run, published: str, versions: dict[str, int]) -> None:
+    """Lets the tables beside `similar_products` belong to what is published again; where that fails, what ended the run is still what is heard of.
+
+    versions: of the published run's tables, as they were on record when this run began.
+    """
+    if run.lock.lost():
+        log.warning("the tables beside similar_products are left to the run that has taken over")
+        return
     try:
-        run.store.restore_state(published)
+        run.store.restore_state(published, versions)
         run.put_back(published)
     except Exception:
         log.exception("the tables beside similar_products could not be put back to run %s", published)
@@ -90,13 +96,7 @@ def rollback(spark: SparkSession, config: Config, args: argparse.Namespace) -> N
 def report(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
     """Draws the report of the run that is published now once more, and prints where it is."""
     store = Store(spark, config.output)
-    current = store.current_run("similar_products")
-    if current is None:
-        raise StorageError(f"nothing is published below output.path={store.root} yet: run jobs/recommend.py first")
-    row = store.read("runs").where(F.col("run_id") == current).first()
-    if row is None:
-        raise StorageError(f"run {current} is published below output.path={store.root}, but the table runs does not know it")
-    print(write_report(spark, store, row.asDict(), config, session.storage_options(spark)))
+    print(write_report(spark, store, store.published_run(), config, session.storage_options(spark)))
 
 
 def evaluate(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:

@@ -144,6 +144,24 @@ def test_a_bad_catalogue_names_file_column_and_what_was_found(spark, tmp_path, t
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(("kind", "price"), [("double", "NaN"), ("float", "-Infinity"), ("double", "Infinity")])
+def test_a_number_that_is_no_price_is_refused_as_its_text_is(spark, tmp_path, kind, price):
+    rows = [("A", "1.jpg", "9.5"), ("B", "2.jpg", price), ("C", "3.jpg", None)]
+    table = spark.createDataFrame(rows, "product_id string, image string, cost string")
+    table.selectExpr("product_id", "image", f"CAST(cost AS {kind}) AS cost").write.parquet(f"{tmp_path}/shop")
+    with pytest.raises(DataQualityError, match=rf"column cost \(price\) cannot be read in 1 rows, for example '{price}'"):
+        _ingest(spark, _config(f"{tmp_path}/shop", "columns.price=cost"))
+
+
+@pytest.mark.parametrize("kind", ["double", "int", "decimal(9,2)"])
+def test_numbers_are_prices(spark, tmp_path, kind):
+    rows = [("A", "1.jpg", "9"), ("B", "2.jpg", "-0"), ("C", "3.jpg", None)]
+    table = spark.createDataFrame(rows, "product_id string, image string, cost string")
+    table.selectExpr("product_id", "image", f"CAST(cost AS {kind}) AS cost").write.parquet(f"{tmp_path}/shop")
+    _, found = _ingest(spark, _config(f"{tmp_path}/shop", "columns.price=cost"))
+    assert [row.price for _, row in sorted(found.items())] == [9, 0, None]
+
+
 def test_a_table_that_is_not_there(spark, tmp_path):
     with pytest.raises(ConfigError, match=r"catalogue\.table=.*none\.csv"):
         read_catalogue(spark, _config(tmp_path / "none.csv"))

@@ -4,6 +4,7 @@ import pytest
 
 from vsspark.config import Config, load_config
 from vsspark.errors import ConfigError
+from vsspark.masking import has_user_info, mask_text
 
 
 def test_defaults_then_file_then_overrides(tmp_path):
@@ -54,6 +55,69 @@ def test_a_credential_is_text_and_stays_out_of_messages():
         assert "canary" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "hadoop",
+    [
+        "{fs.s3a.secret.key: canary, fs.s3a.endpoint: shown}",
+        "{fs: {s3a: {secret: {key: canary}, endpoint: shown}}}",
+        "{fs.s3a.session.token: {value: [canary]}, 1: shown}",
+        '["fs.s3a.secret.key=canary", shown]',
+    ],
+)
+def test_a_credential_that_is_nested_stays_out_of_messages(tmp_path, hadoop):
+    file = tmp_path / "shop.yaml"
+    file.write_text(f"spark: {{hadoop: {hadoop}}}\n")
+    with pytest.raises(ConfigError, match=r"spark\.hadoop.*shown") as caught:
+        load_config(file)
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("s3a://KEY:ab/canary@bucket/x", "s3a://***@bucket/x"),
+        ("s3a://KEY:/canary@bucket/a@2x.jpg", "s3a://***@bucket/a@2x.jpg"),
+        ("S3://KEY:12/canary@bucket", "S3://***@bucket"),
+        ("no route to https://me:p/canary@host:80/x", "no route to https://***@host:80/x"),
+        ("s3a://me:p@canary@bucket/x", "s3a://***@bucket/x"),
+    ],
+)
+def test_a_password_with_a_slash_or_an_at_sign_is_seen(text, expected):
+    assert mask_text(text) == expected
+    with pytest.raises(ConfigError, match=r"catalogue\.images_root.*without user name") as caught:
+        load_config(None, [f"catalogue.images_root={text}"])
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://host/path@2x.png",
+        "https://host:8080/path@2x.png",
+        "http://[::1]:8080/path@2x.png",
+        "s3a://bucket/a:b/c@2x.jpg",
+        "hdfs://namenode:8020/a@2x.jpg",
+        "file:///a:b/c@2x.jpg",
+        "http://host:5000 is down, ask me@shop.example",
+        '["s3a://bucket","a:b/c@2x.jpg"]',
+    ],
+)
+def test_an_at_sign_alone_is_no_user(text):
+    assert (mask_text(text), has_user_info(text)) == (text, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{'fs.s3a.secret.key': 'canary', 'k': 'v'}", "{'fs.s3a.secret.key': ***, 'k': 'v'}"),
+        ('{"password": "can\\"ary, canary", "k": 1}', '{"password": ***, "k": 1}'),
+        ("fs.s3a.secret.key: canary", "fs.s3a.secret.key: ***"),
+    ],
+)
+def test_a_dict_as_text_hides_its_credentials(text, expected):
+    assert mask_text(text) == expected
+
+
 def test_every_mistake_is_listed_at_once(tmp_path):
     file = tmp_path / "shop.yaml"
     file.write_text("knn: {k: -1}\noutput: {format: orc}\n")
@@ -84,3 +148,17 @@ def test_the_roots_bind_links_too():
     assert load_config(None, ["catalogue.allowed_roots=[/shop]"]).images.link_roots == ("/shop",)
     assert load_config(None, ["catalogue.allowed_roots=[/shop]", "images.link_roots=[/shop, /disks]"]).images.link_roots == ("/shop", "/disks")
     assert load_config().images.link_roots is None
+
+
+def test_local_paths_are_seen_from_the_drivers_folder(tmp_path, monkeypatch):
+    """Executors have working directories of their own."""
+    monkeypatch.chdir(tmp_path)
+    given = "[photos, ../disk, /shop/, s3a://bucket/photos/, 'file:/disk']"
+    config = load_config(None, ["output.path=out", "demo.path=./demo/", f"catalogue.allowed_roots={given}"])
+    expected = (f"{tmp_path}/photos", f"{tmp_path.parent}/disk", "/shop/", "s3a://bucket/photos/", "file:/disk")
+    assert (config.output.path, config.demo.path) == (f"{tmp_path}/out", f"{tmp_path}/demo")
+    assert config.catalogue.allowed_roots == config.images.link_roots == expected
+    assert load_config(None, ["images.link_roots=[photos]"]).images.link_roots == (f"{tmp_path}/photos",)
+    assert load_config().output.path == f"{tmp_path}/build/out"
+    for uri in ("s3a://bucket/out", "file:///disk/out", "dbfs:/out", "/disk/out"):
+        assert load_config(None, [f"output.path={uri}"]).output.path == uri

@@ -183,10 +183,9 @@ def _text(name: str) -> Column:
 
 
 def _number(name: str, table: DataFrame) -> Column:
-    if isinstance(table.schema[name].dataType, NumericType):
-        return F.col(_quoted(name)).cast("double")
-    number = F.expr(f"try_cast(trim(CAST({_quoted(name)} AS STRING)) AS DOUBLE)")
-    return F.when(~F.isnan(number) & (F.abs(number) != float("inf")), number)  # 'NaN' and 'Infinity' parse, and are no prices
+    is_number = isinstance(table.schema[name].dataType, NumericType)
+    number = F.col(_quoted(name)).cast("double") if is_number else F.expr(f"try_cast(trim(CAST({_quoted(name)} AS STRING)) AS DOUBLE)")
+    return F.when(~F.isnan(number) & (F.abs(number) != float("inf")), number)  # NaN and Infinity are numbers, as text they parse, and are no prices
 
 
 def _unread(name: str, parsed: Column) -> Column:

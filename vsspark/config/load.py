@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -12,11 +13,13 @@ from pydantic import ValidationError
 
 from vsspark.config.sections import Config
 from vsspark.errors import ConfigError
-from vsspark.masking import MASK, is_secret_name, mask_text
+from vsspark.masking import MASK, is_secret_name, mask_text, masked
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 
 
 def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] = ()) -> Config:
-    """The validated configuration: defaults, then the YAML file, then `dotted.key=value` overrides.
+    """The validated configuration: defaults, then the YAML file, then `dotted.key=value` overrides; local paths that executors see made absolute.
 
     Raises ConfigError listing every mistake: the dotted key, what was given, what is allowed.
     """
@@ -40,18 +43,39 @@ def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] 
         lines = [_explain(problem) for problem in error.errors()]
         raise ConfigError(f"{origin}: " + "; ".join(lines)) from None
     _check_together(config)
+    config = _seen_from_here(config)
     if config.images.link_roots is None and config.catalogue.allowed_roots is not None:
         return config.model_copy(update={"images": config.images.model_copy(update={"link_roots": config.catalogue.allowed_roots})})
     return config
+
+
+def _seen_from_here(config: Config) -> Config:
+    """The same with the relative paths that executors use made absolute: each executor has a working directory of its own."""
+    paths = {
+        "output": {"path": _absolute(config.output.path)},
+        "demo": {"path": _absolute(config.demo.path)},
+        "catalogue": {"allowed_roots": _all_absolute(config.catalogue.allowed_roots)},
+        "images": {"link_roots": _all_absolute(config.images.link_roots)},
+    }
+    return config.model_copy(update={name: getattr(config, name).model_copy(update=section) for name, section in paths.items()})
+
+
+def _all_absolute(roots: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    return None if roots is None else tuple(_absolute(root) for root in roots)
+
+
+def _absolute(path: str) -> str:
+    """A relative path below the working directory, free of `..`; URIs and absolute paths as they are."""
+    return path if path.startswith("/") or _SCHEME.match(path) else os.path.abspath(path)
 
 
 def _check_together(config: Config) -> None:
     if config.recommend.in_stock_only and config.catalogue.table is not None and config.catalogue.columns.in_stock is None:
         raise ConfigError("recommend.in_stock_only: got true without catalogue.columns.in_stock, which must name the catalogue's stock column")
     if config.report.path is not None and "://" in config.report.path:
-        raise ConfigError(f"report.path: got {config.report.path!r}, expected a file on the driver's disk")
+        raise ConfigError(f"report.path: got {mask_text(repr(config.report.path))}, expected a file on the driver's disk")
     if "://" in config.evaluation.path:
-        raise ConfigError(f"evaluation.path: got {config.evaluation.path!r}, expected a folder on the driver's disk")
+        raise ConfigError(f"evaluation.path: got {mask_text(repr(config.evaluation.path))}, expected a folder on the driver's disk")
 
 
 def _apply_override(tree: dict[str, Any], item: str) -> None:
@@ -81,7 +105,7 @@ def _explain(problem: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key, allowed are {', '.join(_siblings(problem['loc']))}"
-    given = MASK if is_secret_name(key) else mask_text(repr(problem["input"]))
+    given = MASK if is_secret_name(key) else mask_text(repr(masked(problem["input"])))
     return f"{key}: got {given}, {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 

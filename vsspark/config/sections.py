@@ -72,7 +72,7 @@ class EncoderConfig(Section):
     weights: str | None = None  # a weights file, or "imagenet" for Keras's own download; null = the encoder's own
     layer: str | None = None  # the layer whose output is the embedding; null = the encoder's own choice
     engine: Literal["auto", "onnxruntime", "tensorflow"] = "auto"  # auto: TensorFlow on a GPU, ONNX Runtime on CPU
-    batch_size: Positive = 32  # images per forward pass; the last batch is padded to it
+    batch_size: Positive = 32  # images per forward pass, on CPUs at most 4; the last batch is padded to it
     unit_norm: bool = True  # scale every embedding to length 1
 
 
@@ -82,7 +82,7 @@ class ShopTrainingConfig(Section):
     recipe: Literal["two_headed", "transfer"] = "two_headed"  # transfer: frozen base, Dense(4096, relu) "fc1", softmax, Adadelta
     backbone: str = "mobilenet_v2"  # a network of keras.applications
     weights: str | None = None  # its weights without the top: an HDF5 file, or "imagenet" for Keras's own download
-    layers: tuple[str, ...] | None = None  # of the backbone, averaged over the picture, side by side; null = see finetune.networks.feature_layers
+    layers: tuple[str, ...] | None = None  # of the backbone, averaged over the picture, side by side; null = see finetune.networks.build_trunk
     side: Positive = 224  # pixels the network sees
     bands: Positive = 1  # the features are averaged over so many bands of the picture, from top to bottom; 3 helps where figures stand alike
     flip: bool = False  # the finished encoder sees every picture and its mirror image, at twice the cost

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from vsspark import encoders, session
@@ -16,7 +16,7 @@ from vsspark.config import BlockingConfig, Config, ImagesConfig
 from vsspark.embed.spark import stored_version
 from vsspark.encoders import Encoder
 from vsspark.encoders.registry import MLFLOW_SCHEMES
-from vsspark.errors import ConfigError, StorageError
+from vsspark.errors import ConfigError
 from vsspark.knn.spark import median_thresholds
 from vsspark.progress import Progress
 from vsspark.query.answers import Answer, Similar
@@ -35,8 +35,8 @@ def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k:
     Raises StorageError where nothing is published, ConfigError where `encoder` is not what the published run embedded with.
     """
     store, progress = Store(spark, config.output), Progress(spark.sparkContext.setJobDescription)
-    run = _published_run(store)
-    recorded = json.loads(run.config)
+    run = store.published_run()  # once: while it is answered, another run may be published
+    recorded = json.loads(run["config"])
     with progress.stage("encoder", f"loading {config.encoder.name}"):
         pictures = _as_recorded(config, recorded)
         encoder = _same_encoder(config, pictures, run, recorded)
@@ -47,9 +47,10 @@ def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k:
     usable = [i for i, row in enumerate(rows) if row.reason is None]
     answers = [Answer(image, row.reason, row.detail) for image, row in zip(images, rows, strict=True)]
     if not usable:
-        return run.run_id, answers
+        return run["run_id"], answers
     blocking = BlockingConfig.model_validate(recorded["blocking"])
-    table, catalogue = store.read_published("embeddings").where(F.col("model_version") == run.model_version), store.read_published("images")
+    table = store.read_published("embeddings", run).where(F.col("model_version") == run["model_version"])
+    catalogue = store.read_published("images", run)
     embeddings = np.array([rows[i].embedding for i in usable], np.float32)
     probes: list[Probes] = [()] * len(usable)
     if blocking.by != "none":
@@ -63,15 +64,7 @@ def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k:
         lists = _similar(_items(table, catalogue, blocking), catalogue, asked, config)
     for number, i in enumerate(usable):
         answers[i] = Answer(images[i], categories=probes[number], similar=lists[number])
-    return run.run_id, answers
-
-
-def _published_run(store: Store) -> Row:
-    current = store.current_run("similar_products")
-    row = None if current is None else store.read("runs").where(F.col("run_id") == current).first()
-    if row is None:
-        raise StorageError(f"nothing is published below output.path={store.root} yet: run jobs/recommend.py first")
-    return row
+    return run["run_id"], answers
 
 
 def _as_recorded(config: Config, recorded: dict) -> ImagesConfig:
@@ -79,14 +72,14 @@ def _as_recorded(config: Config, recorded: dict) -> ImagesConfig:
     return config.images.model_copy(update={"foreground": recorded["images"].get("foreground", "none")})
 
 
-def _same_encoder(config: Config, images: ImagesConfig, run: Row, recorded: dict) -> Encoder:
+def _same_encoder(config: Config, images: ImagesConfig, run: dict, recorded: dict) -> Encoder:
     if config.encoder.name.startswith(MLFLOW_SCHEMES):
         use_tracking_store(config.mlflow)
     encoder = encoders.load(config.encoder.name, config.encoder.weights, config.encoder.layer)
     version = stored_version(encoder, config.encoder.model_copy(update={"unit_norm": recorded["encoder"]["unit_norm"]}), images)
-    if version != run.model_version:
+    if version != run["model_version"]:
         own = ", ".join(f"{key}={recorded['encoder'][key]}" for key in ("name", "weights", "layer"))
-        raise ConfigError(f"encoder: got model version {version}, the published run {run.run_id} has {run.model_version}: give its encoder, {own}")
+        raise ConfigError(f"encoder: got model version {version}, the published run {run['run_id']} has {run['model_version']}: give its encoder, {own}")
     return encoder
 
 

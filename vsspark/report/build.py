@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,31 @@ from vsspark.report.render import render_report
 from vsspark.report.thumbnails import read_thumbnails
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
     from vsspark.report.spark import Tables
+    from vsspark.store import Store
 
 
-def write_report(spark: SparkSession, tables: Tables, run: dict, config: Config, storage_options: dict) -> str:
-    """Path of the HTML file: `report.path`, or build/report/RUN_ID.html. Raises StorageError when it cannot be written."""
+@dataclass(frozen=True)
+class _TablesOf:
+    """The tables as one run left them, whatever is published while its report is drawn."""
+
+    store: Store
+    run: dict
+
+    def read(self, name: str) -> DataFrame:
+        return self.store.read_published(name, self.run)
+
+
+def write_report(spark: SparkSession, store: Store, run: dict, config: Config, storage_options: dict) -> str:
+    """Path of the HTML file on a published run: `report.path`, or build/report/RUN_ID.html. run: its RUNS row as a dict.
+
+    Raises StorageError when it cannot be written.
+    """
     path = report_path(config, run["run_id"])
     try:
-        path.write_text(build_report(spark, tables, run, config, storage_options), encoding="utf-8")
+        path.write_text(build_report(spark, _TablesOf(store, run), run, config, storage_options), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"report.path={path} cannot be written: {error}") from None
     return str(path)

@@ -10,8 +10,9 @@ the heads that runs have fitted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
@@ -19,8 +20,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
+from vsspark import session
 from vsspark.config import OutputConfig
 from vsspark.errors import StorageError
+from vsspark.images.fetch import open_filesystem
 from vsspark.schemas import conform
 from vsspark.store.delta import DeltaTables
 from vsspark.store.files import Files, first_line
@@ -56,15 +59,27 @@ class Store:
             raise StorageError(f"table {table} does not exist below output.path={self.root}: run the stage that writes it first")
         return self._tables.read(table, version)
 
-    def read_published(self, table: str) -> DataFrame:
-        """The table as the published run left it: joins of tables read so never mix two runs. In Parquet, the table as it is now.
-
-        Raises StorageError when nothing is published.
-        """
+    def published_run(self) -> dict:
+        """The row of `runs` of the run that readers see. Raises StorageError when nothing is published."""
         current = self.current_run("similar_products")
         if current is None:
             raise StorageError(f"nothing is published below output.path={self.root} yet: run jobs/recommend.py first")
-        return self.read(table, self.versions_of(current).get(table))
+        row = self.run_row(current)
+        if row is None:
+            raise StorageError(f"run {current} is published below output.path={self.root}, but the table runs does not know it")
+        return row
+
+    def read_published(self, table: str, run: Mapping[str, Any] | None = None) -> DataFrame:
+        """The table as the published run left it: joins of tables read so never mix two runs. In Parquet, the table as it is now.
+
+        run: what `published_run` said. Whoever reads several tables asks it once: between two calls without it another run may be published.
+        Raises StorageError when nothing is published.
+        """
+        run = self.published_run() if run is None else run
+        versions = dict(run.get("versions") or {})  # an earlier release's rows have none
+        if run["status"] != "published":
+            versions.pop("similar_products", None)  # may have been noted before the commit, and be that of the run before
+        return self.read(table, versions.get(table))
 
     def versions(self) -> dict[str, int]:
         """The Delta version that every table is at; empty in Parquet."""
@@ -106,7 +121,9 @@ class Store:
             self._tables.replace(table, conform(df, schema, table), by, value, run_id)
 
     def check_writable(self) -> None:
-        """Raises StorageError naming output.path when nothing can be written there: asked before hours of work, not after."""
+        """Raises StorageError naming output.path when nothing can be written there, and ConfigError when it is on a kind of store that tasks cannot
+        write to: asked before hours of work, not after."""
+        open_filesystem(self.root, session.storage_options(self.spark))
         probe = f"{self.root}/_staging/_probe"
         try:
             self._files.write_text(probe, "")
@@ -175,11 +192,11 @@ class Store:
                 self._tables.restore_version(beside, version, run_id)
         self._tables.restore(table, run_id)
 
-    def restore_state(self, run_id: str) -> None:
-        """Puts the tables beside `similar_products` back to what a published run left, where a later run that was not published changed them."""
+    def restore_state(self, run_id: str, versions: dict[str, int]) -> None:
+        """Puts the tables beside `similar_products` back to the versions a published run left, where a later run that was not published changed them."""
         now = self.versions()
-        for table, version in self._state_of(run_id).items():
-            if now.get(table) != version:
+        for table, version in versions.items():
+            if table in _STATE and now.get(table) != version:
                 self._tables.restore_version(table, version, run_id)
 
     def vacuum(self) -> None:
