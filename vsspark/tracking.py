@@ -1,4 +1,4 @@
-"""Every run in MLflow: resolved configuration, counts, seconds per stage, quality metrics and the report; secrets stay out."""
+"""Published and refused runs in MLflow: resolved configuration, counts, seconds per stage, quality metrics and the report; secrets stay out."""
 
 from __future__ import annotations
 

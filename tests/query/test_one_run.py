@@ -52,6 +52,7 @@ def _publish(store, config, rows, run_id, mark, status="published"):
         record(status)
 
 
+@pytest.mark.slow
 def test_both_read_the_run_they_began_with(spark, config, rows, tmp_path, monkeypatch):
     store = Store(spark, config.output)
     with pytest.raises(StorageError, match="nothing is published"):

@@ -81,6 +81,7 @@ def test_a_lease_keeps_others_out_until_it_ends_or_is_no_longer_renewed(spark, b
     assert Files(spark).modified(f"{ROOT}/_lock") is None
 
 
+@pytest.mark.slow
 def test_a_run_that_has_lost_its_lease_clears_nothing_away(spark, bucket, monkeypatch):
     monkeypatch.setattr(lock, "_SETTLE_S", 0.2)
     monkeypatch.setattr(lock, "LEASE_S", 0.0)
