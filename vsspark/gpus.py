@@ -17,8 +17,10 @@ def cores_per_gpu(spark: SparkSession) -> int | None:
     return max(1, int(spark.conf.get("spark.executor.cores", "1")) // gpus) if gpus else None
 
 
-def one_gpu_per_task(cpus: int) -> ResourceProfile:
-    """A stage's own resources: a GPU to itself and the cores that feed it; the stages around it ask for neither."""
+def one_gpu_per_task(cpus: int | None) -> ResourceProfile | None:
+    """A stage's own resources: a GPU to itself and the cores that feed it; the stages around it ask for neither. None where there are no such cores."""
+    if cpus is None:
+        return None
     return ResourceProfileBuilder().require(TaskResourceRequests().cpus(cpus).resource("gpu", 1)).build
 
 

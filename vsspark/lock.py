@@ -51,8 +51,9 @@ class OutputLock:
 
     def check(self) -> None:
         """Raises StorageError when another run has taken the lease over: this one must not publish any more."""
-        if self.lost():
-            taker = (self._holder() or {}).get("run_id")
+        holder = self._holder() or {}
+        if self._renewing is not None and holder.get("token") != self._mine["token"]:
+            taker = holder.get("run_id")
             how = f"run {taker} has taken over output.path={self._root}" if taker else f"the lease below output.path={self._root} is gone or cannot be read"
             raise StorageError(f"{how} while this run could not renew its lease; start it again")
 

@@ -83,8 +83,7 @@ def embed_images(
     Photos cost very different times, so give it several partitions per core, with a folder's images spread over them (`spread`).
     """
     task = partial(_embed_partition, model=model, images=images_config, encoder=encoder_config, storage_options=dict(storage_options))
-    profile = one_gpu_per_task(model.cpus_per_gpu) if model.cpus_per_gpu else None
-    return map_in_arrow(_boxed(images, "fingerprint"), task, EMBEDDED, profile=profile)
+    return map_in_arrow(_boxed(images, "fingerprint"), task, EMBEDDED, profile=one_gpu_per_task(model.cpus_per_gpu))
 
 
 def _boxed(images: DataFrame, *more: str) -> DataFrame:

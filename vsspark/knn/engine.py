@@ -112,7 +112,7 @@ def offer(
     device: TensorFlow's name of a GPU, on which cosine and l2 joins then run, always exactly.
     """
     directions = [(left, right)] if left is right or not both else [(left, right), (right, left)]
-    if device is not None and metric in ("cosine", "l2"):
+    if device is not None and metric in metrics.ON_GPU:
         from vsspark.knn import gpu  # TensorFlow is loaded only where a GPU is used
 
         for queries, items in directions:

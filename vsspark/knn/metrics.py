@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 from vsspark.knn.compiled import REORDER, compiled
 
 METRICS = ("cosine", "l2", "l1", "hamming")
+ON_GPU = ("cosine", "l2")  # those that a GPU is asked for
 PAD = 256  # a tile's edges are padded to it, so that BLAS takes the same kernel for every tile and a pair's product has the same bits in all
 UNIT = 2.5e-7  # rows whose length is 1 within two roundings of float32 are used in place
 SHORTEST = 16  # dimensions; fewer are padded with zeros for the same reason: BLAS has other kernels for very small products

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from vsspark.config import KnnConfig
 from vsspark.errors import ConfigError
 from vsspark.gpus import cores_per_gpu, one_gpu_per_task, take_gpu
-from vsspark.knn import partials, plan
+from vsspark.knn import metrics, partials, plan
 from vsspark.knn.tiles import NO_BLOCK, Tile, holds_files, read_texts, write_text
 from vsspark.workers import map_in_arrow
 
@@ -83,8 +83,7 @@ def search_neighbours(items: DataFrame, scratch: str, config: KnnConfig, storage
         for b, (i, unit, _) in zip(plan.deal([cost for _, _, cost in todo], bins), todo, strict=True):
             dealt[b].append((i, unit))
         join = partial(_join_units, dealt=dealt, tiles=tiles, config=config, chunks=chunks, scratch=scratch, storage_options=storage_options)
-        cores = cores_per_gpu(spark) if config.device != "cpu" and config.metric in ("cosine", "l2") else None
-        profile = one_gpu_per_task(cores) if cores else None
+        profile = one_gpu_per_task(cores_per_gpu(spark)) if config.device != "cpu" and config.metric in metrics.ON_GPU else None
         found = map_in_arrow(spark.range(0, bins, 1, bins), join, _PARTIAL, profile=profile).write.mode("append").option("compression", "none")
         # A task's units rely on each other's lists (`floors`), so all of them are there or none: one file a task, whatever the session says.
         found = found.option("maxRecordsPerFile", 0)

@@ -1,7 +1,8 @@
 """Tables as plain Parquet folders, for readers without Delta.
 
 A table is written beside the old one and swapped in by renames; the swap is two renames, not one atomic step (a swap that died half-way is
-completed by the next run). Published runs are kept below `_history/` so that `rollback` works here too.
+completed by the next run; that of a partition leaves the old rows in `_swap`, and the next run makes them anew). Published runs are kept below
+`_history/` so that `rollback` works here too.
 """
 
 from __future__ import annotations
