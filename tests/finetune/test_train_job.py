@@ -74,12 +74,29 @@ def test_train_register_recommend(spark, tmp_path, weights, capsys, monkeypatch)
     assert published.startswith(f"drawn.v{version.version}-")
 
 
+@pytest.mark.slow
+def test_the_published_re_training_on_the_commonest_categories(tmp_path, weights, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "photos"
+    draw_shop(folder, products=24, images=2)
+    recipe = {"recipe": "transfer", "top_categories": 3, "unfreeze": 0, "weights": weights, "path": tmp_path / "set"}
+    settings = [f"training.{key}={value}" for key, value in (TINY | recipe).items()]
+    assert train.main(arguments(folder, f"{tmp_path}/out", *settings)) == 0
+    assert capsys.readouterr().out.strip().endswith("train: models:/drawn@live")
+    more = ["encoder.name=models:/drawn@live", "gate.max_quarantined=0.5"]
+    assert recommend.main(arguments(folder, f"{tmp_path}/out", *more)) == 0
+    con = connect(f"{tmp_path}/out")
+    assert con.sql("select distinct len(embedding) from embeddings").fetchall() == [(4096,)]  # fc1
+    assert con.sql("select count(distinct predicted_category) <= 3 from embeddings").fetchall() == [(True,)]
+    assert con.sql("select count(distinct product_id) from embeddings join images using (image_id)").fetchall() == [(24,)]
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         (["training.weights=imagenet"], "catalogue.table: needed"),
         (["catalogue.table=nowhere.csv"], "training.weights: needed"),
-        (["training.weights=nowhere.h5"], "nowhere.h5: found no such file"),
+        (["training.weights=nowhere.h5"], "training.weights: nowhere.h5: found no such file"),
         (["training.backbone=resnet_51"], "known are convnext_base"),
     ],
 )

@@ -89,6 +89,22 @@ def test_pairs_are_views_of_one_product_and_the_same_in_every_run(shop):
     assert one != other
 
 
+def test_random_views_stand_before_other_backgrounds_where_asked():
+    from vsspark.finetune.reader import picture_views
+    from vsspark.finetune.spark import encode_picture
+
+    picture = np.full((96, 72, 3), 250, np.uint8)
+    picture[16:80, 20:52] = (30, 60, 160)
+    data = encode_picture(picture)
+    whole, *plain = picture_views(data, 5, SIDE, 60, 1)
+    same, *moved = picture_views(data, 5, SIDE, 60, 1, backgrounds=0.5)
+    np.testing.assert_array_equal(whole, same)  # the whole picture is as it is
+    uncoloured = [sum(((view.min(2) > 120) & (np.ptp(view, 2) < 14)).mean() > 0.15 for view in views) for views in (plain, moved)]
+    assert uncoloured[0] > 50
+    assert 0.5 * uncoloured[0] < uncoloured[1] < 0.9 * uncoloured[0]  # half stay, and two in five of the new ones are white or grey too
+    assert all((view[:, :, 2].astype(int) - view[:, :, 0] > 60).mean() > 0.05 for view in moved)  # the garment is in all of them
+
+
 def test_only_the_commonest_categories_are_learnt_from(spark, tmp_path):
     from vsspark.config import load_config
     from vsspark.finetune.cluster import Cluster

@@ -12,6 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "jobs"))
+
+from shops import arguments, draw_shop
+
 REPO = Path(__file__).parents[2]
 PICTURES, SIDE = 40, 24
 
@@ -75,6 +79,30 @@ def test_two_workers_end_with_the_same_weights(spark, tmp_path):
         for name in first.files:
             np.testing.assert_array_equal(first[name], second[name])
     assert (tmp_path / "run" / "fitted.npz").exists()
+
+
+@pytest.mark.slow
+def test_the_job_on_two_machines_registers_once(tmp_path):
+    import keras
+
+    folder = tmp_path / "photos"
+    draw_shop(folder, products=12, images=2)
+    keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(64, 64, 3)).save_weights(tmp_path / "born.weights.h5")
+    learn = {"side": 64, "stored_side": 80, "views": 2, "epochs": 2, "embedding_dim": 32, "batch_size": 8, "holdout": 0.3, "unfreeze": 3, "unfrozen_epochs": 1}
+    learn |= {"weights": tmp_path / "born.weights.h5", "path": tmp_path / "set", "register_as": "both"}
+    command = [sys.executable, "jobs/train.py", *arguments(folder, f"{tmp_path}/out", *(f"training.{key}={value}" for key, value in learn.items()))]
+    workers = [f"127.0.0.1:{_free_port()}" for _ in range(2)]
+    running = []
+    for index in range(2):
+        place = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        environment = os.environ | {"TF_CONFIG": json.dumps(place), "PYTHONPATH": str(REPO), "CUDA_VISIBLE_DEVICES": ""}
+        running.append(subprocess.Popen(command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    said = []
+    for process in running:
+        out, err = process.communicate(timeout=500)
+        assert process.returncode == 0, err[-3000:]
+        said.append(out.strip())
+    assert said == ["train: models:/both@live", ""]  # the first worker registers what both have learnt
 
 
 def _free_port() -> int:

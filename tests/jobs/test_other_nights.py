@@ -12,9 +12,8 @@ from jobs import recommend
 ANY = ["gate.max_changed=1.0", "gate.max_drift=1.0", "gate.max_products_lost=1.0"]
 
 
-@pytest.mark.parametrize(
-    "settings", [["output.format=parquet"], pytest.param(["knn.metric=hamming", "blocking.by=none"], marks=pytest.mark.slow)], ids=" ".join
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [["output.format=parquet"], ["knn.metric=hamming", "blocking.by=none"]], ids=" ".join)
 def test_a_changed_night_is_one_from_scratch(spark, tmp_path, settings):
     rows = draw_shop(tmp_path, products=12, images=2)
     own = arguments(tmp_path, f"{tmp_path}/out", *ANY, *settings)

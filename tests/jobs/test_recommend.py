@@ -84,6 +84,7 @@ def test_the_readmes_queries_run_on_the_table(spark, published):
     assert {(r["run_id"], r["status"]) for r in answers[2]} == {("night-1", "published")}
 
 
+@pytest.mark.slow
 def test_the_stages_one_by_one_give_the_same_table(spark, published, tmp_path):
     folder, output, _ = published
     own = arguments(folder, f"{tmp_path}/out", "gate.max_quarantined=0.5")

@@ -88,6 +88,7 @@ class ShopTrainingConfig(Section):
     flip: bool = False  # the finished encoder sees every picture and its mirror image, at twice the cost
     stored_side: Positive = 288  # pixels of the pictures in the training set; views are cut from them
     views: Positive = 6  # of every training picture whose features are computed: the whole picture and random parts of it
+    backgrounds: Share = 0.0  # of the random views, laid before a drawn background where a foreground is found
     top_categories: Positive | None = None  # learn only the n commonest categories, and only from their pictures; null = all
     holdout: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15  # share of the products that training never sees: early stopping and calibration
     embedding_dim: Positive = 384

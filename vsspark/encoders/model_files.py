@@ -21,26 +21,26 @@ _KINDS = {
 _ALLOWED = "allowed are HDF5 weights as Keras saves them (.weights.h5, .h5), or imagenet"
 
 
-def check_weights(path: str) -> Path:
-    """The path of an HDF5 weights file. Raises ConfigError naming `encoder.weights` for everything else."""
+def check_weights(path: str, key: str = "encoder.weights") -> Path:
+    """The path of an HDF5 weights file. Raises ConfigError naming the key it was given under for everything else."""
     file = Path(path)
     if not file.is_file():
         found = "a directory" if file.is_dir() else "no such file"
-        raise ConfigError(f"encoder.weights: {path}: found {found}; {_ALLOWED}")
+        raise ConfigError(f"{key}: {path}: found {found}; {_ALLOWED}")
     try:
         with file.open("rb") as stream:
             head = stream.read(64)
     except OSError as error:
-        raise ConfigError(f"encoder.weights: {path} cannot be read: {error}") from None
+        raise ConfigError(f"{key}: {path} cannot be read: {error}") from None
     if not head.startswith(_HDF5):
         kind = next((text for magic, text in _KINDS.items() if head.startswith(magic)), f"a file that begins with {head[:12]!r}" if head else "an empty file")
-        raise ConfigError(f"encoder.weights: {path}: found {kind}; {_ALLOWED}")
+        raise ConfigError(f"{key}: {path}: found {kind}; {_ALLOWED}")
     if file.suffix != ".h5":
-        raise ConfigError(f"encoder.weights: {path}: the name must end in .weights.h5 or .h5 for Keras to read it")
+        raise ConfigError(f"{key}: {path}: the name must end in .weights.h5 or .h5 for Keras to read it")
     return file
 
 
-def load_weights(model, file: Path, what: str) -> None:
+def load_weights(model, file: Path, what: str, key: str = "encoder.weights") -> None:
     """Fills the model from a checked weights file. Raises ConfigError when it is truncated, corrupt or of another architecture."""
     import h5py
 
@@ -57,7 +57,7 @@ def load_weights(model, file: Path, what: str) -> None:
         found = (
             f"found {first}" if isinstance(error, OSError) else f"it does not fit {what} ({model.count_params():,} parameters): found groups {groups}; {first}"
         )
-        raise ConfigError(f"encoder.weights: {file}: {found}; {_ALLOWED}") from None
+        raise ConfigError(f"{key}: {file}: {found}; {_ALLOWED}") from None
 
 
 def check_keras_archive(path: Path, key: str) -> None:

@@ -32,7 +32,7 @@ def compute_features(folder: str, split: str, views: int, trunk: Encoder, config
     engine = load_engine("onnxruntime", str(trunk.files["onnxruntime"]), _BATCH, config.threads)
     parts: list[Features] = []
     for group in read_groups(folder, split):
-        key = hashlib.sha256(repr((views, config.seed, config.side)).encode() + group.image_id.tobytes()).hexdigest()[:16]
+        key = hashlib.sha256(repr((views, config.seed, config.side, config.backgrounds)).encode() + group.image_id.tobytes()).hexdigest()[:16]
         file = cache / f"{key}.npy"
         if not file.exists():
             _save(file, _encode(group, views, engine, config))
@@ -44,7 +44,7 @@ def compute_features(folder: str, split: str, views: int, trunk: Encoder, config
 
 
 def _encode(group, views: int, engine, config: ShopTrainingConfig) -> np.ndarray:
-    pixels = (picture_views(data, int(i), config.side, views, config.seed) for data, i in zip(group.picture, group.image_id, strict=True))
+    pixels = (picture_views(data, int(i), config.side, views, config.seed, config.backgrounds) for data, i in zip(group.picture, group.image_id, strict=True))
     flat = np.concatenate(list(pixels))  # (n * views, side, side, 3): a row group's, 150 MB at 6 views of 224 pixels
     encoded = np.concatenate([engine.run(flat[start : start + _BATCH])[0] for start in range(0, len(flat), _BATCH)])
     return encoded.astype(np.float16).reshape(len(group.image_id), views, -1)

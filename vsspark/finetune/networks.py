@@ -24,7 +24,7 @@ def check_backbone(config: ShopTrainingConfig) -> None:
     if config.weights is None:
         raise ConfigError("training.weights: needed; give the backbone's weights without its top as an HDF5 file, or imagenet for Keras's own download")
     if config.weights != "imagenet":
-        check_weights(config.weights)
+        check_weights(config.weights, "training.weights")
 
 
 def build_backbone(config: ShopTrainingConfig) -> keras.Model:
@@ -39,7 +39,7 @@ def build_backbone(config: ShopTrainingConfig) -> keras.Model:
     builder = getattr(keras.applications, BACKBONES[config.backbone].builder)
     backbone = builder(include_top=False, weights=None if own else "imagenet", input_shape=(config.side, config.side, 3))
     if own:
-        load_weights(backbone, Path(config.weights), config.backbone)
+        load_weights(backbone, Path(config.weights), config.backbone, "training.weights")
     return backbone
 
 

@@ -15,7 +15,8 @@ from vsspark.finetune import legacy_arrow  # noqa: F401 - before petastorm
 from petastorm import make_batch_reader
 
 from vsspark.finetune.pairs import draw_pairs, pair_weights
-from vsspark.training.views import random_view, whole_view
+from vsspark.images.foreground import find_foreground
+from vsspark.training.views import before_another, random_view, whole_view
 
 _SHUFFLED = 2048  # pairs held, still as JPEG, while they wait for their turn
 
@@ -58,7 +59,7 @@ def read_groups(folder: str, split: str, seed: int | None = None, shard: tuple[i
         reader.join()
 
 
-def pair_dataset(folder: str, side: int, batch_size: int, seed: int, epoch: int, shard: tuple[int, int] = (0, 1), threads: int = 2):
+def pair_dataset(folder: str, side: int, batch_size: int, seed: int, epoch: int, shard: tuple[int, int] = (0, 1), threads: int = 2, backgrounds: float = 0.0):
     """tf.data of ((anchors, positives) uint8 (b, side, side, 3), (product, category, weight), each (b,)): the train split, again and again.
 
     Every picture is an anchor once before any is twice; see `draw_pairs`. Views depend on seed, epoch and picture alone, not on who reads first.
@@ -73,7 +74,7 @@ def pair_dataset(folder: str, side: int, batch_size: int, seed: int, epoch: int,
             yield group.picture[anchor], group.picture[positive], group.image_id[anchor], group.product[anchor], group.category[anchor], weight
 
     def views(anchor, positive, image_id, product, category, weight):
-        two = tf.numpy_function(lambda a, p, i: np.stack(_two_views(a, p, int(i), side, seed, epoch)), [anchor, positive, image_id], tf.uint8)
+        two = tf.numpy_function(lambda a, p, i: np.stack(_two_views(a, p, int(i), side, seed, epoch, backgrounds)), [anchor, positive, image_id], tf.uint8)
         two = tf.ensure_shape(two, (2, side, side, 3))
         return (two[0], two[1]), (product, category, weight)
 
@@ -88,12 +89,21 @@ def decode_picture(data: bytes) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
 
 
-def picture_views(data: bytes, image_id: int, side: int, views: int, seed: int) -> np.ndarray:
-    """(views, side, side, 3) uint8: the whole picture, then random views of it, the same in every run."""
+def picture_views(data: bytes, image_id: int, side: int, views: int, seed: int, backgrounds: float = 0.0) -> np.ndarray:
+    """(views, side, side, 3) uint8: the whole picture, then random views of it, the same in every run; `backgrounds` of those before another background."""
     picture = np.ascontiguousarray(decode_picture(data))
-    return np.stack([whole_view(picture, side)] + [random_view(picture, side, np.random.default_rng([seed, image_id, view])) for view in range(1, views)])
+    foreground = find_foreground(picture) if backgrounds else None
+    chance = (np.random.default_rng([seed, image_id, view]) for view in range(1, views))
+    return np.stack([whole_view(picture, side)] + [_random_view(picture, foreground, side, rng, backgrounds) for rng in chance])
 
 
-def _two_views(anchor: bytes, positive: bytes, image_id: int, side: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+def _random_view(picture: np.ndarray, foreground: np.ndarray | None, side: int, rng: np.random.Generator, backgrounds: float) -> np.ndarray:
+    if foreground is not None and rng.random() < backgrounds:
+        picture = before_another(picture, foreground, rng)
+    return random_view(picture, side, rng)
+
+
+def _two_views(anchor: bytes, positive: bytes, image_id: int, side: int, seed: int, epoch: int, backgrounds: float) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng([seed, epoch, image_id])
-    return random_view(np.ascontiguousarray(decode_picture(anchor)), side, rng), random_view(np.ascontiguousarray(decode_picture(positive)), side, rng)
+    pictures = [np.ascontiguousarray(decode_picture(data)) for data in (anchor, positive)]
+    return tuple(_random_view(picture, find_foreground(picture) if backgrounds else None, side, rng, backgrounds) for picture in pictures)

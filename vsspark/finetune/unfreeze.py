@@ -41,7 +41,7 @@ def fit_unfrozen(
     def data(epoch: int) -> tf.data.Dataset:
         def share(context=None) -> tf.data.Dataset:
             shard = (context.input_pipeline_id, context.num_input_pipelines) if context else (0, 1)
-            return pair_dataset(training_set.folder, config.side, batch, config.seed, epoch, shard, config.threads)
+            return pair_dataset(training_set.folder, config.side, batch, config.seed, epoch, shard, config.threads, config.backgrounds)
 
         return strategy.distribute_datasets_from_function(share) if strategy else share()
 

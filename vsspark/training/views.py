@@ -1,10 +1,13 @@
-"""Views of a photo that leave the garment what it is: other crop, flip, tilt and light, never another hue or pattern. RGB uint8."""
+"""Views of a photo that leave the garment what it is: other crop, flip, tilt, light and background, never another hue or pattern. RGB uint8."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
+from vsspark.demo.backgrounds import background
+from vsspark.demo.products import BACKGROUNDS
+from vsspark.demo.scene import HEIGHT, WIDTH
 from vsspark.images.decode import squash
 
 
@@ -29,6 +32,14 @@ def random_view(photo: np.ndarray, side: int, rng: np.random.Generator, least_ar
     matrix = np.column_stack([turn, centre - turn @ np.array([side / 2, side / 2])]) / shrink
     view = cv2.warpAffine(small, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT_101)
     return relight(view, rng)
+
+
+def before_another(photo: np.ndarray, foreground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The photo's foreground before a drawn background: paper of some colour, a room, boards. foreground: (h, w) bool."""
+    drawn = background(BACKGROUNDS[rng.integers(len(BACKGROUNDS))], rng, WIDTH, HEIGHT)
+    behind = cv2.resize(drawn, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    share = cv2.GaussianBlur(foreground.astype(np.float32), (0, 0), 1.0)[:, :, None]
+    return (photo * share + behind * (1 - share)).astype(np.uint8)
 
 
 def relight(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
