@@ -29,14 +29,14 @@ def main(argv: list[str] | None = None) -> int:
     if data is None:
         return 0
     clothing = [row for row in catalogue_rows(data / "clothing") if row["split"] == "test"]
-    photos = {"clothing": _photos(data / "clothing", clothing), "luma": _photos(data / "luma", catalogue_rows(data / "luma"))}
+    photos = {"clothing": read_photos(data / "clothing", clothing), "luma": read_photos(data / "luma", catalogue_rows(data / "luma"))}
     shipped, shelf = encoders.load("default"), encoders.load("mobilenet_v2", str(data / MOBILENET))
     cases = []
     for name, embed in (
-        ("default", lambda name: shipped.encode(_squashed(photos[name], shipped.input_size[0]))),
-        ("mobilenet_v2, flip-averaged", lambda name: (_both_ways(shelf, _squashed(photos[name], shelf.input_size[0])), None)),
-        ("raw 32x32 pixels", lambda name: (_unit(_squashed(photos[name], 32).reshape(len(photos[name]), -1) - 127.5), None)),
-        ("random pick", lambda name: (_unit(np.random.default_rng(1).normal(size=(len(photos[name]), 256))), None)),
+        ("default", lambda name: shipped.encode(squashed(photos[name], shipped.input_size[0]))),
+        ("mobilenet_v2, flip-averaged", lambda name: (both_ways(shelf, squashed(photos[name], shelf.input_size[0])), None)),
+        ("raw 32x32 pixels", lambda name: (unit(squashed(photos[name], 32).reshape(len(photos[name]), -1) - 127.5), None)),
+        ("random pick", lambda name: (unit(np.random.default_rng(1).normal(size=(len(photos[name]), 256))), None)),
     ):
         (items, probabilities), (shop, _) = embed("clothing"), embed("luma")
         case = (
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def clothing_figures(embeddings: np.ndarray, probabilities: np.ndarray | None, rows: list[dict], categories: tuple[str, ...]) -> dict[str, float]:
-    category, sender = _labels(row["category"] for row in rows), _labels(row["sender_id"] for row in rows)
+    category, sender = labels(row["category"] for row in rows), labels(row["sender_id"] for row in rows)
     figures = {"category": nearest_agrees(embeddings, category), "category_other_sender": nearest_agrees(embeddings, category, exclude=sender)}
     if probabilities is not None:
         label = np.array([categories.index(row["category"]) for row in rows])
@@ -62,39 +62,40 @@ def clothing_figures(embeddings: np.ndarray, probabilities: np.ndarray | None, r
 
 
 def luma_figures(embeddings: np.ndarray, rows: list[dict]) -> dict[str, float]:
-    product, kind = _labels(row["product"] for row in rows), _labels(row["gender"] + row["category"] for row in rows)
-    halves = {"product": [], "kind": []}
+    product = labels(row["product"] for row in rows)
+    halves = {"product": [], "kind_other_product": []}
     for seed in range(_SEEDS):
         side = np.random.default_rng(seed).permutation(product.max() + 1) % 2
         for half in (0, 1):
-            inside = side[product] == half
-            halves["product"].append(nearest_agrees(embeddings[inside], product[inside]))
-            halves["kind"].append(nearest_agrees(embeddings[inside], kind[inside], exclude=product[inside]))
-    return {
-        "product": nearest_agrees(embeddings, product),
-        "product_in_halves": float(np.mean(halves["product"])),
-        "kind_other_product": nearest_agrees(embeddings, kind, exclude=product),
-        "kind_other_product_in_halves": float(np.mean(halves["kind"])),
-    }
+            inside = np.flatnonzero(side[product] == half)
+            for name, value in shop_figures(embeddings[inside], [rows[i] for i in inside]).items():
+                halves[name].append(value)
+    return shop_figures(embeddings, rows) | {f"{name}_in_halves": float(np.mean(values)) for name, values in halves.items()}
 
 
-def _photos(folder: Path, rows: list[dict]) -> list[np.ndarray]:
+def shop_figures(embeddings: np.ndarray, rows: list[dict]) -> dict[str, float]:
+    """Share of luma's pictures whose nearest other one is the same product; is the same gender and category with the product itself left out."""
+    product, kind = labels(row["product"] for row in rows), labels(row["gender"] + row["category"] for row in rows)
+    return {"product": nearest_agrees(embeddings, product), "kind_other_product": nearest_agrees(embeddings, kind, exclude=product)}
+
+
+def read_photos(folder: Path, rows: list[dict]) -> list[np.ndarray]:
     return [read_photo(folder / row["image"]) for row in rows]
 
 
-def _squashed(photos: list[np.ndarray], side: int) -> np.ndarray:
+def squashed(photos: list[np.ndarray], side: int) -> np.ndarray:
     return np.stack([whole_view(photo, side) for photo in photos])
 
 
-def _both_ways(encoder: encoders.Encoder, images: np.ndarray) -> np.ndarray:
-    return _unit(encoder.encode(images)[0] + encoder.encode(np.ascontiguousarray(images[:, :, ::-1]))[0])
+def both_ways(encoder: encoders.Encoder, images: np.ndarray) -> np.ndarray:
+    return unit(encoder.encode(images)[0] + encoder.encode(np.ascontiguousarray(images[:, :, ::-1]))[0])
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
+def unit(x: np.ndarray) -> np.ndarray:
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def _labels(names) -> np.ndarray:
+def labels(names) -> np.ndarray:
     return np.unique(list(names), return_inverse=True)[1]
 
 

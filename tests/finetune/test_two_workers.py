@@ -96,13 +96,16 @@ def test_the_job_on_two_machines_registers_once(tmp_path):
     for index in range(2):
         place = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
         environment = os.environ | {"TF_CONFIG": json.dumps(place), "PYTHONPATH": str(REPO), "CUDA_VISIBLE_DEVICES": ""}
-        running.append(subprocess.Popen(command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-    said = []
-    for process in running:
-        out, err = process.communicate(timeout=500)
-        assert process.returncode == 0, err[-3000:]
-        said.append(out.strip())
-    assert said == ["train: models:/both@live", ""]  # the first worker registers what both have learnt
+        with (tmp_path / f"{index}.out").open("w") as out, (tmp_path / f"{index}.err").open("w") as err:
+            running.append(subprocess.Popen(command, cwd=REPO, env=environment, stdout=out, stderr=err))
+    try:
+        for index, process in enumerate(running):
+            assert process.wait(timeout=500) == 0, (tmp_path / f"{index}.err").read_text()[-3000:]
+    finally:
+        for process in running:
+            process.kill()
+    # The first worker registers what both have learnt.
+    assert [(tmp_path / f"{index}.out").read_text().strip() for index in range(2)] == ["train: models:/both@live", ""]
 
 
 def _free_port() -> int:

@@ -31,10 +31,35 @@ def _config(folder, **changed) -> TrainingConfig:
     return TrainingConfig(**(tiny | changed))
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path):
+def _shop(folder) -> dict:
+    """Settings: a catalogue of drawn photos, and a teacher of random weights."""
+    import cv2
+    import keras
+
+    from vsspark.demo.products import KINDS
+    from vsspark.training.sources import generated_photos
+
+    rows, pictures = ["image,category,split"], []
+    for i, photo in enumerate(generated_photos(11, range(16))):
+        pictures.append(cv2.resize(photo.read(), (224, 224)))
+        cv2.imwrite(str(folder / f"{i}.png"), pictures[-1])
+        rows.append(f"{i}.png,{KINDS[photo.category]},{'validation' if i % 4 == 3 else 'train'}")
+    (folder / "catalogue.csv").write_text("\n".join(rows) + "\n")
+    teacher = keras.applications.MobileNetV2(input_shape=(224, 224, 3), include_top=False, weights=None)
+    for layer in teacher.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    teacher(np.stack(pictures[:16]) / 127.5 - 1.0, training=True)  # so that every layer has something to say
+    teacher.save_weights(folder / "teacher.weights.h5")
+    return {"photos": str(folder / "catalogue.csv"), "teacher": str(folder / "teacher.weights.h5"), "crops": 1, "mixes": 1, "teacher_weight": 4.0}
+
+
+@pytest.mark.parametrize("taught", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, taught):
     from vsspark.training.train import train
 
-    straight, stopped = _config(tmp_path / "a"), _config(tmp_path / "b")
+    shop = _shop(tmp_path) if taught else {}
+    straight, stopped = _config(tmp_path / "a", **shop), _config(tmp_path / "b", **shop)
     train(straight)
     assert train(stopped.model_copy(update={"minutes": 1e-6})) is None  # ends after its first epoch
     assert len((tmp_path / "b/work/run/history.jsonl").read_text().splitlines()) == 1
@@ -47,8 +72,30 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path):
                 np.testing.assert_allclose(resumed[name], whole[name], rtol=2e-2, atol=2e-3)
     facts = json.loads((output / "default.json").read_text())
     assert facts["training"]["epochs"] == 2
-    assert set(facts["figures"]) == {"generated_top1", "generated_product", "held_out", "calibration_error"}
+    real = {"real_top1", "real_category"} if taught else set()
+    assert set(facts["figures"]) == {"generated_top1", "generated_product", "held_out", "calibration_error"} | real
     assert (output / "default.weights.h5").stat().st_size < 5 * 2**20
+    with pytest.raises(ConfigError, match=r"work: .*run holds a run with other settings"):
+        train(stopped.model_copy(update={"batch_size": 16}))
+
+
+@pytest.mark.slow
+def test_a_teacher_is_learnt_from_by_picture_and_by_cell(tmp_path):
+    from vsspark.training.train import train
+
+    train(_config(tmp_path, **_shop(tmp_path), epochs=8, steps=6, learning_rate=3e-3))
+    history = [json.loads(line) for line in (tmp_path / "work/run/history.jsonl").read_text().splitlines()]
+    assert history[-1]["teacher"] < history[0]["teacher"] - 0.05
+    assert history[-1]["cells"] < history[0]["cells"] - 0.05
+    assert np.load(tmp_path / "work/train/cells.npy", mmap_mode="r").shape[1:] == (7, 7, 128)
+
+
+@pytest.mark.slow
+def test_photos_without_a_teacher_teach_categories(tmp_path):
+    from vsspark.training.train import train
+
+    output = train(_config(tmp_path, photos=_shop(tmp_path)["photos"], epochs=1, steps=1, mixes=0, crops=1))
+    assert "real_category" in json.loads((output / "default.json").read_text())["figures"]
 
 
 def test_training_begins_with_what_fits_of_earlier_weights(tmp_path):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
+from vsspark.training import pool
 from vsspark.training.pool import build_pool
 from vsspark.training.sources import generated_photos
 from vsspark.training.views import whole_view
@@ -17,12 +19,12 @@ def _pool(folder, crops=1, mixes=1):
 
 def test_a_pool_has_every_view_of_every_photo(tmp_path):
     photos = generated_photos(5, range(3))
-    pool = _pool(tmp_path)
-    assert pool.views.shape == (len(photos) * 3, 32, 32, 3)
-    assert pool.product.tolist() == [photo.product for photo in photos for _ in range(3)]
-    assert pool.category.tolist() == [label for photo in photos for label in (photo.category, photo.category, -1)]
+    made = _pool(tmp_path)
+    assert made.views.shape == (len(photos) * 3, 32, 32, 3)
+    assert made.product.tolist() == [photo.product for photo in photos for _ in range(3)]
+    assert made.category.tolist() == [label for photo in photos for label in (photo.category, photo.category, -1)]
     first = whole_view(whole_view(photos[0].read(), 224), 32)  # as the teacher sees it, then as it is stored
-    np.testing.assert_array_equal(pool.views[0], first)
+    np.testing.assert_array_equal(made.views[0], first)
 
 
 def test_a_killed_build_goes_on_where_it_was(tmp_path):
@@ -38,6 +40,16 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path):
     np.testing.assert_array_equal(again[3:], whole[3:])
 
 
-def test_another_request_makes_another_pool(tmp_path):
+def test_another_request_makes_another_pool(tmp_path, monkeypatch):
     small = _pool(tmp_path, mixes=0)
-    assert len(_pool(tmp_path).views) == len(small.views) // 2 * 3
+    views, size = np.array(small.views), len(small.views)
+    assert len(_pool(tmp_path).views) == size // 2 * 3
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pool, "_views_of", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _pool(tmp_path, mixes=0)
+    np.testing.assert_array_equal(_pool(tmp_path, mixes=0).views, views)

@@ -78,7 +78,7 @@ def test_it_finds_products_and_categories_it_has_never_seen(shipped, facts):
     views = np.stack([whole_view(photo.read(), facts["input_size"][0]) for photo in photos])
     product, category = np.array([p.product for p in photos]), np.array([p.category for p in photos])
     embedding, probabilities = encode(shipped, views)
-    assert nearest_agrees(embedding, product) > 0.4  # by chance: 0.02
+    assert nearest_agrees(embedding, product) > 0.25  # by chance: 0.02; every photo of a product has another pose
     assert (probabilities.argmax(1) == category).mean() > 0.75  # by chance: 0.1
 
 
@@ -96,9 +96,9 @@ def test_it_keeps_its_figures_on_real_photos(real_photos):
         figures[shop] = nearest_agrees(embeddings, names)
         if shop == "clothing":
             figures["head"] = float((np.array(encoder.categories)[probabilities.argmax(1)] == names).mean())
-    assert figures["clothing"] > 0.85  # measured 0.874
-    assert figures["head"] > 0.82  # measured 0.841
-    assert figures["luma"] > 0.46  # measured 0.483
+    assert figures["clothing"] > 0.86  # measured 0.884
+    assert figures["head"] > 0.84  # measured 0.858
+    assert figures["luma"] > 0.57  # measured 0.600
 
 
 def test_other_head_sizes_and_input_sizes_are_built():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import NamedTuple
 
 import cv2
@@ -62,7 +63,8 @@ def read_groups(folder: str, split: str, seed: int | None = None, shard: tuple[i
 def pair_dataset(folder: str, side: int, batch_size: int, seed: int, epoch: int, shard: tuple[int, int] = (0, 1), threads: int = 2, backgrounds: float = 0.0):
     """tf.data of ((anchors, positives) uint8 (b, side, side, 3), (product, category, weight), each (b,)): the train split, again and again.
 
-    Every picture is an anchor once before any is twice; see `draw_pairs`. Views depend on seed, epoch and picture alone, not on who reads first.
+    Every picture is an anchor once before any is twice; see `draw_pairs`. Views depend on seed, epoch and picture alone, not on who reads first;
+    `backgrounds` of them are laid before another background.
     """
     import tensorflow as tf
 
@@ -92,18 +94,18 @@ def decode_picture(data: bytes) -> np.ndarray:
 def picture_views(data: bytes, image_id: int, side: int, views: int, seed: int, backgrounds: float = 0.0) -> np.ndarray:
     """(views, side, side, 3) uint8: the whole picture, then random views of it, the same in every run; `backgrounds` of those before another background."""
     picture = np.ascontiguousarray(decode_picture(data))
-    foreground = find_foreground(picture) if backgrounds else None
+    foreground = cache(lambda: find_foreground(picture))
     chance = (np.random.default_rng([seed, image_id, view]) for view in range(1, views))
     return np.stack([whole_view(picture, side)] + [_random_view(picture, foreground, side, rng, backgrounds) for rng in chance])
 
 
-def _random_view(picture: np.ndarray, foreground: np.ndarray | None, side: int, rng: np.random.Generator, backgrounds: float) -> np.ndarray:
-    if foreground is not None and rng.random() < backgrounds:
-        picture = before_another(picture, foreground, rng)
+def _random_view(picture: np.ndarray, foreground: Callable[[], np.ndarray | None], side: int, rng: np.random.Generator, backgrounds: float) -> np.ndarray:
+    if backgrounds and rng.random() < backgrounds and (found := foreground()) is not None:
+        picture = before_another(picture, found, rng)
     return random_view(picture, side, rng)
 
 
 def _two_views(anchor: bytes, positive: bytes, image_id: int, side: int, seed: int, epoch: int, backgrounds: float) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng([seed, epoch, image_id])
     pictures = [np.ascontiguousarray(decode_picture(data)) for data in (anchor, positive)]
-    return tuple(_random_view(picture, find_foreground(picture) if backgrounds else None, side, rng, backgrounds) for picture in pictures)
+    return tuple(_random_view(picture, partial(find_foreground, picture), side, rng, backgrounds) for picture in pictures)

@@ -17,7 +17,7 @@ class TrainingConfig(Section):
     """What the encoder learns from, for how long, and where the result goes."""
 
     photos: str | None = None  # catalogue.csv of real photos with the columns image, category, split; null = generated pictures alone
-    teacher: str | None = None  # weights file of MobileNetV2 without its top, whose answers for the real photos are learnt; null = categories and pairs alone
+    teacher: str | None = None  # weights file of MobileNetV2 without its top, whose answers are learnt; null = categories and pairs alone
     work: str = "build/training"  # views, targets and checkpoints; a killed run goes on from here
     output: str = "build/training/result"  # where NAME.weights.h5 and NAME.json are written
     name: str = "default"
@@ -39,7 +39,8 @@ class TrainingConfig(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3  # at its peak; a warm-up before, half a cosine after
     weight_decay: Annotated[float, Field(ge=0)] = 2e-2
     patience: Positive = 8  # epochs without a better held-out figure before it stops
-    teacher_weight: Annotated[float, Field(ge=0)] = 4.0  # of the teacher's features in the loss
+    teacher_weight: Annotated[float, Field(ge=0)] = 4.0  # of the teacher's features, averaged over the view, in the loss
+    cell_weight: Annotated[float, Field(ge=0)] = 4.0  # of the teacher's features cell by cell
     category_weight: Annotated[float, Field(ge=0)] = 1.0  # of the categories
     pair_weight: Annotated[float, Field(ge=0)] = 0.5  # of same-product pairs against all others in the batch
     precision: Literal["float32", "mixed_bfloat16"] = "float32"  # mixed_bfloat16 doubles the speed on CPUs that have it and halves it on others

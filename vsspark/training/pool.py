@@ -1,7 +1,7 @@
 """Views and the teacher's features for them, kept on disk: made once, read by every epoch.
 
-A pool is a folder: views.npy (n, side, side, 3) uint8, features.npy (n, 1696) float16, labels.npz with one row per view
-(photo = which photo it shows, product = equal for photos of one product, category = index or -1 where the view shows no single garment).
+A pool is a folder: views.npy (n, side, side, 3) uint8, features.npy (n, 1696) float16, cells.npy (n, 7, 7, d) float16; the last two
+with no columns where there is no teacher.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from vsspark.progress import log
-from vsspark.training.teacher import TEACHER_DIM, TEACHER_SIDE, Teacher
+from vsspark.training.teacher import TEACHER_CELLS, TEACHER_DIM, TEACHER_SIDE, Teacher
 from vsspark.training.views import mixed_view, random_view, whole_view
 
 
@@ -33,6 +33,7 @@ class Photo:
 class Pool:
     views: np.ndarray  # (n, side, side, 3) uint8, memory-mapped
     features: np.ndarray  # (n, 1696) float16
+    cells: np.ndarray  # (n, 7, 7, d) float16, memory-mapped
     photo: np.ndarray  # (n,) int64
     product: np.ndarray  # (n,) int64
     category: np.ndarray  # (n,) int64, -1 = mixed
@@ -44,15 +45,19 @@ def build_pool(folder: Path, photos: Sequence[Photo], crops: int, mixes: int, si
     Reused when it is there for the same request, continued where a killed run left it.
     """
     per_photo = 1 + crops + mixes
-    request = {"photos": len(photos), "crops": crops, "mixes": mixes, "side": side, "seed": seed, "teacher": teacher is not None}
+    request = {"photos": len(photos), "crops": crops, "mixes": mixes, "side": side, "seed": seed, "teacher": teacher and teacher.name}
     folder.mkdir(parents=True, exist_ok=True)
     state_file = folder / "state.json"
     state = json.loads(state_file.read_text()) if state_file.exists() else {}
     fresh = state.get("request") != request
     done = 0 if fresh else state["done"]
+    if fresh:
+        state_file.unlink(missing_ok=True)  # it would vouch for files that are no longer those it describes
     n = len(photos) * per_photo
     views = np.lib.format.open_memmap(folder / "views.npy", "w+" if fresh else "r+", np.uint8, (n, side, side, 3))
-    features = np.lib.format.open_memmap(folder / "features.npy", "w+" if fresh else "r+", np.float16, (n, TEACHER_DIM if teacher is not None else 0))
+    features = np.lib.format.open_memmap(folder / "features.npy", "w+" if fresh else "r+", np.float16, (n, TEACHER_DIM if teacher else 0))
+    grid = (n, TEACHER_CELLS, TEACHER_CELLS, teacher.by_cell.matrix.shape[1] if teacher else 0)
+    cells = np.lib.format.open_memmap(folder / "cells.npy", "w+" if fresh else "r+", np.float16, grid)
     started = time.monotonic()
     step = max(1, batch // per_photo)
     with ThreadPoolExecutor(2) as threads:
@@ -61,17 +66,20 @@ def build_pool(folder: Path, photos: Sequence[Photo], crops: int, mixes: int, si
             large = np.concatenate(list(threads.map(lambda i: _views_of(photos, i, crops, mixes, seed), chosen)))
             rows = slice(first * per_photo, first * per_photo + len(large))
             if teacher is not None:
-                features[rows] = teacher.encode(large)
+                features[rows], cells[rows] = teacher.answer(large)
             views[rows] = list(threads.map(lambda view: whole_view(view, side), large))
             if first // step % 20 == 19 or chosen[-1] + 1 == len(photos):
-                state_file.write_text(json.dumps({"request": request, "done": chosen[-1] + 1}))
+                partial = state_file.with_suffix(".partial")
+                partial.write_text(json.dumps({"request": request, "done": chosen[-1] + 1}))
+                partial.replace(state_file)
                 rate = (chosen[-1] + 1 - done) * per_photo / (time.monotonic() - started)
                 log.info("%-10s %d of %d photos, %.0f views/s", folder.name, chosen[-1] + 1, len(photos), rate)
     category = np.repeat(np.array([photo.category for photo in photos]), per_photo).reshape(-1, per_photo)
     category[:, 1 + crops :] = -1
     photo = np.repeat(np.arange(len(photos)), per_photo)
     product = np.repeat(np.array([photo.product for photo in photos]), per_photo)
-    return Pool(np.load(folder / "views.npy", mmap_mode="r"), np.load(folder / "features.npy"), photo, product, category.ravel())
+    mapped = [np.load(folder / name, mmap_mode="r") for name in ("views.npy", "cells.npy")]
+    return Pool(mapped[0], np.load(folder / "features.npy"), mapped[1], photo, product, category.ravel())
 
 
 def _views_of(photos: Sequence[Photo], i: int, crops: int, mixes: int, seed: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from vsspark.demo.products import KINDS
 from vsspark.encoders.default import PARTS, build
+from vsspark.encoders.model_files import content_hash
 from vsspark.errors import ConfigError
 from vsspark.progress import log
 from vsspark.training.config import TrainingConfig
@@ -18,12 +20,14 @@ from vsspark.training.fit import Progress, fit
 from vsspark.training.measure import best_temperature, calibration_error, nearest_agrees
 from vsspark.training.pool import Photo, Pool, build_pool
 from vsspark.training.sources import generated_photos, real_photos
-from vsspark.training.targets import fit_projection, probable_categories
-from vsspark.training.teacher import TEACHER_LAYERS, Teacher, export_teacher
+from vsspark.training.targets import Projection, fit_projection, probable_categories
+from vsspark.training.teacher import TEACHER_DIM, TEACHER_LAYERS, TEACHER_SIDE, Teacher, export_teacher
 from vsspark.training.views import whole_view
 
 _SAMPLE = 1500  # views of each source that the fixed parts' axes are found from
 _SOLVED = 10_000  # views that the generic part's last projection is solved on
+_CELL_SAMPLE = 400  # photos, or up to twice as many, that the smaller form of the teacher's cells is found from
+_CELL_DIM = 128  # numbers of it
 _HELD_OUT_FROM = 1_000_000  # product index the held-out generated products start at: families apart from those trained on
 
 
@@ -64,41 +68,62 @@ def encode(student, views: np.ndarray, batch: int = 64) -> tuple[np.ndarray, np.
     return tuple(np.concatenate([part[i].numpy() for part in parts]) for i in (0, 1))
 
 
-def _teacher(config: TrainingConfig, work: Path) -> Teacher | None:
+def _teacher(config: TrainingConfig, work: Path, photos: Sequence[Photo]) -> Teacher | None:
+    """The teacher, its ONNX file and the smaller form of its cells kept in `work` under the name of the weights and photos they came from."""
     if config.teacher is None:
         return None
-    weights, exported = Path(config.teacher), work / "teacher.onnx"
+    weights = Path(config.teacher)
     if not weights.exists():
         raise ConfigError(f"teacher: {weights} does not exist; give MobileNetV2's weights without its top, or null to learn from categories and pairs alone")
-    return Teacher(exported if exported.exists() else export_teacher(weights, exported), config.threads)
+    exported = work / f"teacher-{content_hash(weights)}.onnx"
+    if not exported.exists():
+        export_teacher(weights, exported.with_name("partial.onnx")).replace(exported)
+    name = content_hash(weights, json.dumps([config.photos, config.seed, len(photos)]).encode())
+    kept = work / f"cells-{name}.npz"
+    if not kept.exists():
+        teacher = Teacher(exported, None, name, config.threads)
+        sample = (whole_view(photo.read(), TEACHER_SIDE) for photo in photos[:: max(1, len(photos) // _CELL_SAMPLE)])
+        cells = np.concatenate([teacher.cells(view[None]).reshape(-1, TEACHER_DIM) for view in sample])
+        found = fit_projection(cells, tuple(TEACHER_LAYERS.values()), _CELL_DIM)
+        np.savez(kept.with_name("partial.npz"), mean=found.mean, matrix=found.matrix)
+        kept.with_name("partial.npz").replace(kept)
+    with np.load(kept) as saved:
+        return Teacher(exported, Projection(saved["mean"], saved["matrix"]), f"{name}-{content_hash(saved['matrix'].tobytes())}", config.threads)
 
 
 def _sources(config: TrainingConfig, work: Path) -> tuple[list[Examples], list[float]]:
-    """What is learnt from, and the share of each in a batch: real photos with the teacher's answers, if there are any, and generated ones."""
+    """What is learnt from, and the share of each in a batch: real photos, if there are any, and generated ones; with the teacher's answers, if there is one."""
+    drawn = generated_photos(config.seed, range(config.products))
+    photos = drawn if config.photos is None else real_photos(Path(config.photos), "train", KINDS)
+    teacher = _teacher(config, work, photos)
+    generated = build_pool(work / "generated", drawn, config.generated_crops, 0, config.stored_side, teacher, config.seed)
     if config.photos is None:
-        return [_generated(config, work)], [1.0]
-    photos = real_photos(Path(config.photos), "train", KINDS)
-    teacher = _teacher(config, work)
+        return [_examples(generated, _targets(generated, _axes(generated)), _one_hot(generated.category))], [1.0]
     pool = build_pool(work / "train", photos, config.crops, config.mixes, config.stored_side, teacher, config.seed)
-    if teacher is None:
-        return [_without_teacher(pool), _generated(config, work)], [1 - config.generated_share, config.generated_share]
-    target = fit_projection(pool.features, tuple(TEACHER_LAYERS.values()), PARTS["generic"][0])(pool.features)
-    opinion = probable_categories(target, pool.category, pool.photo, len(KINDS))
-    labelled = pool.category >= 0
-    log.info("%-10s the teacher knows the category of %.3f of the views", "targets", float((opinion.argmax(1) == pool.category)[labelled].mean()))
-    answer = np.where(labelled[:, None], 0.5 * (_one_hot(pool.category) + opinion), opinion)
-    return [Examples(pool.views, target, pool.product, answer), _generated(config, work)], [1 - config.generated_share, config.generated_share]
+    axes = _axes(pool)
+    target, answer = _targets(pool, axes), _one_hot(pool.category)
+    if teacher is not None:
+        opinion = probable_categories(target, pool.category, pool.photo, len(KINDS))
+        labelled = pool.category >= 0
+        log.info("%-10s the teacher knows the category of %.3f of the views", "targets", float((opinion.argmax(1) == pool.category)[labelled].mean()))
+        answer = np.where(labelled[:, None], 0.5 * (answer + opinion), opinion)
+    # What the teacher sees in drawn garments is made smaller by what it sees in photos: one network answers for both.
+    examples = [_examples(pool, target, answer), _examples(generated, _targets(generated, axes), _one_hot(generated.category))]
+    return examples, [1 - config.generated_share, config.generated_share]
 
 
-def _generated(config: TrainingConfig, work: Path) -> Examples:
-    """Views of generated photos. To the teacher one drawn shirt is much like another: pairs and categories teach these."""
-    photos = generated_photos(config.seed, range(config.products))
-    return _without_teacher(build_pool(work / "generated", photos, config.generated_crops, 0, config.stored_side, None, config.seed))
+def _axes(pool: Pool) -> Projection | None:
+    """The principal axes of what the teacher said; None where there was none."""
+    return fit_projection(pool.features, tuple(TEACHER_LAYERS.values()), PARTS["generic"][0]) if pool.features.shape[1] else None
 
 
-def _without_teacher(pool: Pool) -> Examples:
-    """A zero target leaves the teacher's part of the loss without a gradient."""
-    return Examples(pool.views, np.zeros((len(pool.views), PARTS["generic"][0]), np.float32), pool.product, _one_hot(pool.category))
+def _targets(pool: Pool, axes: Projection | None) -> np.ndarray:
+    """(n, d) float32: the pool's features on those axes; zeros, from which nothing is learnt, where there are none."""
+    return np.zeros((len(pool.views), PARTS["generic"][0]), np.float32) if axes is None else axes(pool.features)
+
+
+def _examples(pool: Pool, target: np.ndarray, answer: np.ndarray) -> Examples:
+    return Examples(pool.views, target, pool.cells, pool.product, answer)
 
 
 def _one_hot(category: np.ndarray) -> np.ndarray:

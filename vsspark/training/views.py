@@ -39,7 +39,7 @@ def before_another(photo: np.ndarray, foreground: np.ndarray, rng: np.random.Gen
     drawn = background(BACKGROUNDS[rng.integers(len(BACKGROUNDS))], rng, WIDTH, HEIGHT)
     behind = cv2.resize(drawn, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     share = cv2.GaussianBlur(foreground.astype(np.float32), (0, 0), 1.0)[:, :, None]
-    return (photo * share + behind * (1 - share)).astype(np.uint8)
+    return np.rint(photo * share + behind * (1 - share)).astype(np.uint8)
 
 
 def relight(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
