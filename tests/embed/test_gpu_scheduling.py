@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import socket
 import subprocess
 import sys
-import time
 from itertools import combinations
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from colours import colour_of, write_pictures
+from standalone import standalone
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -26,68 +24,18 @@ def properties() -> dict[str, str]:
     return dict(line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
 
 
-class Cluster:
-    def __init__(self, folder: Path):
-        self.folder, self.processes = folder, []
-        script = folder / "gpus.sh"
-        script.write_text('#!/bin/sh\necho \'{"name": "gpu", "addresses": ["0", "1"]}\'\n')
-        script.chmod(0o755)
-        self.environment = {
-            **os.environ,
-            "SPARK_NO_DAEMONIZE": "1",
-            "SPARK_LOCAL_IP": "127.0.0.1",
-            "PYTHONPATH": str(REPO),
-            "PYSPARK_PYTHON": sys.executable,
-            "SPARK_WORKER_OPTS": f"-Dspark.worker.resource.gpu.amount=2 -Dspark.worker.resource.gpu.discoveryScript={script}",
-        }
-
-    def start(self, role: str, *arguments: str) -> None:
-        import pyspark
-
-        log = self.folder / f"{role}-{len(self.processes)}.log"
-        command = [str(Path(pyspark.__file__).parent / "bin" / "spark-class"), f"org.apache.spark.deploy.{role.lower()}.{role}", "--host", "127.0.0.1"]
-        with log.open("w") as stream:
-            process = subprocess.Popen([*command, "--webui-port", "0", *arguments], env=self.environment, stdout=stream, stderr=stream, cwd=self.folder)
-        self.processes.append(process)
-
-    def stop(self) -> None:
-        for process in reversed(self.processes):
-            process.terminate()
-        for process in self.processes:
-            process.wait(30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for(port: int) -> None:
-    for _ in range(600):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise TimeoutError(f"nothing listens on port {port}")
-
-
 @pytest.fixture
-def master(tmp_path):
-    cluster, port = Cluster(tmp_path), free_port()
-    try:
-        cluster.start("Master", "--port", str(port))
-        wait_for(port)
-        for i in range(2):
-            cluster.start("Worker", "--cores", "4", "--memory", "2g", "--work-dir", str(tmp_path / f"work{i}"), f"spark://127.0.0.1:{port}")
-        yield f"spark://127.0.0.1:{port}", cluster
-    finally:
-        cluster.stop()
+def cluster(tmp_path):
+    script = tmp_path / "gpus.sh"
+    script.write_text('#!/bin/sh\necho \'{"name": "gpu", "addresses": ["0", "1"]}\'\n')
+    script.chmod(0o755)
+    announced = {"SPARK_WORKER_OPTS": f"-Dspark.worker.resource.gpu.amount=2 -Dspark.worker.resource.gpu.discoveryScript={script}"}
+    with standalone(tmp_path, ["127.0.0.1", "127.0.0.1"], 4, announced) as running:
+        yield running
 
 
 @pytest.mark.slow
-def test_tasks_that_embed_or_search_have_a_gpu_each_to_themselves(master, tmp_path):
-    url, cluster = master
+def test_tasks_that_embed_or_search_have_a_gpu_each_to_themselves(cluster, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     write_pictures(photos, 20)
@@ -102,7 +50,7 @@ def test_tasks_that_embed_or_search_have_a_gpu_each_to_themselves(master, tmp_pa
     command = [
         str(Path(sys.executable).parent / "spark-submit"),
         "--master",
-        url,
+        cluster.url,
         *(part for name, value in settings.items() for part in ("--conf", f"{name}={value}")),
     ]
     done = subprocess.run(

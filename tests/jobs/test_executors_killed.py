@@ -16,6 +16,7 @@ import psutil
 import pytest
 from invariants import check, connect, content
 from shops import REPO, arguments, draw_shop, write_catalogue
+from worker_processes import busy, is_python_worker
 
 from jobs import recommend
 
@@ -54,9 +55,9 @@ class ClusterJob:
                 if "org.apache.spark.executor.CoarseGrainedExecutorBackend" in line:
                     kinds["executor"].append(process)
                     self.folders.add(Path(process.cwd()).parent)
-                elif "pyspark.daemon" in line and process.parent() and process.parent().cmdline() == line:  # the daemon forks its workers
+                elif is_python_worker(process):
                     kinds["worker"].append(process)
-        return kinds | {"worker": _busy(kinds["worker"])}
+        return kinds | {"worker": busy(kinds["worker"])}
 
     def kill_one(self, dice: random.Random) -> str | None:
         """Kills a Python worker that has a task to do, or an executor: which kind it was; None where there is neither."""
@@ -75,21 +76,6 @@ class ClusterJob:
         self.job.wait()
         for folder in self.folders:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _busy(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that are computing now: the others wait for a task, and nobody misses them."""
-    begun = {}
-    for process in processes:
-        with suppress(psutil.Error):
-            begun[process] = sum(process.cpu_times()[:2])
-    time.sleep(0.2)
-    busy = []
-    for process, seconds in begun.items():
-        with suppress(psutil.Error):
-            if sum(process.cpu_times()[:2]) > seconds:
-                busy.append(process)
-    return busy
 
 
 def _disturbed(own: list[str], log: Path, stage: str, dice: random.Random, killed: Counter) -> None:
