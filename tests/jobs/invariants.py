@@ -45,15 +45,25 @@ def check(con: duckdb.DuckDBPyConnection, k: int, run_id: str) -> None:
     )
 
 
+class _Similarity(float):
+    """Equal to another that differs by no more than float32 makes of another order of summation; rounded ones would differ at a boundary."""
+
+    __hash__ = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, float) and abs(float(self) - float(other)) <= 1e-5
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+
 def content(output: str) -> list[list[tuple]]:
-    """What readers can ask, without the names of runs; similarities to float32's error."""
+    """What readers can ask, without the names of runs; comparable by `==`, similarities to float32's error."""
     con = connect(output)
-    return [
-        con.sql(sql).fetchall()
-        for sql in (
-            "select image_id, content_hash, predicted_category from embeddings order by 1",
-            "select query_image_id, rank, item_image_id, round(similarity, 5) from neighbours order by 1, 2",
-            """select product_id, rank, similar_product_id, round(similarity, 5), image_uri, similar_image_uri, category, price, similar_price, source
-               from similar_products order by 1, 2""",
-        )
-    ]
+    neighbours = con.sql("select query_image_id, rank, similarity, item_image_id from neighbours order by 1, 2").fetchall()
+    lists = con.sql(
+        """select product_id, rank, similarity, similar_product_id, image_uri, similar_image_uri, category, price, similar_price, source
+           from similar_products order by 1, 2"""
+    ).fetchall()
+    images = con.sql("select image_id, content_hash, predicted_category from embeddings order by 1").fetchall()
+    return [images, *([(*row[:2], _Similarity(row[2]), *row[3:]) for row in rows] for rows in (neighbours, lists))]
