@@ -46,7 +46,7 @@ def test_train_register_recommend(spark, tmp_path, weights, capsys, monkeypatch)
     rows = add_bad_files(folder, draw_shop(folder))
     settings = [f"training.{key}={value}" for key, value in (TINY | {"weights": weights, "path": tmp_path / "set"}).items()]
     assert train.main(arguments(folder, str(tmp_path / "out"), *settings)) == 0
-    assert capsys.readouterr().out.strip().endswith("train: models:/drawn@live")
+    assert capsys.readouterr().out == "train: models:/drawn@live\n"
 
     import mlflow
 
@@ -82,7 +82,7 @@ def test_the_published_re_training_on_the_commonest_categories(tmp_path, weights
     recipe = {"recipe": "transfer", "top_categories": 3, "unfreeze": 0, "weights": weights, "path": tmp_path / "set"}
     settings = [f"training.{key}={value}" for key, value in (TINY | recipe).items()]
     assert train.main(arguments(folder, f"{tmp_path}/out", *settings)) == 0
-    assert capsys.readouterr().out.strip().endswith("train: models:/drawn@live")
+    assert capsys.readouterr().out == "train: models:/drawn@live\n"
     more = ["encoder.name=models:/drawn@live", "gate.max_quarantined=0.5"]
     assert recommend.main(arguments(folder, f"{tmp_path}/out", *more)) == 0
     con = connect(f"{tmp_path}/out")

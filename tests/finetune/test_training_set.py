@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vsspark.config import ImagesConfig, ShopTrainingConfig
+from vsspark.errors import ConfigError
 from vsspark.images.decode import decode_image
 
 SIDE = 48
@@ -41,6 +42,15 @@ def test_refusals_have_their_reason(shop):
     _, decoded, _ = shop
     assert [(row.image_id, row.stage, row.reason) for row in decoded if row.reason] == [(1, "decode", "not_an_image")]
     assert len(decoded) == 25
+
+
+def test_more_workers_than_pictures_are_refused(shop):
+    from vsspark.finetune.reader import check_shares
+
+    _, _, target = shop
+    check_shares(target, 2)
+    with pytest.raises(ConfigError, match=r"TF_CONFIG: 40 workers, but .* has no pictures left for worker"):
+        check_shares(target, 40)
 
 
 def test_every_picture_is_read_back_once(shop):

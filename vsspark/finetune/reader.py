@@ -14,7 +14,9 @@ from vsspark.finetune import legacy_arrow  # noqa: F401 - before petastorm
 
 # isort: split
 from petastorm import make_batch_reader
+from petastorm.errors import NoDataAvailableError
 
+from vsspark.errors import ConfigError
 from vsspark.finetune.pairs import draw_pairs, pair_weights
 from vsspark.images.foreground import find_foreground
 from vsspark.training.views import before_another, random_view, whole_view
@@ -58,6 +60,17 @@ def read_groups(folder: str, split: str, seed: int | None = None, shard: tuple[i
     finally:  # a `with` would do the same and print a line about a cache that is not used
         reader.stop()
         reader.join()
+
+
+def check_shares(folder: str, workers: int) -> None:
+    """Raises ConfigError where one of several workers would find nothing to learn from: all of them find that out, none waits for the others."""
+    for worker in range(workers):
+        try:
+            share = next(read_groups(folder, "train", shard=(worker, workers)), None)
+        except NoDataAvailableError:
+            share = None
+        if share is None:
+            raise ConfigError(f"TF_CONFIG: {workers} workers, but {folder} has no pictures left for worker {worker}; start fewer")
 
 
 def pair_dataset(folder: str, side: int, batch_size: int, seed: int, epoch: int, shard: tuple[int, int] = (0, 1), threads: int = 2, backgrounds: float = 0.0):

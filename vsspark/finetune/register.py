@@ -33,11 +33,13 @@ def register(
     """
     check_store(config.mlflow)
     use_tracking_store(config.mlflow)
+    import keras
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
+    keras.config.disable_interactive_logging()  # MLflow tries the model on the example, and Keras draws a bar for that on stdout, where the job's answer goes
     name, alias = config.training.register_as, config.training.alias
     example = np.zeros((1, *network.input_shape[1:]), np.float32)
     kind = np.dtype(np.float32)

@@ -29,7 +29,8 @@ from petastorm.unischema import Unischema, UnischemaField
 from pyspark.sql.types import IntegerType, LongType, StringType
 
 JPEG_QUALITY = 95
-ROW_GROUP_MB = 4  # some 150 pictures: what is read at once, and what one of several workers gets
+ROW_GROUP_MB = 4  # some 150 pictures: what is read at once
+FILES = 16  # at least, where there are products enough: of several workers each gets row groups of its own, and a file has one or more
 _DECODED = "image_id long, picture binary, stage string, reason string, detail string"
 
 
@@ -72,7 +73,8 @@ def training_rows(images: DataFrame, decoded: DataFrame, categories: list[str], 
         F.when(held, "validation").otherwise("train").alias("split"),
         "picture",
     )
-    return rows.repartition("product").sortWithinPartitions("product", "image_id")
+    files = max(FILES, int(images.sparkSession.conf.get("spark.sql.shuffle.partitions")))
+    return rows.repartition(files, "product").sortWithinPartitions("product", "image_id")
 
 
 def write_training_set(spark: SparkSession, rows: DataFrame, folder: str, side: int) -> None:

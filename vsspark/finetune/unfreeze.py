@@ -13,7 +13,7 @@ from vsspark.config import ShopTrainingConfig
 from vsspark.finetune.cluster import Cluster
 from vsspark.finetune.fit import Objective, Progress, fit
 from vsspark.finetune.judge import Pictures, judge_on
-from vsspark.finetune.reader import pair_dataset
+from vsspark.finetune.reader import check_shares, pair_dataset
 from vsspark.finetune.training_set import TrainingSet
 
 
@@ -31,10 +31,11 @@ def fit_unfrozen(
     """Trains whatever is trainable in the network, the backbone's last layers and the heads, at `unfrozen_rate` of the heads' rate.
 
     network: RGB to [embedding, probabilities], built under the cluster's scope. weights: (c,) of the categories. folder: for checkpoints.
-    Every worker reads its own share of the row groups.
+    Every worker reads its own share of the row groups. Raises ConfigError where one would have none.
     """
     strategy = cluster.strategy
     workers = strategy.num_replicas_in_sync if strategy else 1
+    check_shares(training_set.folder, workers)
     pictures = training_set.pictures["train"]
     batch = min(config.batch_size, pictures // workers)
 
