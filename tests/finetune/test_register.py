@@ -95,7 +95,7 @@ def test_roots_are_as_long_as_the_held_out_pictures_want_them():
 def test_calibration_turns_confidence_down_to_what_is_right():
     import keras
 
-    from vsspark.finetune.judge import calibrate
+    from vsspark.finetune.judge import set_temperature, temperature_of
     from vsspark.training.measure import calibration_error
 
     rng = np.random.default_rng(3)
@@ -105,9 +105,10 @@ def test_calibration_turns_confidence_down_to_what_is_right():
     head.build((None, 1))
     head.set_weights([np.array([[-2.0, 2.0]]), np.zeros(2)])  # right with 69 %, sure of itself
     before = head(x).numpy()
-    calibrate(head, before, label)
+    set_temperature(head, temperature_of(before, label))
     assert calibration_error(before, label) > 0.1
     assert calibration_error(head(x).numpy(), label) < 0.05
+    assert temperature_of(before, np.full(2000, -1)) == 1.0
 
 
 def test_bands_are_means_over_rows_of_the_map():

@@ -54,6 +54,7 @@ def test_train_register_recommend(spark, tmp_path, weights, capsys, monkeypatch)
     version = mlflow.MlflowClient().get_model_version_by_alias("drawn", "live")
     run = mlflow.get_run(version.run_id)
     assert run.data.params["backbone"] == "mobilenet_v2"
+    assert run.data.params["fitted_on"] == "train"  # with the backbone's last layers
     assert {"heads.loss", "heads.held_out", "unfrozen.loss", "top1", "calibration_error"} <= set(run.data.metrics)
     categories = sorted({row["kind"] for row in rows if row["kind"]})
     table = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/confusion_matrix.csv").splitlines()
@@ -76,6 +77,8 @@ def test_train_register_recommend(spark, tmp_path, weights, capsys, monkeypatch)
 
 @pytest.mark.slow
 def test_the_published_re_training_on_the_commonest_categories(tmp_path, weights, capsys, monkeypatch):
+    import mlflow
+
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "photos"
     draw_shop(folder, products=24, images=2)
@@ -83,6 +86,9 @@ def test_the_published_re_training_on_the_commonest_categories(tmp_path, weights
     settings = [f"training.{key}={value}" for key, value in (TINY | recipe).items()]
     assert train.main(arguments(folder, f"{tmp_path}/out", *settings)) == 0
     assert capsys.readouterr().out == "train: models:/drawn@live\n"
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    run = mlflow.get_run(mlflow.MlflowClient().get_model_version_by_alias("drawn", "live").run_id)
+    assert run.data.params["fitted_on"] == "train and validation"
     more = ["encoder.name=models:/drawn@live", "gate.max_quarantined=0.5"]
     assert recommend.main(arguments(folder, f"{tmp_path}/out", *more)) == 0
     con = connect(f"{tmp_path}/out")

@@ -122,7 +122,7 @@ def fit(
             _save(folder / "last.npz", variables, progress)
     step = _step(network, objective, optimizer, cluster.strategy)
     while progress.epoch < epochs and progress.epoch - progress.best_epoch < objective.config.patience:
-        losses = [step(*batch) for batch in islice(data(progress.epoch), steps)]
+        losses = _epoch(step, data, progress.epoch, steps)
         figures = {"loss": float(np.mean(losses))} | judge()
         progress.epoch += 1
         progress.history.append({"epoch": progress.epoch} | figures)
@@ -140,6 +140,21 @@ def fit(
         _save(folder / FITTED, network.variables, progress)
     restore(folder / FITTED, network.variables)
     return progress
+
+
+def train_unjudged(
+    network: keras.Model, objective: Objective, optimizer: keras.optimizers.Optimizer, data: Callable[[int], tf.data.Dataset], steps: int, epochs: int
+) -> None:
+    """Exactly so many epochs, without a judge or a checkpoint; data and steps as in `fit`."""
+    optimizer.build(network.trainable_variables)
+    step = _step(network, objective, optimizer, None)
+    for epoch in range(epochs):
+        _epoch(step, data, epoch, steps)
+
+
+def _epoch(step: Callable, data: Callable[[int], tf.data.Dataset], epoch: int, steps: int) -> list:
+    """The batches' losses."""
+    return [step(*batch) for batch in islice(data(epoch), steps)]
 
 
 def _step(network: keras.Model, objective: Objective, optimizer: keras.optimizers.Optimizer, strategy) -> Callable:

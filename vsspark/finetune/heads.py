@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -13,7 +15,7 @@ import tensorflow as tf
 from vsspark.blocks.head import Head, fit_softmax_head
 from vsspark.config import ShopTrainingConfig
 from vsspark.finetune.features import Features
-from vsspark.finetune.fit import Objective, Progress, fit
+from vsspark.finetune.fit import Objective, Progress, fit, train_unjudged
 from vsspark.finetune.judge import encode, judge_on, traced
 from vsspark.finetune.networks import HEAD_SCALE, build_heads
 from vsspark.finetune.pairs import draw_pairs, pair_weights
@@ -22,25 +24,49 @@ from vsspark.progress import log
 
 # Of the embedding's squared length before the first step: categories, products, the backbone's own. Which is best the held-out products say.
 _SHARES = ((0.1, 0.88, 0.02), (0.3, 0.68, 0.02), (0.6, 0.38, 0.02), (0.9, 0.08, 0.02))
+_CHOSEN = "shares.json"
 _STARTED_ON = 20_000  # views the closed form is solved on, at most
 
 
 def fit_heads(train: Features, validation: Features, weights: np.ndarray, config: ShopTrainingConfig, folder: Path) -> tuple[keras.Model, Progress]:
     """The heads of the best epoch, and every epoch's figures on the held-out products. weights: (c,) of the categories."""
+    heads = _new_heads(train, weights, config)
+    if config.recipe == "two_headed" and not ((folder / "last.npz").exists() and (folder / _CHOSEN).exists()):
+        _start(heads, train, validation, config, folder)
+    judge = judge_on(heads, validation.views[:, 0], validation.product, validation.category)
+    return heads, fit(heads, Objective(weights, config), _optimizer(config), *_data(train, config), judge, config.epochs, folder)
+
+
+def refit_heads(train: Features, validation: Features, weights: np.ndarray, config: ShopTrainingConfig, folder: Path, epochs: int) -> keras.Model:
+    """The heads once more, on the held-out products too: in a small shop every product counts, and nothing is left to be chosen.
+
+    folder, epochs: of the `fit_heads` before, whose shares and best epoch these heads take.
+    """
+    everything = Features(*(np.concatenate(columns) for columns in zip(train, validation, strict=True)))
+    heads = _new_heads(everything, weights, config)
+    if config.recipe == "two_headed":
+        start = _closed_form(everything, config)
+        _set_start(heads, start, tuple(json.loads((folder / _CHOSEN).read_text(encoding="utf-8"))), config)
+    train_unjudged(heads, Objective(weights, config), _optimizer(config), *_data(everything, config), epochs)
+    return heads
+
+
+def _new_heads(features: Features, weights: np.ndarray, config: ShopTrainingConfig) -> keras.Model:
     keras.utils.set_random_seed(config.seed)
-    heads = build_heads(train.views.shape[2], len(weights), config)
+    return build_heads(features.views.shape[2], len(weights), config)
+
+
+def _optimizer(config: ShopTrainingConfig) -> keras.optimizers.Optimizer:
     if config.recipe == "transfer":
         # Keras's default rate of .001 would hardly leave the start; 1 is the one of Adadelta's paper (Zeiler 2012, arXiv:1212.5701).
-        optimizer = keras.optimizers.Adadelta(1.0)
-    else:
-        optimizer = keras.optimizers.AdamW(config.learning_rate, weight_decay=1e-3)
-        if not (folder / "last.npz").exists():
-            _start(heads, train, validation, config)
-    batch = min(config.batch_size, len(train.product))
+        return keras.optimizers.Adadelta(1.0)
+    return keras.optimizers.AdamW(config.learning_rate, weight_decay=1e-3)
 
-    judge = judge_on(heads, validation.views[:, 0], validation.product, validation.category)
-    data = partial(feature_pairs, train, batch, config.seed)
-    return heads, fit(heads, Objective(weights, config), optimizer, data, len(train.product) // batch, judge, config.epochs, folder)
+
+def _data(features: Features, config: ShopTrainingConfig) -> tuple[partial, int]:
+    """(an epoch's pairs by its number, its steps)."""
+    batch = min(config.batch_size, len(features.product))
+    return partial(feature_pairs, features, batch, config.seed), len(features.product) // batch
 
 
 def feature_pairs(features: Features, batch_size: int, seed: int, epoch: int) -> tf.data.Dataset:
@@ -62,25 +88,45 @@ def feature_pairs(features: Features, batch_size: int, seed: int, epoch: int) ->
     return tf.data.Dataset.from_generator(batches, output_signature=((given, given), labels)).prefetch(2)
 
 
-def _start(heads: keras.Model, train: Features, validation: Features, config: ShopTrainingConfig) -> None:
-    """Sets the heads to the closed form whose shares do best on the held-out products."""
-    count, views, dim = train.views.shape
+class _ClosedForm(NamedTuple):
+    """What the start is made of, but for the shares."""
+
+    x: np.ndarray  # (n, d) views
+    product: np.ndarray  # (n,)
+    category: np.ndarray  # (n,), -1 = none
+    parts: list[np.ndarray]  # directions, see `discriminant_parts`
+
+
+def _closed_form(features: Features, config: ShopTrainingConfig) -> _ClosedForm:
+    count, views, dim = features.views.shape
     picked = np.sort(np.random.default_rng(config.seed).permutation(count * views)[:_STARTED_ON])
-    x = train.views.reshape(-1, dim)[picked].astype(np.float32)
-    product, category = train.product[picked // views], train.category[picked // views]
-    parts = discriminant_parts(x, product, category, config.embedding_dim)
+    x = features.views.reshape(-1, dim)[picked].astype(np.float32)
+    product, category = features.product[picked // views], features.category[picked // views]
+    return _ClosedForm(x, product, category, discriminant_parts(x, product, category, config.embedding_dim))
+
+
+def _set_start(heads: keras.Model, start: _ClosedForm, shares: tuple[float, ...], config: ShopTrainingConfig) -> None:
+    """Sets the heads to the closed form with these shares, and to the softmax regression on what it says."""
+    heads.get_layer("projection").set_weights(weigh_parts(start.x, start.parts, shares, config.embedding_dim))
+    embedding = encode(traced(heads), start.x)[0]
+    known = start.category >= 0
+    head = fit_softmax_head(embedding[known], start.category[known].astype(str), start.product[known], 0.0, config.seed)
+    heads.get_layer("category").set_weights(_by_index(head, heads.output_shape[1][1]))
+
+
+def _start(heads: keras.Model, train: Features, validation: Features, config: ShopTrainingConfig, folder: Path) -> None:
+    """Sets the heads to the closed form whose shares do best on the held-out products; the shares stand in the folder then."""
+    start = _closed_form(train, config)
     found = []
     for shares in _SHARES:
-        kernel, bias = weigh_parts(x, parts, shares, config.embedding_dim)
-        heads.get_layer("projection").set_weights([kernel, bias])
-        embedding = encode(traced(heads), x)[0]
-        known = category >= 0
-        head = fit_softmax_head(embedding[known], category[known].astype(str), product[known], 0.0, config.seed)
-        heads.get_layer("category").set_weights(_by_index(head, heads.output_shape[1][1]))
+        _set_start(heads, start, shares, config)
         figures = judge_on(heads, validation.views[:, 0], validation.product, validation.category)()
         log.info("%-10s shares %s %s", "start", shares, {name: round(value, 3) for name, value in figures.items()})
-        found.append((figures["held_out"], heads.get_weights()))
-    heads.set_weights(max(found, key=lambda pair: pair[0])[1])
+        found.append((figures["held_out"], shares, heads.get_weights()))
+    _, shares, best = max(found, key=lambda each: each[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _CHOSEN).write_text(json.dumps(shares), encoding="utf-8")
+    heads.set_weights(best)
 
 
 def _by_index(head: Head, categories: int) -> list[np.ndarray]:

@@ -75,20 +75,27 @@ def figures_of(embedding: np.ndarray, probabilities: np.ndarray, product: np.nda
 
 
 def weigh_roots(embedding: np.ndarray, probabilities: np.ndarray, product: np.ndarray, category: np.ndarray) -> float:
-    """The length of the roots of the probabilities (see `networks.join`) that does best on these pictures; the shortest among equals."""
+    """The shortest length of the roots of the probabilities (see `networks.join`) that does no worse on these pictures than the best, but for chance.
+
+    Chance: one standard error of the best one's share (the rule of Breiman et al. 1984). A few dozen held-out pictures would else choose by lot.
+    """
     roots = np.sqrt(np.maximum(probabilities, 0))
-    return max(_ROOTS, key=lambda length: figures_of(np.hstack([embedding, length * roots]), probabilities, product, category)["held_out"])
+    found = {length: figures_of(np.hstack([embedding, length * roots]), probabilities, product, category)["held_out"] for length in _ROOTS}
+    best = max(found.values())
+    return min(length for length, figure in found.items() if figure >= best - np.sqrt(best * (1 - best) / len(product)))
 
 
-def calibrate(head, probabilities: np.ndarray, category: np.ndarray) -> None:
-    """Scales a softmax layer's weights so that its probabilities mean what they say on these pictures (Guo et al. 2017, arXiv:1706.04599).
+def temperature_of(probabilities: np.ndarray, category: np.ndarray) -> float:
+    """The temperature at which probabilities mean what they say on these pictures (Guo et al. 2017, arXiv:1706.04599); 1 where no category is known.
 
-    head: the Dense layer; probabilities: (n, c) it gave; category: (n,), -1 = none.
+    probabilities: (n, c); category: (n,), -1 = none.
     """
     known = category >= 0
-    if not known.any():
-        return
-    temperature = best_temperature(np.log(np.maximum(probabilities[known], 1e-12)), category[known])
+    return best_temperature(np.log(np.maximum(probabilities[known], 1e-12)), category[known]) if known.any() else 1.0
+
+
+def set_temperature(head, temperature: float) -> None:
+    """Divides what a softmax layer (Dense) computes its probabilities from."""
     head.set_weights([weights / temperature for weights in head.get_weights()])
 
 

@@ -32,40 +32,49 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
     training_set = prepare_training_set(spark, config, args.run_id, cluster)
     import keras
 
-    from vsspark.finetune.judge import calibrate, encode, judge_finished, traced, validation_pictures, weigh_roots
+    from vsspark.finetune.judge import encode, judge_finished, set_temperature, temperature_of, traced, validation_pictures, weigh_roots
     from vsspark.finetune.register import register
 
     began = time.monotonic()
     keras.utils.set_random_seed(config.training.seed)
-    trunk, heads, curves = fit_encoder(training_set, config.training, cluster)
+    trunk, heads, last_heads, curves = fit_encoder(training_set, config.training, cluster)
     if not cluster.first:
         return
-    network = join(trunk, heads, config.training.flip)
-    pictures = validation_pictures(training_set.folder, config.training.side)
-    calibrate(heads.get_layer("category"), encode(traced(network), pictures.pixels)[1], pictures.category)
+    flip, pictures = config.training.flip, validation_pictures(training_set.folder, config.training.side)
+    temperature = temperature_of(encode(traced(join(trunk, heads, flip)), pictures.pixels)[1], pictures.category)
+    set_temperature(heads.get_layer("category"), temperature)
+    roots = 0.0
     if config.training.recipe == "two_headed":
-        roots = weigh_roots(*encode(traced(network), pictures.pixels), pictures.product, pictures.category)
+        roots = weigh_roots(*encode(traced(join(trunk, heads, flip)), pictures.pixels), pictures.product, pictures.category)
         log.info("%-10s roots of the probabilities beside the embedding, as long as %g of it", "roots", roots)
-        network = join(trunk, heads, config.training.flip, roots)
-    figures, confusion = judge_finished(network, pictures, len(training_set.categories))
+    figures, confusion = judge_finished(join(trunk, heads, flip, roots), pictures, len(training_set.categories))
     log.info("%-10s %s", "held out", json.dumps({name: round(value, 4) for name, value in figures.items()}))
     facts = {"pictures": json.dumps(training_set.pictures), "products": json.dumps(training_set.products), "quarantined": str(training_set.quarantined)}
+    facts["fitted_on"] = "train"
+    if last_heads is not None:  # the figures stay those of the heads that had not seen what they were judged by
+        set_temperature(last_heads.get_layer("category"), temperature)
+        heads, facts["fitted_on"] = last_heads, "train and validation"
     facts["minutes"] = f"{(time.monotonic() - began) / 60:.1f}"
-    print(f"train: {register(network, training_set.categories, config, facts, curves, figures, confusion)}")
+    print(f"train: {register(join(trunk, heads, flip, roots), training_set.categories, config, facts, curves, figures, confusion)}")
 
 
 def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: Cluster):
-    """(trunk, heads, curves): RGB (n, side, side, 3) -> features -> [embedding, probabilities], and the figures of every epoch by part."""
+    """(trunk, heads, heads fitted on the held-out products too, curves): RGB (n, side, side, 3) -> features -> [embedding, probabilities], and the
+    figures of every epoch by part. Heads that have learnt with the backbone stay as they are: there are no second ones.
+    """
     from vsspark.finetune.fit import FITTED, class_weights, restore
-    from vsspark.finetune.heads import fit_heads
+    from vsspark.finetune.heads import fit_heads, refit_heads
     from vsspark.finetune.judge import validation_pictures
     from vsspark.finetune.unfreeze import fit_unfrozen, unfreeze
 
     weights = class_weights(np.array(training_set.category_counts), config)
-    work = _work_folder(training_set, config)
+    work, last_heads = _work_folder(training_set, config), None
     if cluster.first:
         trunk = _export_trunk(build_trunk(config, build_backbone(config)), config)
-        fit_heads(*_features(training_set, trunk, config), weights, config, work / "heads")
+        features = _features(training_set, trunk, config)
+        _, progress = fit_heads(*features, weights, config, work / "heads")
+        if not config.unfreeze:
+            last_heads = refit_heads(*features, weights, config, work / "heads", progress.best_epoch)
     cluster.await_first((work / "heads" / FITTED).exists)
     with cluster.strategy.scope() if cluster.strategy else contextlib.nullcontext():
         backbone = build_backbone(config)
@@ -78,7 +87,7 @@ def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: 
         held_out = validation_pictures(training_set.folder, config.side)
         folder = work / f"unfrozen-{config.unfreeze}-{config.unfrozen_rate}-{config.unfrozen_epochs}"
         curves["unfrozen"] = fit_unfrozen(network, training_set, weights, held_out, config, folder, cluster).history
-    return trunk_network, heads, curves
+    return trunk_network, heads, last_heads, curves
 
 
 def _export_trunk(network, config: ShopTrainingConfig) -> Encoder:
@@ -91,7 +100,7 @@ def _export_trunk(network, config: ShopTrainingConfig) -> Encoder:
 def _features(training_set: TrainingSet, trunk: Encoder, config: ShopTrainingConfig):
     from vsspark.finetune.features import compute_features
 
-    return [compute_features(training_set.folder, split, views, trunk, config) for split, views in (("train", config.views), ("validation", 1))]
+    return [compute_features(training_set.folder, split, config.views, trunk, config) for split in ("train", "validation")]
 
 
 def _work_folder(training_set: TrainingSet, config: ShopTrainingConfig) -> Path:
