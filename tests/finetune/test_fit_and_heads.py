@@ -94,7 +94,7 @@ def test_the_last_heads_have_learnt_from_the_held_out_products_too(tmp_path, rec
     train, validation = (Features(*(column[rows] for column in everything)) for rows in (~held, held))
     weights = np.ones(4, np.float32)
     heads, _ = fit_heads(train, validation, weights, config, tmp_path)
-    last = refit_heads(train, validation, weights, config, tmp_path, epochs)
+    last = refit_heads(everything, weights, config, tmp_path, epochs)
     unseen = made_up(80, 1)
     before, after = (each(unseen.views[:, 0].astype(np.float32))[1].numpy().argmax(1) for each in (heads, last))
     assert (after[unseen.category == 3] == 3).mean() > 0.6

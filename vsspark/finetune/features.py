@@ -24,6 +24,10 @@ class Features(NamedTuple):
     product: np.ndarray  # (n,) int64
     category: np.ndarray  # (n,) int32, -1 = none
 
+    def rows(self, which: slice) -> Features:
+        """Some of the pictures, not copied."""
+        return Features(*(column[which] for column in self))
+
 
 def compute_features(folder: str, split: str, views: int, trunk: Encoder, config: ShopTrainingConfig) -> Features:
     """The features of a split, a row group at a time; row groups that an earlier call finished are read back."""

@@ -37,12 +37,11 @@ def fit_heads(train: Features, validation: Features, weights: np.ndarray, config
     return heads, fit(heads, Objective(weights, config), _optimizer(config), *_data(train, config), judge, config.epochs, folder)
 
 
-def refit_heads(train: Features, validation: Features, weights: np.ndarray, config: ShopTrainingConfig, folder: Path, epochs: int) -> keras.Model:
+def refit_heads(everything: Features, weights: np.ndarray, config: ShopTrainingConfig, folder: Path, epochs: int) -> keras.Model:
     """The heads once more, on the held-out products too: in a small shop every product counts, and nothing is left to be chosen.
 
     folder, epochs: of the `fit_heads` before, whose shares and best epoch these heads take.
     """
-    everything = Features(*(np.concatenate(columns) for columns in zip(train, validation, strict=True)))
     heads = _new_heads(everything, weights, config)
     if config.recipe == "two_headed":
         start = _closed_form(everything, config)

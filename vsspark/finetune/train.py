@@ -71,10 +71,10 @@ def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: 
     work, last_heads = _work_folder(training_set, config), None
     if cluster.first:
         trunk = _export_trunk(build_trunk(config, build_backbone(config)), config)
-        features = _features(training_set, trunk, config)
-        _, progress = fit_heads(*features, weights, config, work / "heads")
+        features, learnt = _features(training_set, trunk, config)
+        _, progress = fit_heads(features.rows(slice(learnt)), features.rows(slice(learnt, None)), weights, config, work / "heads")
         if not config.unfreeze:
-            last_heads = refit_heads(*features, weights, config, work / "heads", progress.best_epoch)
+            last_heads = refit_heads(features, weights, config, work / "heads", progress.best_epoch)
     cluster.await_first((work / "heads" / FITTED).exists)
     with cluster.strategy.scope() if cluster.strategy else contextlib.nullcontext():
         backbone = build_backbone(config)
@@ -98,9 +98,11 @@ def _export_trunk(network, config: ShopTrainingConfig) -> Encoder:
 
 
 def _features(training_set: TrainingSet, trunk: Encoder, config: ShopTrainingConfig):
-    from vsspark.finetune.features import compute_features
+    """(all features, how many of their first rows are of pictures to learn from; the others are of held-out products)."""
+    from vsspark.finetune.features import Features, compute_features
 
-    return [compute_features(training_set.folder, split, config.views, trunk, config) for split in ("train", "validation")]
+    train, validation = (compute_features(training_set.folder, split, config.views, trunk, config) for split in ("train", "validation"))
+    return Features(*(np.concatenate(columns) for columns in zip(train, validation, strict=True))), len(train.product)
 
 
 def _work_folder(training_set: TrainingSet, config: ShopTrainingConfig) -> Path:
