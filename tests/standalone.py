@@ -20,11 +20,14 @@ class Standalone:
     def __init__(self, folder: Path, environment: dict[str, str]):
         self.folder = folder
         self.environment = {**os.environ, "SPARK_NO_DAEMONIZE": "1", "PYTHONPATH": str(REPO), "PYSPARK_PYTHON": sys.executable, **environment}
+        self.master: subprocess.Popen | None = None
         self.workers: list[subprocess.Popen] = []
-        port = _free_port()
-        self.url = f"spark://127.0.0.1:{port}"
-        self.master = self._start("Master", "127.0.0.1", "--port", str(port))
-        _wait_for(port)
+        self.port = free_port()
+        self.url = f"spark://127.0.0.1:{self.port}"
+
+    def start_master(self) -> None:
+        self.master = self._start("Master", "127.0.0.1", "--port", str(self.port))
+        _wait_for(self.port)
 
     def add_worker(self, host: str, cores: int) -> None:
         number = len(self.workers)
@@ -32,10 +35,14 @@ class Standalone:
         self.workers.append(self._start("Worker", host, "--cores", str(cores), "--memory", "2g", "--work-dir", str(folder), self.url))
 
     def stop(self) -> None:
-        for process in (*self.workers, self.master):
+        processes = [process for process in (*self.workers, self.master) if process is not None]
+        for process in processes:
             process.terminate()
-        for process in (*self.workers, self.master):
-            process.wait(30)
+        for process in processes:
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
     def _start(self, role: str, host: str, *arguments: str) -> subprocess.Popen:
         import pyspark
@@ -52,6 +59,7 @@ def standalone(folder: Path, hosts: Sequence[str], cores: int, environment: dict
     """The cluster with a worker on each host, all of them names of this machine; its logs and work lie in the folder."""
     cluster = Standalone(folder, environment)
     try:
+        cluster.start_master()
         for host in hosts:
             cluster.add_worker(host, cores)
         yield cluster
@@ -59,7 +67,7 @@ def standalone(folder: Path, hosts: Sequence[str], cores: int, environment: dict
         cluster.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

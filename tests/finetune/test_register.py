@@ -88,6 +88,11 @@ def test_roots_are_as_long_as_the_held_out_pictures_want_them():
     assert weigh_roots(blind / np.linalg.norm(blind, axis=1, keepdims=True), probabilities, product, category) == 1.0
     knows = np.eye(40)[product]  # every product is a direction of its own: nothing to be gained
     assert weigh_roots(knows, probabilities, product, category) == 0.0
+    noisy = knows + 0.25 * np.random.default_rng(0).normal(size=knows.shape)
+    noisy /= np.linalg.norm(noisy, axis=1, keepdims=True)
+    half, whole = (figures_of(np.hstack([noisy, length * np.sqrt(probabilities)]), probabilities, product, category)["held_out"] for length in (0.5, 1.0))
+    assert 0 < whole - half < 0.04  # less than chance, among 80 pictures
+    assert weigh_roots(noisy, probabilities, product, category) == 0.5
     figures = figures_of(np.eye(80)[:, :3] + knows[:, :3], probabilities, product, category)
     assert figures["held_out"] == pytest.approx(((figures["top1"] + figures["category_at_1"]) / 2 + figures["product_at_1"]) / 2)
 

@@ -34,7 +34,7 @@ def shop(spark, tmp_path_factory):
     decoded = decode_pictures(images, len(rows), 2, SIDE, ImagesConfig(), {}).cache()
     config = ShopTrainingConfig(holdout=0.3)
     target = f"{folder.parent}/set"
-    write_training_set(spark, training_rows(images, decoded, ["hat", "shoe"], config), target, SIDE)
+    write_training_set(spark, training_rows(images, decoded, len(rows), ["hat", "shoe"], config), target, SIDE)
     return rows, decoded.collect(), target
 
 
@@ -49,8 +49,21 @@ def test_more_workers_than_pictures_are_refused(shop):
 
     _, _, target = shop
     check_shares(target, 2)
-    with pytest.raises(ConfigError, match=r"TF_CONFIG: 40 workers, but .* has no pictures left for worker"):
+    with pytest.raises(ConfigError, match=r"TF_CONFIG: 40 workers, but .* has fewer row groups than that"):
         check_shares(target, 40)
+
+
+def test_a_worker_whose_share_is_all_held_out_is_refused(spark, tmp_path):
+    from vsspark.finetune.reader import check_shares
+    from vsspark.finetune.spark import encode_picture, write_training_set
+
+    picture = encode_picture(np.zeros((SIDE, SIDE, 3), np.uint8))
+    rows = [(i, i, f"P{i}", 0, "train" if i < 2 else "validation", picture) for i in range(4)]
+    schema = "image_id long, product long, product_id string, category int, split string, picture binary"
+    write_training_set(spark, spark.createDataFrame(rows, schema).repartitionByRange(2, "split"), f"{tmp_path}/set", SIDE)
+    check_shares(f"{tmp_path}/set", 1)
+    with pytest.raises(ConfigError, match=r"TF_CONFIG: 2 workers, but all pictures of .* that worker [01] would read are held out"):
+        check_shares(f"{tmp_path}/set", 2)
 
 
 def test_every_picture_is_read_back_once(shop):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "jobs"))
 
 from shops import arguments, draw_shop
+from standalone import free_port
 
 REPO = Path(__file__).parents[2]
 PICTURES, SIDE = 40, 24
@@ -63,7 +63,7 @@ def test_two_workers_end_with_the_same_weights(spark, tmp_path):
     assert shares[0].isdisjoint(shares[1])
     assert shares[0] | shares[1] == set(range(PICTURES))
 
-    workers = [f"127.0.0.1:{_free_port()}" for _ in range(2)]
+    workers = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     code = WORKER % (SIDE, PICTURES // 2, PICTURES // 2, PICTURES)
     running = []
     for index in range(2):
@@ -91,7 +91,7 @@ def test_the_job_on_two_machines_registers_once(tmp_path):
     learn = {"side": 64, "stored_side": 80, "views": 2, "epochs": 2, "embedding_dim": 32, "batch_size": 8, "holdout": 0.3, "unfreeze": 3, "unfrozen_epochs": 1}
     learn |= {"weights": tmp_path / "born.weights.h5", "path": tmp_path / "set", "register_as": "both"}
     command = [sys.executable, "jobs/train.py", *arguments(folder, f"{tmp_path}/out", *(f"training.{key}={value}" for key, value in learn.items()))]
-    workers = [f"127.0.0.1:{_free_port()}" for _ in range(2)]
+    workers = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     running = []
     for index in range(2):
         place = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
@@ -106,9 +106,3 @@ def test_the_job_on_two_machines_registers_once(tmp_path):
             process.kill()
     # The first worker registers what both have learnt.
     assert [(tmp_path / f"{index}.out").read_text().strip() for index in range(2)] == ["train: models:/both@live", ""]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

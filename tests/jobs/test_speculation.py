@@ -50,11 +50,13 @@ def pause_now_and_then(job: subprocess.Popen, cluster: Standalone, dice: random.
         candidates = busy(workers)
         if candidates:
             held = dice.choice(candidates)
-            with suppress(psutil.Error):
+            with suppress(psutil.Error):  # Spark may end it meanwhile
                 held.suspend()
-                time.sleep(PAUSE)
-                held.resume()
                 pauses += 1
+                try:
+                    time.sleep(PAUSE)
+                finally:
+                    held.resume()
     return pauses
 
 

@@ -87,10 +87,10 @@ class ShopTrainingConfig(Section):
     bands: Positive = 1  # the features are averaged over so many bands of the picture, from top to bottom; 3 helps where figures stand alike
     flip: bool = False  # the finished encoder sees every picture and its mirror image, at twice the cost
     stored_side: Positive = 288  # pixels of the pictures in the training set; views are cut from them
-    views: Positive = 6  # of every training picture whose features are computed: the whole picture and random parts of it
+    views: Positive = 6  # of every picture whose features are computed: the whole picture and random parts of it
     backgrounds: Share = 0.0  # of the random views, laid before a drawn background where a foreground is found
     top_categories: Positive | None = None  # learn only the n commonest categories, and only from their pictures; null = all
-    holdout: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15  # share of the products that training never sees: early stopping and calibration
+    holdout: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15  # share of the products that choices and figures are made on; the last heads see them too
     embedding_dim: Positive = 384
     batch_size: Positive = 128  # pairs per step
     epochs: Positive = 40  # at most; an epoch takes every picture once as an anchor

@@ -46,6 +46,7 @@ def refit_heads(everything: Features, weights: np.ndarray, config: ShopTrainingC
     if config.recipe == "two_headed":
         start = _closed_form(everything, config)
         _set_start(heads, start, tuple(json.loads((folder / _CHOSEN).read_text(encoding="utf-8"))), config)
+    log.info("%-10s heads once more, %d epochs, on the held-out products too: %d pictures", "last", epochs, len(everything.product))
     train_unjudged(heads, Objective(weights, config), _optimizer(config), *_data(everything, config), epochs)
     return heads
 
@@ -124,7 +125,9 @@ def _start(heads: keras.Model, train: Features, validation: Features, config: Sh
         found.append((figures["held_out"], shares, heads.get_weights()))
     _, shares, best = max(found, key=lambda each: each[0])
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _CHOSEN).write_text(json.dumps(shares), encoding="utf-8")
+    partial_file = folder / f"{_CHOSEN}.partial"
+    partial_file.write_text(json.dumps(shares), encoding="utf-8")
+    partial_file.replace(folder / _CHOSEN)
     heads.set_weights(best)
 
 

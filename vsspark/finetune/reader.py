@@ -66,11 +66,12 @@ def check_shares(folder: str, workers: int) -> None:
     """Raises ConfigError where one of several workers would find nothing to learn from: all of them find that out, none waits for the others."""
     for worker in range(workers):
         try:
-            share = next(read_groups(folder, "train", shard=(worker, workers)), None)
+            if next(read_groups(folder, "train", shard=(worker, workers)), None) is None:
+                raise ConfigError(f"TF_CONFIG: {workers} workers, but all pictures of {folder} that worker {worker} would read are held out; start fewer")
         except NoDataAvailableError:
-            share = None
-        if share is None:
-            raise ConfigError(f"TF_CONFIG: {workers} workers, but {folder} has no pictures left for worker {worker}; start fewer")
+            raise ConfigError(
+                f"TF_CONFIG: {workers} workers, but {folder} has fewer row groups than that; start fewer, or give another training.path"
+            ) from None
 
 
 def pair_dataset(folder: str, side: int, batch_size: int, seed: int, epoch: int, shard: tuple[int, int] = (0, 1), threads: int = 2, backgrounds: float = 0.0):

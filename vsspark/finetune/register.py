@@ -28,7 +28,7 @@ def register(
 ) -> str:
     """Logs one MLflow run and returns the model's URI, models:/NAME@ALIAS.
 
-    curves: part of the training -> its epochs' figures; figures: held out, of the finished encoder; confusion: (c, c) counts, true by predicted.
+    curves: part of the training -> its epochs' figures; figures: of the held-out products, by heads that had not seen them; confusion: (c, c) counts, true by predicted.
     Raises StorageError when the store cannot be written.
     """
     check_store(config.mlflow)

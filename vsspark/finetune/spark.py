@@ -30,7 +30,8 @@ from pyspark.sql.types import IntegerType, LongType, StringType
 
 JPEG_QUALITY = 95
 ROW_GROUP_MB = 4  # some 150 pictures: what is read at once
-FILES = 16  # at least, where there are products enough: of several workers each gets row groups of its own, and a file has one or more
+FILES = 16  # where there are products enough: of several workers each gets row groups of its own, and a file has one or more
+_PER_FILE = 20_000  # pictures, half a gigabyte
 _DECODED = "image_id long, picture binary, stage string, reason string, detail string"
 
 
@@ -55,10 +56,10 @@ def decode_pictures(images: DataFrame, total: int, slots: int, side: int, config
     return map_in_arrow(spread(images.select("image_id", "uri", "box"), total, slots), task, _DECODED)
 
 
-def training_rows(images: DataFrame, decoded: DataFrame, categories: list[str], config: ShopTrainingConfig) -> DataFrame:
+def training_rows(images: DataFrame, decoded: DataFrame, total: int, categories: list[str], config: ShopTrainingConfig) -> DataFrame:
     """Rows of `training_schema`: the pictures that could be decoded, a product's in one partition and side by side.
 
-    categories: names in the order of their indices; any other is -1. The split is a hash of the product, the same in every run.
+    total: rows of images. categories: names in the order of their indices; any other is -1. The split is a hash of the product, the same in every run.
     """
     product = F.xxhash64("product_id")
     held = F.pmod(F.xxhash64("product_id", F.lit(config.seed)), F.lit(1_000_000)) < int(config.holdout * 1_000_000)
@@ -73,8 +74,7 @@ def training_rows(images: DataFrame, decoded: DataFrame, categories: list[str], 
         F.when(held, "validation").otherwise("train").alias("split"),
         "picture",
     )
-    files = max(FILES, int(images.sparkSession.conf.get("spark.sql.shuffle.partitions")))
-    return rows.repartition(files, "product").sortWithinPartitions("product", "image_id")
+    return rows.repartition(max(FILES, -(-total // _PER_FILE)), "product").sortWithinPartitions("product", "image_id")
 
 
 def write_training_set(spark: SparkSession, rows: DataFrame, folder: str, side: int) -> None:

@@ -41,7 +41,9 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
     if not cluster.first:
         return
     flip, pictures = config.training.flip, validation_pictures(training_set.folder, config.training.side)
-    temperature = temperature_of(encode(traced(join(trunk, heads, flip)), pictures.pixels)[1], pictures.category)
+    learnt = np.array([*training_set.category_counts, 0]) > 0  # what heads have never seen says nothing of how sure they may be; -1, none, is last
+    known = np.where(learnt[pictures.category], pictures.category, -1)
+    temperature = temperature_of(encode(traced(join(trunk, heads, flip)), pictures.pixels)[1], known)
     set_temperature(heads.get_layer("category"), temperature)
     roots = 0.0
     if config.training.recipe == "two_headed":
@@ -63,18 +65,12 @@ def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: 
     figures of every epoch by part. Heads that have learnt with the backbone stay as they are: there are no second ones.
     """
     from vsspark.finetune.fit import FITTED, class_weights, restore
-    from vsspark.finetune.heads import fit_heads, refit_heads
     from vsspark.finetune.judge import validation_pictures
     from vsspark.finetune.unfreeze import fit_unfrozen, unfreeze
 
     weights = class_weights(np.array(training_set.category_counts), config)
-    work, last_heads = _work_folder(training_set, config), None
-    if cluster.first:
-        trunk = _export_trunk(build_trunk(config, build_backbone(config)), config)
-        features, learnt = _features(training_set, trunk, config)
-        _, progress = fit_heads(features.rows(slice(learnt)), features.rows(slice(learnt, None)), weights, config, work / "heads")
-        if not config.unfreeze:
-            last_heads = refit_heads(features, weights, config, work / "heads", progress.best_epoch)
+    work = _work_folder(training_set, config)
+    last_heads = _fit_heads(training_set, config, weights, work / "heads") if cluster.first else None
     cluster.await_first((work / "heads" / FITTED).exists)
     with cluster.strategy.scope() if cluster.strategy else contextlib.nullcontext():
         backbone = build_backbone(config)
@@ -90,19 +86,30 @@ def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: 
     return trunk_network, heads, last_heads, curves
 
 
+def _fit_heads(training_set: TrainingSet, config: ShopTrainingConfig, weights: np.ndarray, folder: Path):
+    """Leaves the fitted heads in the folder; returns those fitted on all products, or None where the backbone is still to learn."""
+    from vsspark.finetune.features import Features, compute_features
+    from vsspark.finetune.fit import class_weights
+    from vsspark.finetune.heads import fit_heads, refit_heads
+
+    trunk = _export_trunk(build_trunk(config, build_backbone(config)), config)
+    splits = {"train": config.views, "validation": 1 if config.unfreeze else config.views}  # judged by the whole picture alone
+    train, validation = (compute_features(training_set.folder, split, views, trunk, config) for split, views in splits.items())
+    if config.unfreeze:
+        fit_heads(train, validation, weights, config, folder)
+        return None
+    everything, learnt = Features(*(np.concatenate(columns) for columns in zip(train, validation, strict=True))), len(train.product)
+    del train, validation  # held once
+    _, progress = fit_heads(everything.rows(slice(learnt)), everything.rows(slice(learnt, None)), weights, config, folder)
+    counts = np.bincount(everything.category[everything.category >= 0], minlength=len(weights))
+    return refit_heads(everything, class_weights(counts, config), config, folder, progress.best_epoch)
+
+
 def _export_trunk(network, config: ShopTrainingConfig) -> Encoder:
     """The frozen trunk for ONNX Runtime, three times as fast as Keras on CPU."""
     shape = json.dumps(network.get_config(), sort_keys=True, default=str).encode()
     version = f"trunk-{config.backbone}-{content_hash(shape, *(value.tobytes() for value in network.get_weights()))}"
     return exported("trunk", version) or export("trunk", version, network, None)
-
-
-def _features(training_set: TrainingSet, trunk: Encoder, config: ShopTrainingConfig):
-    """(all features, how many of their first rows are of pictures to learn from; the others are of held-out products)."""
-    from vsspark.finetune.features import Features, compute_features
-
-    train, validation = (compute_features(training_set.folder, split, config.views, trunk, config) for split in ("train", "validation"))
-    return Features(*(np.concatenate(columns) for columns in zip(train, validation, strict=True))), len(train.product)
 
 
 def _work_folder(training_set: TrainingSet, config: ShopTrainingConfig) -> Path:

@@ -84,7 +84,7 @@ def _write(spark: SparkSession, config: Config, images: DataFrame, categories: l
         quarantined = spark.read.parquet(f"{folder}/quarantine").count()
         stage.count(pictures=total, quarantined=quarantined)
     with progress.stage("dataset", f"writing {folder}/pictures"):
-        write_training_set(spark, training_rows(images, decoded, categories, training), f"{folder}/pictures", training.stored_side)
+        write_training_set(spark, training_rows(images, decoded, total, categories, training), f"{folder}/pictures", training.stored_side)
     stored = spark.read.parquet(f"{folder}/pictures")
     counts = stored.groupBy("split").agg(F.count("*").alias("n"), F.countDistinct("product").alias("products")).collect()
     pictures, products = {row.split: row.n for row in counts}, {row.split: row.products for row in counts}

@@ -35,7 +35,7 @@ def fit_unfrozen(
     """
     strategy = cluster.strategy
     workers = strategy.num_replicas_in_sync if strategy else 1
-    check_shares(training_set.folder, workers)
+    check_shares(training_set.folder, max(1, len(cluster.addresses)))
     pictures = training_set.pictures["train"]
     batch = min(config.batch_size, pictures // workers)
 
