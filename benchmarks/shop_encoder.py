@@ -28,7 +28,10 @@ from vsspark.tracking import use_tracking_store
 _WORK = RESULTS / "shop_encoder"
 _SETTINGS = {
     "clothing": ["catalogue.columns.product_id=image", "training.side=288", "training.bands=3", "training.views=2"],
-    "luma": ["catalogue.columns.product_id=product", "training.side=320", "training.stored_side=384", "training.bands=3", "training.flip=true"],
+    "luma": [
+        *("catalogue.columns.product_id=product", "training.side=576", "training.stored_side=576"),
+        *("training.pyramid=[1, 2]", "training.bands=3", "training.flip=true"),
+    ],
 }
 
 

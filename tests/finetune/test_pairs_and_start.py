@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vsspark.finetune.pairs import VIEW_WEIGHT, draw_pairs, pair_weights
-from vsspark.finetune.start import discriminant, discriminant_parts, principal, weigh_parts
+from vsspark.finetune.start import discriminant, discriminant_parts, once_each, principal, weigh_parts
 
 
 def test_every_row_is_an_anchor_once_and_its_positive_is_another_of_its_product():
@@ -43,6 +43,23 @@ def test_fewer_rows_than_features_give_the_same_distances_as_the_whole_space():
     assert few.shape == (12, 3)
     assert np.isfinite(padded @ discriminant(x, label, 8, shrink=0.6)).all()
     np.testing.assert_allclose(x @ principal(x, 11) @ principal(x, 11).T, x, atol=1e-4)  # 12 centred rows span 11 dimensions
+
+
+def test_a_row_of_weight_two_counts_as_two_rows():
+    rng = np.random.default_rng(3)
+    x, label = rng.normal(size=(60, 5)).astype(np.float32), np.repeat(np.arange(6), 10)
+    weight = np.where(np.arange(60) % 3 == 0, 2.0, 1.0)
+    rows = np.repeat(np.arange(60), weight.astype(int))
+    twice, weighed = discriminant(x[rows], label[rows], 5, shrink=0.3), discriminant(x, label, 5, 0.3, weight)
+    np.testing.assert_allclose(np.abs(x @ weighed), np.abs(x @ twice), rtol=1e-3, atol=1e-4)  # an axis may point either way
+    assert not np.allclose(np.abs(x @ discriminant(x, label, 5, 0.3)), np.abs(x @ twice), rtol=1e-2, atol=1e-2)
+
+
+def test_pictures_of_a_product_that_are_nearly_the_same_count_once():
+    front, back, other = np.eye(3, 8)
+    x = np.stack([front, back, front * 1.1, other, front, other + 0.05])
+    product = np.array([4, 4, 4, 9, 4, 7])  # the last two look the same and are two products
+    np.testing.assert_allclose(once_each(x.astype(np.float16), product), [1 / 3, 1, 1 / 3, 1, 1 / 3, 1])
 
 
 def test_the_start_has_three_parts_of_the_asked_lengths():

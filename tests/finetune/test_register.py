@@ -66,33 +66,58 @@ def test_an_encoder_that_sees_the_mirror_image_too_cannot_tell_them_apart():
         assert np.allclose(embedding, mirrored, atol=1e-5) == alike
 
 
-def test_roots_of_probabilities_stand_beside_the_embedding():
-    from vsspark.finetune.networks import join
+def test_what_stands_beside_the_embedding_has_its_share_of_the_cosine():
+    from vsspark.encoders.parts import colour_histogram
+    from vsspark.finetune.networks import Mixture, join
 
     trunk, heads, plain = fitted(False)
-    images = np.random.default_rng(2).uniform(0, 255, (3, 32, 24, 3)).astype(np.float32)
+    images = np.random.default_rng(2).uniform(0, 255, (5, 32, 24, 3)).astype(np.float32)
+    images[1], images[2] = images[0] + 4, images[0] + 12  # nearly and hardly the colours of the first
     embedding, probabilities = (output.numpy() for output in plain(images))
-    whole = join(trunk, heads, False, roots=0.5)(images)[0].numpy()
-    by_hand = np.hstack([embedding, 0.5 * np.sqrt(probabilities)])
-    np.testing.assert_allclose(whole, by_hand / np.linalg.norm(by_hand, axis=1, keepdims=True), atol=1e-5)
+    roots, colours = np.sqrt(probabilities), np.asarray(colour_histogram(images))
+    beside_roots = join(trunk, heads, False, Mixture(roots=0.5))(images)[0].numpy()
+    np.testing.assert_allclose(beside_roots @ beside_roots.T, (embedding @ embedding.T + 0.25 * roots @ roots.T) / 1.25, atol=1e-5)
+    whole = join(trunk, heads, False, Mixture(roots=0.5, colour=0.6))(images)[0].numpy()
+    expected = (embedding @ embedding.T + 0.25 * roots @ roots.T + 0.6 * np.exp((colours @ colours.T - 1) / 0.1)) / 1.85
+    assert expected[0, 1] - expected[0, 3] > 0.1
+    np.testing.assert_allclose(whole @ whole.T, expected, atol=0.07)
+
+
+def test_colours_stand_beside_the_embedding_where_there_is_a_product_to_be_found():
+    from vsspark.finetune.judge import choose_mixture
+
+    rng = np.random.default_rng(6)
+    product = np.repeat(np.arange(40), 2)
+    category, probabilities = np.zeros(80, int), np.ones((80, 1))
+    blind, knows = rng.normal(size=(80, 6)), np.eye(40)[product]
+    blind /= np.linalg.norm(blind, axis=1, keepdims=True)
+    own, wrong = np.eye(40)[product], np.eye(40)[(np.arange(80) + 1) // 2 % 40]  # a colour a product; the colour of another product's picture
+    hardly = np.hstack([np.full((80, 1), 4.0), knows]) / 17**0.5  # cosines of 1 and .94
+    assert choose_mixture(blind, probabilities, own, product, category).colour > 0
+    assert choose_mixture(knows, probabilities, own, product, category).colour > 0  # does no harm
+    assert choose_mixture(hardly, probabilities, wrong, product, category).colour == 0
+    assert choose_mixture(blind, probabilities, own, np.arange(80), category).colour == 0  # one picture a product
 
 
 def test_roots_are_as_long_as_the_held_out_pictures_want_them():
-    from vsspark.finetune.judge import figures_of, weigh_roots
+    from vsspark.finetune.judge import choose_mixture, figures_of
+
+    def weigh_roots(embedding, *rest):
+        return choose_mixture(embedding, probabilities, np.ones((80, 1)), *rest).roots
 
     rng = np.random.default_rng(5)
     product = np.repeat(np.arange(40), 2)
     category = product % 2
     probabilities = np.where(category[:, None] == [0, 1], 0.95, 0.05)
     blind = rng.normal(size=(80, 6))  # knows nothing: the probabilities are all there is
-    assert weigh_roots(blind / np.linalg.norm(blind, axis=1, keepdims=True), probabilities, product, category) == 1.0
+    assert weigh_roots(blind / np.linalg.norm(blind, axis=1, keepdims=True), product, category) == 1.0
     knows = np.eye(40)[product]  # every product is a direction of its own: nothing to be gained
-    assert weigh_roots(knows, probabilities, product, category) == 0.0
+    assert weigh_roots(knows, product, category) == 0.0
     noisy = knows + 0.25 * np.random.default_rng(0).normal(size=knows.shape)
     noisy /= np.linalg.norm(noisy, axis=1, keepdims=True)
     half, whole = (figures_of(np.hstack([noisy, length * np.sqrt(probabilities)]), probabilities, product, category)["held_out"] for length in (0.5, 1.0))
     assert 0 < whole - half < 0.04  # less than chance, among 80 pictures
-    assert weigh_roots(noisy, probabilities, product, category) == 0.5
+    assert weigh_roots(noisy, product, category) == 0.5
     figures = figures_of(np.eye(80)[:, :3] + knows[:, :3], probabilities, product, category)
     assert figures["held_out"] == pytest.approx(((figures["top1"] + figures["category_at_1"]) / 2 + figures["product_at_1"]) / 2)
 
@@ -131,6 +156,24 @@ def test_bands_are_means_over_rows_of_the_map():
         build_trunk(training.model_copy(update={"bands": 4}), backbone)
 
 
+def test_a_pyramid_is_the_mean_over_the_picture_in_several_sizes():
+    import keras
+
+    from vsspark.finetune.networks import build_trunk, feature_layers
+
+    keras.utils.set_random_seed(3)
+    backbone = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(None, None, 3))
+    assert feature_layers(backbone, None, 128) == ["out_relu", "block_15_add", "block_12_add"]
+    training = load_config(None, ["training.side=128", "training.layers=[out_relu]", "training.pyramid=[1, 2]"]).training
+    images = np.random.default_rng(4).uniform(0, 255, (2, 128, 128, 3)).astype(np.float32)
+    halved = images.reshape(2, 64, 2, 64, 2, 3).mean((2, 4))
+    sizes = [backbone(keras.applications.mobilenet_v2.preprocess_input(each.copy())).numpy().mean((1, 2)) for each in (images, halved)]
+    expected = np.mean([each / np.linalg.norm(each, axis=1, keepdims=True) for each in sizes], axis=0)
+    np.testing.assert_allclose(build_trunk(training, backbone)(images).numpy(), expected, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"training\.pyramid: got 3, which does not divide training\.side=128"):
+        build_trunk(training.model_copy(update={"pyramid": (1, 3)}), backbone)
+
+
 def test_the_published_re_training_takes_the_last_layer_as_it_is():
     import keras
 
@@ -149,9 +192,9 @@ def test_layers_that_do_not_exist_are_named():
     from vsspark.finetune.networks import build_backbone, feature_layers
 
     backbone = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(64, 64, 3))
-    assert feature_layers(backbone, None) == ["out_relu", "block_15_add", "block_12_add"]
+    assert feature_layers(backbone, None, 64) == ["out_relu", "block_15_add", "block_12_add"]
     with pytest.raises(ConfigError, match=r"training\.layers: .* no map 'fc1'; it has .*block_12_add"):
-        feature_layers(backbone, ("fc1",))
+        feature_layers(backbone, ("fc1",), 64)
     with pytest.raises(ConfigError, match=r"training\.weights"):
         build_backbone(load_config().training)
     with pytest.raises(ConfigError, match=r"training\.backbone: got 'resnet_51'; known are .*resnet50"):

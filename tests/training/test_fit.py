@@ -112,20 +112,19 @@ def test_training_begins_with_what_fits_of_earlier_weights(tmp_path):
 
 
 def test_parts_without_steps_are_solved_from_views():
-
     import keras
 
-    from vsspark.encoders.default import PARTS, build
-    from vsspark.training.train import fit_axes, solve_generic
+    from vsspark.encoders.default import GENERIC, OUTLINE, build
+    from vsspark.training.train import fit_outline, solve_generic
 
     student, rng = build(4, (64, 64)), np.random.default_rng(3)
     views = np.stack([np.kron(rng.integers(0, 255, (8, 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8)) for _ in range(60)])
-    fit_axes(student, "colour", views)
-    axes, offset = student.get_layer("colour_projection").get_weights()
-    np.testing.assert_allclose(axes.T @ axes, np.eye(PARTS["colour"][0]), atol=1e-4)
-    cells = views[:, ::8, ::8].reshape(60, -1) / 64.0 - 2.0  # every cell has one colour
+    fit_outline(student, views)
+    axes, offset = student.get_layer("outline_projection").get_weights()
+    np.testing.assert_allclose(axes.T @ axes, np.eye(OUTLINE), atol=1e-4)
+    cells = keras.Model(student.input, student.get_layer("outline_cells").output)(views.astype(np.float32)).numpy()
     np.testing.assert_allclose((cells @ axes + offset).mean(0), 0, atol=1e-3)
-    target = np.linalg.qr(rng.normal(size=(PARTS["generic"][0], 2)))[0].T[np.arange(60) % 2].astype(np.float32)  # two answers
+    target = np.linalg.qr(rng.normal(size=(GENERIC, 2)))[0].T[np.arange(60) % 2].astype(np.float32)  # two answers
     views[::2] //= 4  # to pictures that differ
     solve_generic(student, views, target)
     generic = keras.Model(student.input, student.get_layer("generic").output)(views.astype(np.float32)).numpy()

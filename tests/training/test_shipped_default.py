@@ -9,17 +9,17 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from vsspark.encoders.default import PARTS
+from vsspark.encoders.default import SHARPENED, WEIGHTS
 from vsspark.training.measure import nearest_agrees
 from vsspark.training.sources import generated_photos, read_photo
 from vsspark.training.views import whole_view
 
-WEIGHTS = resources.files("vsspark.encoders") / "weights"
+SHIPPED = resources.files("vsspark.encoders") / "weights"
 
 
 @pytest.fixture(scope="module")
 def facts():
-    return json.loads((WEIGHTS / "default.json").read_text())
+    return json.loads((SHIPPED / "default.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +27,15 @@ def shipped(facts):
     from vsspark.encoders.default import build
 
     model = build(len(facts["categories"]), tuple(facts["input_size"]))
-    with resources.as_file(WEIGHTS / "default.weights.h5") as file:
+    with resources.as_file(SHIPPED / "default.weights.h5") as file:
         model.load_weights(file)
     return model
 
 
 def test_the_files_are_small_and_complete(facts):
-    assert sum(item.read_bytes().__len__() for item in WEIGHTS.iterdir() if item.name.startswith("default.")) <= 5 * 2**20
+    assert sum(item.read_bytes().__len__() for item in SHIPPED.iterdir() if item.name.startswith("default.")) <= 5 * 2**20
     assert len(facts["categories"]) == 10
-    assert facts["dim"] == 10 + sum(size for size, _ in PARTS.values())
+    assert facts["dim"] == 10 + sum(numbers for numbers, _ in SHARPENED.values())
 
 
 def test_outputs_are_unit_vectors_and_probabilities(shipped, facts):
@@ -48,16 +48,19 @@ def test_outputs_are_unit_vectors_and_probabilities(shipped, facts):
     assert probabilities.min() >= 0
 
 
-def test_a_cosine_is_the_weighted_mean_of_the_parts(shipped, facts):
+def test_a_cosine_is_the_weighted_mean_of_the_parts_similarities(shipped, facts):
     import keras
 
-    pictures = np.random.default_rng(1).uniform(0, 255, (2, *facts["input_size"], 3)).astype(np.float32)
-    names = [name for name in PARTS if name != "category"]
-    *parts, probabilities, embedding = keras.Model(shipped.input, [shipped.get_layer(name).output for name in (*names, "category", "embedding")])(pictures)
-    cosines = {name: float(part.numpy()[0] @ part.numpy()[1]) for name, part in zip(names, parts, strict=True)}
-    cosines["category"] = float(np.sqrt(probabilities.numpy()).prod(0).sum())
-    expected = sum(PARTS[name][1] * cosine for name, cosine in cosines.items()) / sum(weight for _, weight in PARTS.values())
-    assert float(embedding.numpy()[0] @ embedding.numpy()[1]) == pytest.approx(expected, abs=1e-4)
+    pictures = np.stack([whole_view(photo.read(), facts["input_size"][0]) for photo in generated_photos(5, range(6))]).astype(np.float32)
+    names = ("look", "colour_histogram", "category", "embedding")
+    look, colour, probabilities, embedding = (
+        output.numpy() for output in keras.Model(shipped.input, [shipped.get_layer(name).output for name in names])(pictures)
+    )
+    roots = np.sqrt(probabilities)
+    similarity = {name: np.exp((part @ part.T - 1) / SHARPENED[name][1]) for name, part in (("look", look), ("colour", colour))} | {"category": roots @ roots.T}
+    expected = sum(WEIGHTS[name] * each for name, each in similarity.items()) / sum(WEIGHTS.values())
+    assert expected.min() < 0.1
+    np.testing.assert_allclose(embedding @ embedding.T, expected, atol=0.12)
 
 
 def test_the_outline_sees_the_direction_of_edges_and_not_their_colour(shipped, facts):
@@ -106,5 +109,5 @@ def test_other_head_sizes_and_input_sizes_are_built():
 
     model = build(4, (96, 64))
     embedding, probabilities = model(np.zeros((2, 96, 64, 3), np.float32))
-    assert embedding.shape == (2, 4 + sum(size for size, _ in PARTS.values()))
+    assert embedding.shape == (2, 4 + sum(numbers for numbers, _ in SHARPENED.values()))
     assert probabilities.shape == (2, 4)

@@ -85,6 +85,8 @@ class ShopTrainingConfig(Section):
     layers: tuple[str, ...] | None = None  # of the backbone, averaged over the picture, side by side; null = see finetune.networks.build_trunk
     side: Positive = 224  # pixels the network sees
     bands: Positive = 1  # the features are averaged over so many bands of the picture, from top to bottom; 3 helps where figures stand alike
+    # The finished encoder sees every picture at its side divided by each of these, and takes the mean of the features: (1, 2) finds near among far.
+    pyramid: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1,)
     flip: bool = False  # the finished encoder sees every picture and its mirror image, at twice the cost
     stored_side: Positive = 288  # pixels of the pictures in the training set; views are cut from them
     views: Positive = 6  # of every picture whose features are computed: the whole picture and random parts of it

@@ -53,7 +53,7 @@ def _load_default(weights: str | None, layer: str | None) -> Encoder:
         raise ConfigError(f"encoder.layer: got {layer!r}; the default encoder's embedding is its own, leave the key out")
     folder = resources.files("vsspark.encoders") / "weights"
     about = json.loads((folder / "default.json").read_text(encoding="utf-8"))
-    source = (resources.files("vsspark.encoders") / "default.py").read_bytes()
+    source = b"".join((resources.files("vsspark.encoders") / name).read_bytes() for name in ("default.py", "parts.py"))
     if weights is not None and weights == "imagenet":
         raise ConfigError("encoder.weights: got 'imagenet'; the default encoder has its own weights, leave the key out or name a file")
     with resources.as_file(folder / "default.weights.h5") as shipped:

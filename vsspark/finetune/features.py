@@ -20,12 +20,12 @@ _BATCH = 8
 class Features(NamedTuple):
     """Every picture of a split, in the order of the training set."""
 
-    views: np.ndarray  # (n, views, d) float16; view 0 is the whole picture
+    views: np.ndarray  # (n, views, d) float16; view 0 is the whole picture, as the finished encoder sees it
     product: np.ndarray  # (n,) int64
     category: np.ndarray  # (n,) int32, -1 = none
 
-    def rows(self, which: slice) -> Features:
-        """Some of the pictures, not copied."""
+    def rows(self, which: slice | np.ndarray) -> Features:
+        """Some of the pictures; of a slice, not copied."""
         return Features(*(column[which] for column in self))
 
 
@@ -36,7 +36,7 @@ def compute_features(folder: str, split: str, views: int, trunk: Encoder, config
     engine = load_engine("onnxruntime", str(trunk.files["onnxruntime"]), _BATCH, config.threads)
     parts: list[Features] = []
     for group in read_groups(folder, split):
-        key = hashlib.sha256(repr((views, config.seed, config.side, config.backgrounds)).encode() + group.image_id.tobytes()).hexdigest()[:16]
+        key = hashlib.sha256(repr((views, config.seed, config.side, config.backgrounds, config.flip)).encode() + group.image_id.tobytes()).hexdigest()[:16]
         file = cache / f"{key}.npy"
         if not file.exists():
             _save(file, _encode(group, views, engine, config))
@@ -50,8 +50,14 @@ def compute_features(folder: str, split: str, views: int, trunk: Encoder, config
 def _encode(group, views: int, engine, config: ShopTrainingConfig) -> np.ndarray:
     pixels = (picture_views(data, int(i), config.side, views, config.seed, config.backgrounds) for data, i in zip(group.picture, group.image_id, strict=True))
     flat = np.concatenate(list(pixels))  # (n * views, side, side, 3): a row group's, 150 MB at 6 views of 224 pixels
-    encoded = np.concatenate([engine.run(flat[start : start + _BATCH])[0] for start in range(0, len(flat), _BATCH)])
-    return encoded.astype(np.float16).reshape(len(group.image_id), views, -1)
+    encoded = _run(engine, flat).reshape(len(group.image_id), views, -1)
+    if config.flip:
+        encoded[:, 0] = (encoded[:, 0] + _run(engine, flat[::views, :, ::-1])) / 2
+    return encoded.astype(np.float16)
+
+
+def _run(engine, pixels: np.ndarray) -> np.ndarray:
+    return np.concatenate([engine.run(np.ascontiguousarray(pixels[start : start + _BATCH]))[0] for start in range(0, len(pixels), _BATCH)])
 
 
 def _save(file: Path, array: np.ndarray) -> None:

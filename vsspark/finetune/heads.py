@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,15 +16,16 @@ from vsspark.blocks.head import Head, fit_softmax_head
 from vsspark.config import ShopTrainingConfig
 from vsspark.finetune.features import Features
 from vsspark.finetune.fit import Objective, Progress, fit, train_unjudged
-from vsspark.finetune.judge import encode, judge_on, traced
+from vsspark.finetune.judge import encode, figures_of, judge_on, traced
 from vsspark.finetune.networks import HEAD_SCALE, build_heads
 from vsspark.finetune.pairs import draw_pairs, pair_weights
-from vsspark.finetune.start import discriminant_parts, weigh_parts
+from vsspark.finetune.start import discriminant_parts, once_each, weigh_parts
 from vsspark.progress import log
 
 # Of the embedding's squared length before the first step: categories, products, the backbone's own. Which is best the held-out products say.
 _SHARES = ((0.1, 0.88, 0.02), (0.3, 0.68, 0.02), (0.6, 0.38, 0.02), (0.9, 0.08, 0.02))
 _CHOSEN = "shares.json"
+_ENOUGH, _FOLDS = 1000, 4  # held-out pictures that choose alone; parts that are left out in turns where there are fewer
 _STARTED_ON = 20_000  # views the closed form is solved on, at most
 
 
@@ -45,7 +46,7 @@ def refit_heads(everything: Features, weights: np.ndarray, config: ShopTrainingC
     heads = _new_heads(everything, weights, config)
     if config.recipe == "two_headed":
         start = _closed_form(everything, config)
-        _set_start(heads, start, tuple(json.loads((folder / _CHOSEN).read_text(encoding="utf-8"))), config)
+        _set_start(heads, traced(heads), start, tuple(json.loads((folder / _CHOSEN).read_text(encoding="utf-8"))), config)
     log.info("%-10s heads once more, %d epochs, on the held-out products too: %d pictures", "last", epochs, len(everything.product))
     train_unjudged(heads, Objective(weights, config), _optimizer(config), *_data(everything, config), epochs)
     return heads
@@ -102,33 +103,44 @@ def _closed_form(features: Features, config: ShopTrainingConfig) -> _ClosedForm:
     picked = np.sort(np.random.default_rng(config.seed).permutation(count * views)[:_STARTED_ON])
     x = features.views.reshape(-1, dim)[picked].astype(np.float32)
     product, category = features.product[picked // views], features.category[picked // views]
-    return _ClosedForm(x, product, category, discriminant_parts(x, product, category, config.embedding_dim))
+    weight = once_each(features.views[:, 0], features.product)[picked // views]
+    weight = weight * np.where(picked % views == 0, max(views - 1, 1), 1)  # the whole picture, which is searched, as much as its parts together
+    return _ClosedForm(x, product, category, discriminant_parts(x, product, category, config.embedding_dim, weight))
 
 
-def _set_start(heads: keras.Model, start: _ClosedForm, shares: tuple[float, ...], config: ShopTrainingConfig) -> None:
-    """Sets the heads to the closed form with these shares, and to the softmax regression on what it says."""
+def _set_start(heads: keras.Model, answer: Callable, start: _ClosedForm, shares: tuple[float, ...], config: ShopTrainingConfig) -> None:
+    """Sets the heads to the closed form with these shares, and to the softmax regression on what it says. answer: the heads, `traced`."""
     heads.get_layer("projection").set_weights(weigh_parts(start.x, start.parts, shares, config.embedding_dim))
-    embedding = encode(traced(heads), start.x)[0]
+    embedding = encode(answer, start.x)[0]
     known = start.category >= 0
     head = fit_softmax_head(embedding[known], start.category[known].astype(str), start.product[known], 0.0, config.seed)
     heads.get_layer("category").set_weights(_by_index(head, heads.output_shape[1][1]))
 
 
 def _start(heads: keras.Model, train: Features, validation: Features, config: ShopTrainingConfig, folder: Path) -> None:
-    """Sets the heads to the closed form whose shares do best on the held-out products; the shares stand in the folder then."""
-    start = _closed_form(train, config)
-    found = []
-    for shares in _SHARES:
-        _set_start(heads, start, shares, config)
-        figures = judge_on(heads, validation.views[:, 0], validation.product, validation.category)()
-        log.info("%-10s shares %s %s", "start", shares, {name: round(value, 3) for name, value in figures.items()})
-        found.append((figures["held_out"], shares, heads.get_weights()))
-    _, shares, best = max(found, key=lambda each: each[0])
+    """Sets the heads to the closed form in the shares that do best on products it has not seen; the shares stand in the folder then.
+
+    A few dozen held-out pictures would choose by lot: where there are not many, parts of the products learnt from are left out in turns too.
+    """
+    judged = [(train, validation)]
+    if len(validation.product) < _ENOUGH:
+        fold = np.random.default_rng(config.seed).integers(_FOLDS, size=len(train.product))[np.unique(train.product, return_inverse=True)[1]]
+        judged += [(train.rows(fold != each), train.rows(fold == each)) for each in range(_FOLDS)]
+    answer = traced(heads)
+    found = np.zeros(len(_SHARES))
+    for seen, unseen in judged:
+        start = _closed_form(seen, config)
+        for i, shares in enumerate(_SHARES):
+            _set_start(heads, answer, start, shares, config)
+            found[i] += figures_of(*encode(answer, unseen.views[:, 0]), unseen.product, unseen.category)["held_out"] * len(unseen.product)
+    found /= sum(len(unseen.product) for _, unseen in judged)
+    log.info("%-10s shares %s", "start", dict(zip(_SHARES, found.round(3).tolist(), strict=True)))
+    chosen = _SHARES[int(found.argmax())]
     folder.mkdir(parents=True, exist_ok=True)
     partial_file = folder / f"{_CHOSEN}.partial"
-    partial_file.write_text(json.dumps(shares), encoding="utf-8")
+    partial_file.write_text(json.dumps(chosen), encoding="utf-8")
     partial_file.replace(folder / _CHOSEN)
-    heads.set_weights(best)
+    _set_start(heads, answer, _closed_form(train, config), chosen, config)
 
 
 def _by_index(head: Head, categories: int) -> list[np.ndarray]:

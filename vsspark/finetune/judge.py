@@ -7,13 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vsspark.encoders.parts import colour_histogram
+from vsspark.finetune.networks import Mixture, mixed
 from vsspark.finetune.reader import decode_picture, read_groups
 from vsspark.training.measure import best_temperature, calibration_error, nearest_agrees
 from vsspark.training.views import whole_view
 
-_AT_MOST = 4000  # pictures judged by: 600 MB at 224 pixels, and a distance of every one to every other
+_AT_MOST = 600 * 2**20  # bytes of pictures judged by: 4,000 at 224 pixels, and a distance of every one to every other
 _BATCH = 32
 _ROOTS = (0.0, 0.5, 1.0)  # lengths tried for the roots of the probabilities beside an embedding of length 1
+_COLOUR = 0.1  # share of the colours' similarity where the embedding's is 1
 
 
 class Pictures(NamedTuple):
@@ -25,15 +28,16 @@ class Pictures(NamedTuple):
 
 
 def validation_pictures(folder: str, side: int) -> Pictures:
-    """The first 4,000 pictures of the validation split."""
+    """The first pictures of the validation split, as many as are held at once."""
+    most = _AT_MOST // (side * side * 3)
     pixels, product, category = [], [], []
     for group in read_groups(folder, "validation"):
         pixels += [whole_view(decode_picture(data), side) for data in group.picture]
         product.append(group.product)
         category.append(group.category)
-        if len(pixels) >= _AT_MOST:
+        if len(pixels) >= most:
             break
-    return Pictures(np.stack(pixels[:_AT_MOST]), np.concatenate(product)[:_AT_MOST], np.concatenate(category)[:_AT_MOST])
+    return Pictures(np.stack(pixels[:most]), np.concatenate(product)[:most], np.concatenate(category)[:most])
 
 
 def traced(network) -> Callable:
@@ -44,7 +48,7 @@ def traced(network) -> Callable:
 
 
 def encode(answer: Callable, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(embeddings (n, e), probabilities (n, c)) float32. answer: a `traced` network; given: (n, ...) as it takes them, any dtype."""
+    """The two outputs, (embeddings (n, e), probabilities (n, c)) float32. answer: a `traced` network; given: (n, ...) as it takes them, any dtype."""
     parts = [answer(given[start : start + _BATCH].astype(np.float32)) for start in range(0, len(given), _BATCH)]
     return tuple(np.concatenate([part[i].numpy() for part in parts]) for i in (0, 1))
 
@@ -74,15 +78,34 @@ def figures_of(embedding: np.ndarray, probabilities: np.ndarray, product: np.nda
     return found | {"held_out": float(np.mean(sides)) if sides else 0.0}
 
 
-def weigh_roots(embedding: np.ndarray, probabilities: np.ndarray, product: np.ndarray, category: np.ndarray) -> float:
-    """The shortest length of the roots of the probabilities (see `networks.join`) that does no worse on these pictures than the best, but for chance.
+def choose_mixture(embedding: np.ndarray, probabilities: np.ndarray, colours: np.ndarray, product: np.ndarray, category: np.ndarray) -> Mixture:
+    """What is to stand beside the embedding, by these pictures: colours where products have several pictures, unless they do harm; then the shortest
+    roots of the probabilities that do no worse than the best, but for chance.
 
-    Chance: one standard error of the best one's share (the rule of Breiman et al. 1984). A few dozen held-out pictures would else choose by lot.
+    Chance: one standard error of the better one's share (the rule of Breiman et al. 1984). A few dozen held-out pictures would else choose by lot.
     """
-    roots = np.sqrt(np.maximum(probabilities, 0))
-    found = {length: figures_of(np.hstack([embedding, length * roots]), probabilities, product, category)["held_out"] for length in _ROOTS}
+
+    def figure(mixture: Mixture) -> float:
+        return figures_of(np.asarray(mixed(embedding, probabilities, colours, mixture)), probabilities, product, category)["held_out"]
+
+    several = len(np.unique(product)) < len(product)
+    without, beside = figure(Mixture()), figure(Mixture(colour=_COLOUR))
+    colour = _COLOUR if several and beside >= without - _chance(without, product) else 0.0
+    found = {length: figure(Mixture(length, colour)) for length in _ROOTS}
     best = max(found.values())
-    return min(length for length, figure in found.items() if figure >= best - np.sqrt(best * (1 - best) / len(product)))
+    return Mixture(min(length for length, value in found.items() if value >= best - _chance(best, product)), colour)
+
+
+def _chance(share: float, product: np.ndarray) -> float:
+    return float(np.sqrt(share * (1 - share) / len(product)))
+
+
+def look(trunk, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(features (n, d), `colour_histogram` (n, 405)) float32 of pictures (n, side, side, 3) uint8."""
+    import keras
+
+    rgb = keras.Input(pixels.shape[1:])
+    return encode(traced(keras.Model(rgb, [trunk(rgb), colour_histogram(rgb)])), pixels)
 
 
 def temperature_of(probabilities: np.ndarray, category: np.ndarray) -> float:
@@ -99,9 +122,9 @@ def set_temperature(head, temperature: float) -> None:
     head.set_weights([weights / temperature for weights in head.get_weights()])
 
 
-def judge_finished(network, pictures: Pictures, categories: int) -> tuple[dict[str, float], np.ndarray]:
-    """(figures with the calibration error, confusion (c, c) int64: true by predicted) of a finished encoder."""
-    embedding, probabilities = encode(traced(network), pictures.pixels)
+def judge_finished(embedding: np.ndarray, probabilities: np.ndarray, pictures: Pictures) -> tuple[dict[str, float], np.ndarray]:
+    """(figures with the calibration error, confusion (c, c) int64: true by predicted) of what a finished encoder says of these pictures."""
+    categories = probabilities.shape[1]
     figures = figures_of(embedding, probabilities, pictures.product, pictures.category)
     known = pictures.category >= 0
     confusion = np.zeros((categories, categories), np.int64)

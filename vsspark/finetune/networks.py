@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vsspark.config import ShopTrainingConfig
 from vsspark.encoders.backbones import BACKBONES
 from vsspark.encoders.model_files import check_weights, load_weights
+from vsspark.encoders.parts import beside, colour_histogram, sharpened
 from vsspark.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras
 
+_COLOURS, _COLOUR_WIDTH = 256, 0.1  # numbers and width of the colours beside the embedding, see `sharpened`
 HEAD_SCALE = 16.0  # of the unit embedding before the category head: logits of a unit vector could not tell 10 categories apart
+
+
+class Mixture(NamedTuple):
+    """What stands beside the embedding that the heads give."""
+
+    roots: float = 0.0  # length of the roots of the category probabilities, where the embedding's is 1
+    colour: float = 0.0  # share of the colours' similarity, where the embedding's is 1
+
+
+PLAIN = Mixture()
 
 
 def check_backbone(config: ShopTrainingConfig) -> None:
@@ -37,31 +49,40 @@ def build_backbone(config: ShopTrainingConfig) -> keras.Model:
     check_backbone(config)
     own = config.weights != "imagenet"
     builder = getattr(keras.applications, BACKBONES[config.backbone].builder)
-    backbone = builder(include_top=False, weights=None if own else "imagenet", input_shape=(config.side, config.side, 3))
+    side = config.side if config.pyramid == (1,) else None  # pictures of several sizes go through the one network
+    backbone = builder(include_top=False, weights=None if own else "imagenet", input_shape=(side, side, 3))
     if own:
         load_weights(backbone, Path(config.weights), config.backbone, "training.weights")
     return backbone
 
 
 def build_trunk(config: ShopTrainingConfig, backbone: keras.Model) -> keras.Model:
-    """RGB 0..255 float32 (n, side, side, 3) -> features (n, d): every layer of `feature_layers` averaged over each of `bands`, side by side.
+    """RGB 0..255 float32 (n, side, side, 3) -> features (n, d): every layer of `feature_layers` averaged over each of `bands`, side by side; the mean
+    of those of every size in `pyramid`.
 
     Each part has unit norm, so that none drowns the others. The published re-training (`transfer`) takes what the network says last, as it is.
+    Raises ConfigError for a pyramid that does not divide the side.
     """
     import keras
 
     published = config.recipe == "transfer"
-
     pixels = keras.Input((config.side, config.side, 3), name="rgb")
     prepare = getattr(keras.applications, BACKBONES[config.backbone].module).preprocess_input
-    layers = feature_layers(backbone, config.layers or ((backbone.layers[-1].name,) if published else None))
-    maps = keras.Model(backbone.input, [backbone.get_layer(name).output for name in layers], name=config.backbone)(prepare(pixels))
-    maps = maps if isinstance(maps, list | tuple) else [maps]
-    bands = [band for name, part in zip(layers, maps, strict=True) for band in _bands(part, config.bands, name)]
-    parts = [keras.layers.GlobalAveragePooling2D(name=f"pool_{i}")(band) for i, band in enumerate(bands)]
-    if not published:
-        parts = [keras.layers.UnitNormalization(name=f"unit_{i}")(part) for i, part in enumerate(parts)]
-    return keras.Model(pixels, parts[0] if len(parts) == 1 else keras.layers.Concatenate(name="features")(parts), name="trunk")
+    layers = feature_layers(backbone, config.layers or ((backbone.layers[-1].name,) if published else None), config.side)
+    maps_of = keras.Model(backbone.input, [backbone.get_layer(name).output for name in layers], name=config.backbone)
+    sizes = []
+    for shrink in config.pyramid:
+        if config.side % shrink:
+            raise ConfigError(f"training.pyramid: got {shrink}, which does not divide training.side={config.side}")
+        smaller = keras.layers.AveragePooling2D(shrink, name=f"by_{shrink}")(pixels) if shrink > 1 else pixels
+        maps = maps_of(prepare(smaller))
+        maps = maps if isinstance(maps, list | tuple) else [maps]
+        bands = [band for name, part in zip(layers, maps, strict=True) for band in _bands(part, config.bands, name)]
+        parts = [keras.layers.GlobalAveragePooling2D()(band) for band in bands]
+        if not published:
+            parts = [keras.layers.UnitNormalization()(part) for part in parts]
+        sizes.append(parts[0] if len(parts) == 1 else keras.layers.Concatenate()(parts))
+    return keras.Model(pixels, sizes[0] if len(sizes) == 1 else keras.layers.Average(name="features")(sizes), name="trunk")
 
 
 def _bands(part: keras.KerasTensor, bands: int, layer: str) -> list[keras.KerasTensor]:
@@ -75,8 +96,8 @@ def _bands(part: keras.KerasTensor, bands: int, layer: str) -> list[keras.KerasT
     return [keras.layers.Cropping2D(((top, height - end), (0, 0)))(part) for top, end in pairwise(edges)]
 
 
-def feature_layers(backbone: keras.Model, wanted: tuple[str, ...] | None) -> list[str]:
-    """The layers whose outputs are the features; None = the last one, and the last sum of each of the two coarsest resolutions.
+def feature_layers(backbone: keras.Model, wanted: tuple[str, ...] | None, side: int) -> list[str]:
+    """The layers whose outputs are the features, of pictures of that side; None = the last one, and the last sum of each of the two coarsest resolutions.
 
     What a network says last names the object; where residual networks add up what they know, cut, pattern and stitching are still told apart.
     A resolution without sums gives its last layer. Raises ConfigError for a layer without a map, listing those that have one.
@@ -87,10 +108,15 @@ def feature_layers(backbone: keras.Model, wanted: tuple[str, ...] | None) -> lis
         if missing:
             raise ConfigError(f"training.layers: {backbone.name} has no map {missing[0]!r}; it has {', '.join(maps)}")
         return list(wanted)
+    import keras
+
+    # A backbone for pictures of several sizes does not know how high its maps are before it is given one.
+    given = keras.Model(backbone.input, [layer.output for layer in maps.values()])(keras.Input((side, side, 3)))
+    height = {name: part.shape[1] for name, part in zip(maps, given, strict=True)}
     last = list(maps)[-1]
     chosen = [last]
-    for side in sorted({layer.output.shape[1] for layer in maps.values() if layer.output.shape[1] >= maps[last].output.shape[1]})[:2]:
-        names = [name for name, layer in maps.items() if layer.output.shape[1] == side]
+    for rows in sorted({rows for rows in height.values() if rows >= height[last]})[:2]:
+        names = [name for name in maps if height[name] == rows]
         chosen.append(([name for name in names if type(maps[name]).__name__ == "Add"] or names)[-1])
     return list(dict.fromkeys(chosen))
 
@@ -113,19 +139,35 @@ def build_heads(features: int, categories: int, config: ShopTrainingConfig) -> k
     return keras.Model(given, [embedding, probabilities], name="heads")
 
 
-def join(trunk: keras.Model, heads: keras.Model, flip: bool, roots: float = 0.0) -> keras.Model:
-    """RGB 0..255 (n, side, side, 3) -> [embedding, probabilities]; flip: the features are the mean of a picture's and its mirror image's.
+def see(trunk: keras.Model, flip: bool) -> keras.Model:
+    """RGB 0..255 (n, side, side, 3) -> features; flip: the mean of a picture's and its mirror image's."""
+    import keras
 
-    roots: how long the roots of the probabilities are that stand beside the embedding (of length 1); the whole has unit norm again.
-    """
+    if not flip:
+        return trunk
+    pixels = keras.Input(trunk.input_shape[1:], name="rgb")
+    both = [trunk(pixels), trunk(keras.ops.flip(pixels, axis=2))]
+    return keras.Model(pixels, keras.layers.Average(name="both_sides")(both), name="trunk_of_both_sides")
+
+
+def join(trunk: keras.Model, heads: keras.Model, flip: bool, mixture: Mixture = PLAIN) -> keras.Model:
+    """RGB 0..255 (n, side, side, 3) -> [embedding, probabilities], the embedding as `mixed` makes it; flip: see `see`."""
     import keras
 
     pixels = keras.Input(trunk.input_shape[1:], name="rgb")
-    features = trunk(pixels)
-    if flip:
-        features = keras.layers.Average(name="both_sides")([features, trunk(keras.ops.flip(pixels, axis=2))])
-    embedding, probabilities = heads(features)
-    if roots:
-        beside = keras.layers.Rescaling(roots, name="roots")(keras.ops.sqrt(probabilities))
-        embedding = keras.layers.UnitNormalization(name="whole_embedding")(keras.layers.Concatenate(name="side_by_side")([embedding, beside]))
-    return keras.Model(pixels, [embedding, probabilities], name="vsspark_encoder")
+    embedding, probabilities = heads(see(trunk, flip)(pixels))
+    return keras.Model(pixels, [mixed(embedding, probabilities, colour_histogram(pixels), mixture), probabilities], name="vsspark_encoder")
+
+
+def mixed(embedding: keras.KerasTensor, probabilities: keras.KerasTensor, colours: keras.KerasTensor, mixture: Mixture) -> keras.KerasTensor:
+    """(n, d) of unit norm: the embedding and what the mixture has beside it. colours: see `colour_histogram`."""
+    import keras
+
+    parts, weights = [embedding], [1.0]
+    if mixture.colour:
+        parts.append(sharpened(colours, _COLOURS, _COLOUR_WIDTH, "colours"))
+        weights.append(mixture.colour)
+    if mixture.roots:
+        parts.append(keras.ops.sqrt(probabilities))
+        weights.append(mixture.roots**2)
+    return embedding if len(parts) == 1 else beside(parts, weights, "whole_embedding")

@@ -17,11 +17,11 @@ from vsspark.encoders.export import export, exported
 from vsspark.encoders.model_files import content_hash
 from vsspark.encoders.quiet import import_tensorflow
 from vsspark.finetune.cluster import Cluster, join_cluster
-from vsspark.finetune.networks import build_backbone, build_heads, build_trunk, check_backbone, join
+from vsspark.finetune.networks import PLAIN, build_backbone, build_heads, build_trunk, check_backbone, join, mixed, see
 from vsspark.finetune.training_set import TrainingSet, prepare_training_set
 from vsspark.progress import log
 
-_NOT_OF_THE_HEADS = {"register_as", "alias", "threads", "path", "flip", "unfreeze", "unfrozen_rate", "unfrozen_epochs"}
+_NOT_OF_THE_HEADS = {"register_as", "alias", "threads", "path", "unfreeze", "unfrozen_rate", "unfrozen_epochs"}
 
 
 def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
@@ -32,7 +32,7 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
     training_set = prepare_training_set(spark, config, args.run_id, cluster)
     import keras
 
-    from vsspark.finetune.judge import encode, judge_finished, set_temperature, temperature_of, traced, validation_pictures, weigh_roots
+    from vsspark.finetune.judge import choose_mixture, encode, judge_finished, look, set_temperature, temperature_of, traced, validation_pictures
     from vsspark.finetune.register import register
 
     began = time.monotonic()
@@ -43,21 +43,24 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
     flip, pictures = config.training.flip, validation_pictures(training_set.folder, config.training.side)
     learnt = np.array([*training_set.category_counts, 0]) > 0  # what heads have never seen says nothing of how sure they may be; -1, none, is last
     known = np.where(learnt[pictures.category], pictures.category, -1)
-    temperature = temperature_of(encode(traced(join(trunk, heads, flip)), pictures.pixels)[1], known)
+    features, colours = look(see(trunk, flip), pictures.pixels)
+    temperature = temperature_of(encode(traced(heads), features)[1], known)
     set_temperature(heads.get_layer("category"), temperature)
-    roots = 0.0
+    embedding, probabilities = encode(traced(heads), features)
+    mixture = PLAIN
     if config.training.recipe == "two_headed":
-        roots = weigh_roots(*encode(traced(join(trunk, heads, flip)), pictures.pixels), pictures.product, pictures.category)
-        log.info("%-10s roots of the probabilities beside the embedding, as long as %g of it", "roots", roots)
-    figures, confusion = judge_finished(join(trunk, heads, flip, roots), pictures, len(training_set.categories))
+        mixture = choose_mixture(embedding, probabilities, colours, pictures.product, pictures.category)
+        log.info("%-10s beside the embedding: roots of the probabilities %g of its length, colours %g of its share", "mixture", *mixture)
+    figures, confusion = judge_finished(np.asarray(mixed(embedding, probabilities, colours, mixture)), probabilities, pictures)
     log.info("%-10s %s", "held out", json.dumps({name: round(value, 4) for name, value in figures.items()}))
     facts = {"pictures": json.dumps(training_set.pictures), "products": json.dumps(training_set.products), "quarantined": str(training_set.quarantined)}
+    facts["beside_the_embedding"] = json.dumps(mixture._asdict())
     facts["fitted_on"] = "train"
     if last_heads is not None:  # the figures stay those of the heads that had not seen what they were judged by
         set_temperature(last_heads.get_layer("category"), temperature)
         heads, facts["fitted_on"] = last_heads, "train and validation"
     facts["minutes"] = f"{(time.monotonic() - began) / 60:.1f}"
-    print(f"train: {register(join(trunk, heads, flip, roots), training_set.categories, config, facts, curves, figures, confusion)}")
+    print(f"train: {register(join(trunk, heads, flip, mixture), training_set.categories, config, facts, curves, figures, confusion)}")
 
 
 def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: Cluster):

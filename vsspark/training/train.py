@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vsspark.demo.products import KINDS
-from vsspark.encoders.default import PARTS, build
+from vsspark.encoders.default import GENERIC, OUTLINE, build
 from vsspark.encoders.model_files import content_hash
 from vsspark.errors import ConfigError
 from vsspark.progress import log
@@ -45,8 +45,7 @@ def train(config: TrainingConfig) -> Path | None:
     keras.config.set_dtype_policy("float32")
     if config.start is not None:
         log.info("%-10s %d layers from %s", "start", take_over(student, Path(config.start)), config.start)
-    for part in ("outline", "colour"):
-        fit_axes(student, part, np.concatenate([source.views[:: max(1, len(source.views) // _SAMPLE)] for source in sources]))
+    fit_outline(student, np.concatenate([source.views[:: max(1, len(source.views) // _SAMPLE)] for source in sources]))
     run = work / "run"
     progress = fit(student, sources, shares, partial(_judge, held_out=held_out), config, run)
     if progress is None:
@@ -114,12 +113,12 @@ def _sources(config: TrainingConfig, work: Path) -> tuple[list[Examples], list[f
 
 def _axes(pool: Pool) -> Projection | None:
     """The principal axes of what the teacher said; None where there was none."""
-    return fit_projection(pool.features, tuple(TEACHER_LAYERS.values()), PARTS["generic"][0]) if pool.features.shape[1] else None
+    return fit_projection(pool.features, tuple(TEACHER_LAYERS.values()), GENERIC) if pool.features.shape[1] else None
 
 
 def _targets(pool: Pool, axes: Projection | None) -> np.ndarray:
     """(n, d) float32: the pool's features on those axes; zeros, from which nothing is learnt, where there are none."""
-    return np.zeros((len(pool.views), PARTS["generic"][0]), np.float32) if axes is None else axes(pool.features)
+    return np.zeros((len(pool.views), GENERIC), np.float32) if axes is None else axes(pool.features)
 
 
 def _examples(pool: Pool, target: np.ndarray, answer: np.ndarray) -> Examples:
@@ -149,12 +148,12 @@ def take_over(student, weights: Path) -> int:
     return taken
 
 
-def fit_axes(student, part: str, views: np.ndarray) -> None:
-    """Sets the projection of a part that is not trained to the principal axes of what goes into it."""
-    x = _into(student, f"{part}_cells", views)
+def fit_outline(student, views: np.ndarray) -> None:
+    """Sets the projection of the outline, which is not trained, to the principal axes of what goes into it."""
+    x = _into(student, "outline_cells", views)
     mean = x.mean(0)
-    axes = np.linalg.eigh(np.cov(x.T))[1][:, ::-1][:, : PARTS[part][0]]
-    student.get_layer(f"{part}_projection").set_weights([axes, -mean @ axes])
+    axes = np.linalg.eigh(np.cov(x.T))[1][:, ::-1][:, :OUTLINE]
+    student.get_layer("outline_projection").set_weights([axes, -mean @ axes])
 
 
 def solve_generic(student, views: np.ndarray, target: np.ndarray, ridge: float = 0.1) -> None:
