@@ -23,7 +23,7 @@ class Encoder:
     categories: tuple[str, ...] | None  # what the head's probabilities stand for, in order; None = no head
     files: dict[str, Path] = field(repr=False)  # engine -> the exported network
 
-    def encode(self, images: np.ndarray, batch_size: int = 32) -> tuple[np.ndarray, np.ndarray | None]:
+    def encode(self, images: np.ndarray, batch_size: int = 4) -> tuple[np.ndarray, np.ndarray | None]:
         """(embeddings (n, dim) float32, probabilities (n, c) float32, or None without a head).
 
         images: (n, h, w, 3) uint8 RGB; another size than `input_size` is squashed to it, as decoding does.
