@@ -63,5 +63,8 @@ def test_a_garment_has_its_colour_in_every_pose_and_size_on_white_paper():
 
 
 def test_nothing_but_paper_has_no_colours():
-    assert not histogram(plain((255, 255, 255))).any()
-    assert np.isfinite(np.asarray(sharpened(histogram(plain((255, 255, 255))), 64, 0.1, "waves"))).all()
+    found = histogram(plain((255, 255, 255)), plain((254, 255, 255)), plain((180, 40, 50)))
+    assert not found[:2].any()
+    blank, paper, red = np.asarray(sharpened(found, 2048, 0.5, "waves"))
+    assert blank @ paper == pytest.approx(1)
+    assert blank @ red == pytest.approx(np.exp(-0.5 / 0.5), abs=0.1)

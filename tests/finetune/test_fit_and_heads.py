@@ -71,7 +71,8 @@ def test_the_category_loss_by_hand():
 
 @pytest.mark.parametrize("recipe", ["two_headed", "transfer"])
 def test_the_heads_learn(tmp_path, recipe):
-    heads, progress = run(tmp_path, recipe=recipe)
+    fast = {"learning_rate": 1e-2, "epochs": 8} if recipe == "two_headed" else {}  # the published recipe has a rate of its own
+    heads, progress = run(tmp_path, recipe=recipe, **fast)
     first, best = progress.history[0], max(progress.history, key=lambda epoch: epoch["held_out"])
     assert progress.best == best["held_out"] > first["held_out"]
     assert best["top1"] > 0.8
@@ -80,7 +81,7 @@ def test_the_heads_learn(tmp_path, recipe):
         assert heads.get_layer("fc1").units == embedding.shape[1] == 4096
     else:
         np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-5)
-    again = run(tmp_path, recipe=recipe)[1]
+    again = run(tmp_path, recipe=recipe, **fast)[1]
     assert again.history == progress.history  # finished: taken as it is
 
 
@@ -100,6 +101,30 @@ def test_the_last_heads_have_learnt_from_the_held_out_products_too(tmp_path, rec
     assert (after[unseen.category == 3] == 3).mean() > 0.6
     if recipe == "two_headed":  # the published recipe begins by lot, and may stay there where the held-out products are all it is judged by
         assert not (before == 3).any()
+
+
+@pytest.mark.parametrize("products", [2, 3, 9])
+def test_a_handful_of_products_is_enough_to_start_from(tmp_path, products):
+    from vsspark.finetune.heads import fit_heads
+
+    train = made_up(products, 0)
+    train.category[3:] = -1  # all that is known of categories is of one product
+    heads, progress = fit_heads(train, made_up(2, 1), np.ones(4, np.float32), settings(epochs=1), tmp_path)
+    assert np.isfinite(progress.best)
+    assert np.isfinite(heads(train.views[:, 0].astype(np.float32))[0].numpy()).all()
+
+
+def test_shares_are_chosen_by_products_left_out_in_turns():
+    from vsspark.finetune import heads
+
+    train, few, many = made_up(30, 0), made_up(4, 1), made_up(200, 2)
+    assert [len(unseen.product) for _, unseen in heads._judged(train, many, 0)] == [600]
+    (_, first), *parts = heads._judged(train, few, 0)
+    assert len(first.product) == 12
+    assert sorted(np.concatenate([unseen.product for _, unseen in parts])) == sorted(train.product)
+    for seen, unseen in parts:
+        assert not set(seen.product) & set(unseen.product)
+        assert len(seen.product) + len(unseen.product) == 90
 
 
 def test_a_killed_fit_ends_where_one_that_was_not_killed_ends(tmp_path):

@@ -45,6 +45,19 @@ def test_fewer_rows_than_features_give_the_same_distances_as_the_whole_space():
     np.testing.assert_allclose(x @ principal(x, 11) @ principal(x, 11).T, x, atol=1e-4)  # 12 centred rows span 11 dimensions
 
 
+def test_weighted_rows_are_centred_by_their_weights():
+    rng = np.random.default_rng(4)
+    label, whole = np.repeat(np.arange(20), 4), np.arange(80) % 4 == 0
+    x = rng.normal(0, 0.1, (80, 6)).astype(np.float32)
+    x[:, 0] += label % 5
+    x[:, 1] += 3 * whole  # tells whole pictures from parts, and no product from another
+    weight = np.where(whole, 3.0, 1.0)
+    found = discriminant(x - x.mean(0), label, 2, 0.0, weight)
+    assert abs(found[1, 0]) < 0.02 * abs(found[0, 0])
+    spread = np.array([(x @ found[:, :1])[label == each].mean() for each in range(20)])
+    assert np.ptp(spread) > 3
+
+
 def test_a_row_of_weight_two_counts_as_two_rows():
     rng = np.random.default_rng(3)
     x, label = rng.normal(size=(60, 5)).astype(np.float32), np.repeat(np.arange(6), 10)

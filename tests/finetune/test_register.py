@@ -32,9 +32,10 @@ def fitted(flip: bool):
 def test_the_main_jobs_loader_takes_what_was_registered(config):
     import mlflow
 
+    from vsspark.finetune.networks import Mixture, join
     from vsspark.finetune.register import register
 
-    network = fitted(flip=False)[2]
+    network = join(*fitted(flip=True)[:2], True, Mixture(roots=0.5, colour=0.1))  # every layer a finished encoder may have
     confusion = np.array([[3, 1], [0, 2]])
     curves = {"heads": [{"epoch": 0, "held_out": 0.5}, {"epoch": 1, "loss": 2.0, "held_out": 0.75}]}
     for version in (1, 2):
@@ -152,7 +153,7 @@ def test_bands_are_means_over_rows_of_the_map():
     features = build_trunk(training, backbone)(images).numpy()
     rows = backbone(keras.applications.mobilenet_v2.preprocess_input(images.copy())).numpy().mean(2)  # (n, 3, c)
     np.testing.assert_allclose(features, (rows / np.linalg.norm(rows, axis=2, keepdims=True)).reshape(2, -1), atol=1e-5)
-    with pytest.raises(ConfigError, match=r"training\.bands: got 4, the map of out_relu has 3 rows"):
+    with pytest.raises(ConfigError, match=r"training\.bands: got 4, the map of out_relu has 3 rows at 96 pixels"):
         build_trunk(training.model_copy(update={"bands": 4}), backbone)
 
 
@@ -170,8 +171,9 @@ def test_a_pyramid_is_the_mean_over_the_picture_in_several_sizes():
     sizes = [backbone(keras.applications.mobilenet_v2.preprocess_input(each.copy())).numpy().mean((1, 2)) for each in (images, halved)]
     expected = np.mean([each / np.linalg.norm(each, axis=1, keepdims=True) for each in sizes], axis=0)
     np.testing.assert_allclose(build_trunk(training, backbone)(images).numpy(), expected, atol=1e-5)
-    with pytest.raises(ConfigError, match=r"training\.pyramid: got 3, which does not divide training\.side=128"):
-        build_trunk(training.model_copy(update={"pyramid": (1, 3)}), backbone)
+    for wrong, got in (("[1, 3]", 3), ("[2, 2]", 2), ("[1, 8]", 8)):
+        with pytest.raises(ConfigError, match=rf"training.*pyramid: got {got}, expected different numbers that divide side \(128\)"):
+            load_config(None, ["training.side=128", f"training.pyramid={wrong}"])
 
 
 def test_the_published_re_training_takes_the_last_layer_as_it_is():

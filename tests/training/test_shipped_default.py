@@ -99,9 +99,9 @@ def test_it_keeps_its_figures_on_real_photos(real_photos):
         figures[shop] = nearest_agrees(embeddings, names)
         if shop == "clothing":
             figures["head"] = float((np.array(encoder.categories)[probabilities.argmax(1)] == names).mean())
-    assert figures["clothing"] > 0.86  # measured 0.884
+    assert figures["clothing"] > 0.84  # measured 0.863
     assert figures["head"] > 0.84  # measured 0.858
-    assert figures["luma"] > 0.57  # measured 0.600
+    assert figures["luma"] > 0.66  # measured 0.688, by plain cosines of the same parts 0.600
 
 
 def test_other_head_sizes_and_input_sizes_are_built():

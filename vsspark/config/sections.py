@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from vsspark.masking import has_user_info, masked
 
@@ -111,6 +111,13 @@ class ShopTrainingConfig(Section):
     path: str = "build/training-set"  # the training set, features and checkpoints, on a disk that driver and executors share
     register_as: str = "vsspark"  # the model's name in MLflow's registry
     alias: str = "live"  # put on the new version
+
+    @model_validator(mode="after")
+    def _pyramid_divides_the_side(self) -> ShopTrainingConfig:
+        wrong = [shrink for shrink in self.pyramid if self.side % shrink or self.side // shrink < 32 or self.pyramid.count(shrink) > 1]
+        if wrong:
+            raise ValueError(f"pyramid: got {wrong[0]}, expected different numbers that divide side ({self.side}) and leave 32 pixels or more")
+        return self
 
 
 class BlockingConfig(Section):

@@ -24,16 +24,16 @@ _XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169],
 
 def beside(parts: Sequence[keras.KerasTensor], weights: Sequence[float], name: str) -> keras.KerasTensor:
     """(n, sum of d) of unit norm: the parts, (n, d) of unit norm each, in shares of the cosine that are as the weights."""
-    from keras import layers
+    from keras import layers, ops
 
-    scaled = [layers.Rescaling(float(weight) ** 0.5, dtype="float32")(part) for part, weight in zip(parts, weights, strict=True)]
-    return layers.UnitNormalization(name=name, dtype="float32")(layers.Concatenate(dtype="float32")(scaled))
+    scaled = [part * float(weight) ** 0.5 for part, weight in zip(parts, weights, strict=True)]
+    return layers.UnitNormalization(name=name, dtype="float32")(ops.concatenate(scaled, axis=1))
 
 
 def sharpened(x: keras.KerasTensor, numbers: int, width: float, name: str, seed: int = 1) -> keras.KerasTensor:
-    """(n, numbers) of unit norm whose cosine is about exp((cosine of x - 1) / width), to within 1 / sqrt(numbers).
+    """(n, numbers) of unit norm whose cosine is about exp((cosine of x - 1) / width), with a standard error of up to 1 / sqrt(numbers).
 
-    x: (n, d) of unit norm. Random Fourier features of the Gaussian kernel (Rahimi & Recht 2007), their directions orthogonal in blocks of d,
+    x: (n, d) of unit norm; rows of zeros are alike among themselves and exp(-.5 / width) to others. numbers: even. Random Fourier features of the Gaussian kernel (Rahimi & Recht 2007), their directions orthogonal in blocks of d,
     which makes them more exact (Yu et al. 2016, arXiv:1610.09072). Nothing is learnt: the directions come from the seed.
     """
     from keras import layers, ops
@@ -46,7 +46,7 @@ def sharpened(x: keras.KerasTensor, numbers: int, width: float, name: str, seed:
 
 
 def colour_histogram(rgb: keras.KerasTensor) -> keras.KerasTensor:
-    """(n, 405) of unit norm: roots of how much of the picture has which colour of Lab, white paper left out; zeros for nothing but paper.
+    """(n, 405) of unit norm: roots of how much of the picture has which colour of Lab, white paper left out; zeros where nothing but paper is.
 
     rgb: (n, h, w, 3), 0..255. Every pixel counts into the nearest bins, linearly, so that a little more light changes little. The cosine of
     two of them is the overlap of two distributions (Bhattacharyya 1943).

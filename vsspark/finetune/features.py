@@ -11,10 +11,10 @@ import numpy as np
 from vsspark.config import ShopTrainingConfig
 from vsspark.encoders import Encoder
 from vsspark.encoders.engines import load_engine
-from vsspark.finetune.reader import picture_views, read_groups
+from vsspark.finetune.reader import LEAST_AREA, picture_views, read_groups
 from vsspark.progress import log
 
-_BATCH = 8
+_BATCH = 4  # as the job embeds on CPUs; a batch is padded to it
 
 
 class Features(NamedTuple):
@@ -31,13 +31,13 @@ class Features(NamedTuple):
 
 def compute_features(folder: str, split: str, views: int, trunk: Encoder, config: ShopTrainingConfig) -> Features:
     """The features of a split, a row group at a time; row groups that an earlier call finished are read back."""
-    cache = Path(config.path) / "features" / trunk.model_version
+    cache = Path(folder).parent / "features" / trunk.model_version
     cache.mkdir(parents=True, exist_ok=True)
     engine = load_engine("onnxruntime", str(trunk.files["onnxruntime"]), _BATCH, config.threads)
     parts: list[Features] = []
     for group in read_groups(folder, split):
-        key = hashlib.sha256(repr((views, config.seed, config.side, config.backgrounds, config.flip)).encode() + group.image_id.tobytes()).hexdigest()[:16]
-        file = cache / f"{key}.npy"
+        made = repr((views, config.seed, config.side, config.backgrounds, config.flip, LEAST_AREA))
+        file = cache / f"{hashlib.sha256(made.encode() + group.image_id.tobytes()).hexdigest()[:16]}.npy"
         if not file.exists():
             _save(file, _encode(group, views, engine, config))
         parts.append(Features(np.load(file), group.product, group.category))
@@ -48,16 +48,18 @@ def compute_features(folder: str, split: str, views: int, trunk: Encoder, config
 
 
 def _encode(group, views: int, engine, config: ShopTrainingConfig) -> np.ndarray:
-    pixels = (picture_views(data, int(i), config.side, views, config.seed, config.backgrounds) for data, i in zip(group.picture, group.image_id, strict=True))
-    flat = np.concatenate(list(pixels))  # (n * views, side, side, 3): a row group's, 150 MB at 6 views of 224 pixels
-    encoded = _run(engine, flat).reshape(len(group.image_id), views, -1)
-    if config.flip:
-        encoded[:, 0] = (encoded[:, 0] + _run(engine, flat[::views, :, ::-1])) / 2
-    return encoded.astype(np.float16)
+    pictures = []
+    for data, image_id in zip(group.picture, group.image_id, strict=True):
+        pixels = picture_views(data, int(image_id), config.side, views, config.seed, config.backgrounds)
+        encoded = _run(engine, np.concatenate([pixels, pixels[:1, :, ::-1]]) if config.flip else pixels)
+        if config.flip:
+            encoded[0] = (encoded[0] + encoded[-1]) / 2
+        pictures.append(encoded[:views].astype(np.float16))
+    return np.stack(pictures)
 
 
 def _run(engine, pixels: np.ndarray) -> np.ndarray:
-    return np.concatenate([engine.run(np.ascontiguousarray(pixels[start : start + _BATCH]))[0] for start in range(0, len(pixels), _BATCH)])
+    return np.concatenate([engine.run(pixels[start : start + _BATCH])[0] for start in range(0, len(pixels), _BATCH)])
 
 
 def _save(file: Path, array: np.ndarray) -> None:

@@ -25,7 +25,7 @@ from vsspark.progress import log
 # Of the embedding's squared length before the first step: categories, products, the backbone's own. Which is best the held-out products say.
 _SHARES = ((0.1, 0.88, 0.02), (0.3, 0.68, 0.02), (0.6, 0.38, 0.02), (0.9, 0.08, 0.02))
 _CHOSEN = "shares.json"
-_ENOUGH, _FOLDS = 1000, 4  # held-out pictures that choose alone; parts that are left out in turns where there are fewer
+_ENOUGH, _FOLDS = 400, 4  # held-out pictures that choose alone; parts that are left out in turns where there are fewer
 _STARTED_ON = 20_000  # views the closed form is solved on, at most
 
 
@@ -122,25 +122,33 @@ def _start(heads: keras.Model, train: Features, validation: Features, config: Sh
 
     A few dozen held-out pictures would choose by lot: where there are not many, parts of the products learnt from are left out in turns too.
     """
-    judged = [(train, validation)]
-    if len(validation.product) < _ENOUGH:
-        fold = np.random.default_rng(config.seed).integers(_FOLDS, size=len(train.product))[np.unique(train.product, return_inverse=True)[1]]
-        judged += [(train.rows(fold != each), train.rows(fold == each)) for each in range(_FOLDS)]
-    answer = traced(heads)
-    found = np.zeros(len(_SHARES))
-    for seen, unseen in judged:
+    answer, found, pictures = traced(heads), np.zeros(len(_SHARES)), 0
+    for seen, unseen in _judged(train, validation, config.seed):
         start = _closed_form(seen, config)
+        pictures += len(unseen.product)
         for i, shares in enumerate(_SHARES):
             _set_start(heads, answer, start, shares, config)
             found[i] += figures_of(*encode(answer, unseen.views[:, 0]), unseen.product, unseen.category)["held_out"] * len(unseen.product)
-    found /= sum(len(unseen.product) for _, unseen in judged)
-    log.info("%-10s shares %s", "start", dict(zip(_SHARES, found.round(3).tolist(), strict=True)))
+    log.info("%-10s shares %s", "start", dict(zip(_SHARES, (found / pictures).round(3).tolist(), strict=True)))
     chosen = _SHARES[int(found.argmax())]
     folder.mkdir(parents=True, exist_ok=True)
     partial_file = folder / f"{_CHOSEN}.partial"
     partial_file.write_text(json.dumps(chosen), encoding="utf-8")
     partial_file.replace(folder / _CHOSEN)
     _set_start(heads, answer, _closed_form(train, config), chosen, config)
+
+
+def _judged(train: Features, validation: Features, seed: int) -> Iterator[tuple[Features, Features]]:
+    """(seen, unseen) by whole products: the split itself, and where few pictures are held out, the parts of `train` in turns; one copy at a time."""
+    yield train, validation
+    if len(validation.product) >= _ENOUGH:
+        return
+    names, index = np.unique(train.product, return_inverse=True)
+    fold = (np.random.default_rng(seed).permutation(len(names)) % _FOLDS)[index]
+    for each in range(_FOLDS):
+        out = fold == each
+        if out.any() and (~out).any() and (train.category[~out] >= 0).any():  # a handful of products has parts that nothing can be learnt without
+            yield train.rows(~out), train.rows(np.flatnonzero(out)[:_ENOUGH])
 
 
 def _by_index(head: Head, categories: int) -> list[np.ndarray]:

@@ -13,8 +13,10 @@ from vsspark.finetune.reader import decode_picture, read_groups
 from vsspark.training.measure import best_temperature, calibration_error, nearest_agrees
 from vsspark.training.views import whole_view
 
-_AT_MOST = 600 * 2**20  # bytes of pictures judged by: 4,000 at 224 pixels, and a distance of every one to every other
-_BATCH = 32
+_AT_MOST, _AT_MOST_BYTES = 4000, 600 * 2**20  # pictures judged by, a distance of every one to every other, and what they take in memory
+_BATCH_NUMBERS = 32 * 224 * 224 * 3  # that go through a network at once: 32 pictures of 224 pixels, 4 of 576
+_BATCH = 32  # rows at most
+_FEW = 20  # pictures whose product has another among the held-out ones: fewer say nothing about products
 _ROOTS = (0.0, 0.5, 1.0)  # lengths tried for the roots of the probabilities beside an embedding of length 1
 _COLOUR = 0.1  # share of the colours' similarity where the embedding's is 1
 
@@ -29,7 +31,7 @@ class Pictures(NamedTuple):
 
 def validation_pictures(folder: str, side: int) -> Pictures:
     """The first pictures of the validation split, as many as are held at once."""
-    most = _AT_MOST // (side * side * 3)
+    most = min(_AT_MOST, _AT_MOST_BYTES // (side * side * 3))
     pixels, product, category = [], [], []
     for group in read_groups(folder, "validation"):
         pixels += [whole_view(decode_picture(data), side) for data in group.picture]
@@ -48,8 +50,9 @@ def traced(network) -> Callable:
 
 
 def encode(answer: Callable, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two outputs, (embeddings (n, e), probabilities (n, c)) float32. answer: a `traced` network; given: (n, ...) as it takes them, any dtype."""
-    parts = [answer(given[start : start + _BATCH].astype(np.float32)) for start in range(0, len(given), _BATCH)]
+    """A network's two outputs, embeddings (n, e) and probabilities (n, c), float32. answer: a `traced` network; given: (n, ...) as it takes them, any dtype."""
+    batch = max(1, min(_BATCH, _BATCH_NUMBERS // given[0].size))
+    parts = [answer(given[start : start + batch].astype(np.float32)) for start in range(0, len(given), batch)]
     return tuple(np.concatenate([part[i].numpy() for part in parts]) for i in (0, 1))
 
 
@@ -79,28 +82,32 @@ def figures_of(embedding: np.ndarray, probabilities: np.ndarray, product: np.nda
 
 
 def choose_mixture(embedding: np.ndarray, probabilities: np.ndarray, colours: np.ndarray, product: np.ndarray, category: np.ndarray) -> Mixture:
-    """What is to stand beside the embedding, by these pictures: colours where products have several pictures, unless they do harm; then the shortest
-    roots of the probabilities that do no worse than the best, but for chance.
+    """What is to stand beside the embedding, by these pictures: colours where products have several pictures, unless they do worse by more than chance;
+    then the shortest roots of the probabilities that do no worse than the best, but for chance.
 
-    Chance: one standard error of the better one's share (the rule of Breiman et al. 1984). A few dozen held-out pictures would else choose by lot.
+    embedding: (n, e); probabilities: (n, c); colours: (n, 405), see `colour_histogram`. Chance: one standard error of the better one's share, of as many
+    pictures as can answer (the rule of Breiman et al. 1984). A few dozen held-out pictures would else choose by lot.
     """
+    _, index, count = np.unique(product, return_inverse=True, return_counts=True)
+    of_several, labelled = int((count[index] > 1).sum()), int((category >= 0).sum())
+    answering = min(number for number in (of_several, labelled, len(product)) if number)
 
     def figure(mixture: Mixture) -> float:
         return figures_of(np.asarray(mixed(embedding, probabilities, colours, mixture)), probabilities, product, category)["held_out"]
 
-    several = len(np.unique(product)) < len(product)
-    without, beside = figure(Mixture()), figure(Mixture(colour=_COLOUR))
-    colour = _COLOUR if several and beside >= without - _chance(without, product) else 0.0
+    def chance(share: float) -> float:
+        return float(np.sqrt(share * (1 - share) / answering))
+
+    colour = 0.0
+    if of_several >= _FEW:
+        without = figure(Mixture())
+        colour = _COLOUR if figure(Mixture(colour=_COLOUR)) >= without - chance(without) else 0.0
     found = {length: figure(Mixture(length, colour)) for length in _ROOTS}
     best = max(found.values())
-    return Mixture(min(length for length, value in found.items() if value >= best - _chance(best, product)), colour)
+    return Mixture(min(length for length, value in found.items() if value >= best - chance(best)), colour)
 
 
-def _chance(share: float, product: np.ndarray) -> float:
-    return float(np.sqrt(share * (1 - share) / len(product)))
-
-
-def look(trunk, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def features_and_colours(trunk, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(features (n, d), `colour_histogram` (n, 405)) float32 of pictures (n, side, side, 3) uint8."""
     import keras
 

@@ -61,7 +61,6 @@ def build_trunk(config: ShopTrainingConfig, backbone: keras.Model) -> keras.Mode
     of those of every size in `pyramid`.
 
     Each part has unit norm, so that none drowns the others. The published re-training (`transfer`) takes what the network says last, as it is.
-    Raises ConfigError for a pyramid that does not divide the side.
     """
     import keras
 
@@ -72,26 +71,24 @@ def build_trunk(config: ShopTrainingConfig, backbone: keras.Model) -> keras.Mode
     maps_of = keras.Model(backbone.input, [backbone.get_layer(name).output for name in layers], name=config.backbone)
     sizes = []
     for shrink in config.pyramid:
-        if config.side % shrink:
-            raise ConfigError(f"training.pyramid: got {shrink}, which does not divide training.side={config.side}")
         smaller = keras.layers.AveragePooling2D(shrink, name=f"by_{shrink}")(pixels) if shrink > 1 else pixels
         maps = maps_of(prepare(smaller))
         maps = maps if isinstance(maps, list | tuple) else [maps]
-        bands = [band for name, part in zip(layers, maps, strict=True) for band in _bands(part, config.bands, name)]
-        parts = [keras.layers.GlobalAveragePooling2D()(band) for band in bands]
+        bands = [band for name, part in zip(layers, maps, strict=True) for band in _bands(part, config.bands, name, config.side // shrink)]
+        parts = [keras.layers.GlobalAveragePooling2D(name=f"pool_{shrink}_{i}")(band) for i, band in enumerate(bands)]
         if not published:
-            parts = [keras.layers.UnitNormalization()(part) for part in parts]
-        sizes.append(parts[0] if len(parts) == 1 else keras.layers.Concatenate()(parts))
+            parts = [keras.layers.UnitNormalization(name=f"unit_{shrink}_{i}")(part) for i, part in enumerate(parts)]
+        sizes.append(parts[0] if len(parts) == 1 else keras.layers.Concatenate(name=f"features_{shrink}")(parts))
     return keras.Model(pixels, sizes[0] if len(sizes) == 1 else keras.layers.Average(name="features")(sizes), name="trunk")
 
 
-def _bands(part: keras.KerasTensor, bands: int, layer: str) -> list[keras.KerasTensor]:
+def _bands(part: keras.KerasTensor, bands: int, layer: str, side: int) -> list[keras.KerasTensor]:
     """A layer's map (n, h, w, c) cut across into bands of h / bands rows each, top to bottom. Raises ConfigError where it has fewer rows."""
     import keras
 
     height = part.shape[1]
     if bands > height:
-        raise ConfigError(f"training.bands: got {bands}, the map of {layer} has {height} rows at training.side; give fewer bands or more pixels")
+        raise ConfigError(f"training.bands: got {bands}, the map of {layer} has {height} rows at {side} pixels; give fewer bands or more pixels")
     edges = [height * i // bands for i in range(bands + 1)]
     return [keras.layers.Cropping2D(((top, height - end), (0, 0)))(part) for top, end in pairwise(edges)]
 
@@ -139,7 +136,7 @@ def build_heads(features: int, categories: int, config: ShopTrainingConfig) -> k
     return keras.Model(given, [embedding, probabilities], name="heads")
 
 
-def see(trunk: keras.Model, flip: bool) -> keras.Model:
+def with_mirror_image(trunk: keras.Model, flip: bool) -> keras.Model:
     """RGB 0..255 (n, side, side, 3) -> features; flip: the mean of a picture's and its mirror image's."""
     import keras
 
@@ -151,11 +148,11 @@ def see(trunk: keras.Model, flip: bool) -> keras.Model:
 
 
 def join(trunk: keras.Model, heads: keras.Model, flip: bool, mixture: Mixture = PLAIN) -> keras.Model:
-    """RGB 0..255 (n, side, side, 3) -> [embedding, probabilities], the embedding as `mixed` makes it; flip: see `see`."""
+    """RGB 0..255 (n, side, side, 3) -> [embedding, probabilities], the embedding as `mixed` makes it; flip: see `with_mirror_image`."""
     import keras
 
     pixels = keras.Input(trunk.input_shape[1:], name="rgb")
-    embedding, probabilities = heads(see(trunk, flip)(pixels))
+    embedding, probabilities = heads(with_mirror_image(trunk, flip)(pixels))
     return keras.Model(pixels, [mixed(embedding, probabilities, colour_histogram(pixels), mixture), probabilities], name="vsspark_encoder")
 
 

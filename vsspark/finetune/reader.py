@@ -21,7 +21,7 @@ from vsspark.finetune.pairs import draw_pairs, pair_weights
 from vsspark.images.foreground import find_foreground
 from vsspark.training.views import before_another, random_view, whole_view
 
-_LEAST_AREA = 0.1  # of a picture, in a random view: shops show products close up
+LEAST_AREA = 0.1  # of a picture, in a random view: shops show products close up
 _SHUFFLED = 2048  # pairs held, still as JPEG, while they wait for their turn
 
 
@@ -117,7 +117,7 @@ def picture_views(data: bytes, image_id: int, side: int, views: int, seed: int, 
 def _random_view(picture: np.ndarray, foreground: Callable[[], np.ndarray | None], side: int, rng: np.random.Generator, backgrounds: float) -> np.ndarray:
     if backgrounds and rng.random() < backgrounds and (found := foreground()) is not None:
         picture = before_another(picture, found, rng)
-    return random_view(picture, side, rng, _LEAST_AREA)
+    return random_view(picture, side, rng, LEAST_AREA)
 
 
 def _two_views(anchor: bytes, positive: bytes, image_id: int, side: int, seed: int, epoch: int, backgrounds: float) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,7 @@ def discriminant(x: np.ndarray, label: np.ndarray, dim: int, shrink: float, weig
     np.add.at(means, group, z * weight[:, None])
     means /= size[:, None]
     within = (z - means[group]) * np.sqrt(weight)[:, None]
+    means -= size @ means / size.sum()  # weighted rows have another mean than the rows
     scatter = within.T @ within / len(z)
     scatter = (1 - shrink) * scatter + shrink * np.trace(scatter) / x.shape[1] * np.eye(len(scatter), dtype=np.float32)
     values, axes = np.linalg.eigh(scatter)

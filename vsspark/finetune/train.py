@@ -17,7 +17,7 @@ from vsspark.encoders.export import export, exported
 from vsspark.encoders.model_files import content_hash
 from vsspark.encoders.quiet import import_tensorflow
 from vsspark.finetune.cluster import Cluster, join_cluster
-from vsspark.finetune.networks import PLAIN, build_backbone, build_heads, build_trunk, check_backbone, join, mixed, see
+from vsspark.finetune.networks import PLAIN, build_backbone, build_heads, build_trunk, check_backbone, join, mixed, with_mirror_image
 from vsspark.finetune.training_set import TrainingSet, prepare_training_set
 from vsspark.progress import log
 
@@ -32,7 +32,16 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
     training_set = prepare_training_set(spark, config, args.run_id, cluster)
     import keras
 
-    from vsspark.finetune.judge import choose_mixture, encode, judge_finished, look, set_temperature, temperature_of, traced, validation_pictures
+    from vsspark.finetune.judge import (
+        choose_mixture,
+        encode,
+        features_and_colours,
+        judge_finished,
+        set_temperature,
+        temperature_of,
+        traced,
+        validation_pictures,
+    )
     from vsspark.finetune.register import register
 
     began = time.monotonic()
@@ -43,7 +52,7 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
     flip, pictures = config.training.flip, validation_pictures(training_set.folder, config.training.side)
     learnt = np.array([*training_set.category_counts, 0]) > 0  # what heads have never seen says nothing of how sure they may be; -1, none, is last
     known = np.where(learnt[pictures.category], pictures.category, -1)
-    features, colours = look(see(trunk, flip), pictures.pixels)
+    features, colours = features_and_colours(with_mirror_image(trunk, flip), pictures.pixels)
     temperature = temperature_of(encode(traced(heads), features)[1], known)
     set_temperature(heads.get_layer("category"), temperature)
     embedding, probabilities = encode(traced(heads), features)
@@ -81,11 +90,11 @@ def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: 
         heads = build_heads(trunk_network.output_shape[1], len(weights), config)
         curves = {"heads": restore(work / "heads" / FITTED, heads.variables).history}
         unfreeze(backbone, config.unfreeze)
-        network = join(trunk_network, heads, flip=False)
+        network, finished = (join(trunk_network, heads, flip) for flip in (False, config.flip))  # mirror images are among the views learnt from
     if config.unfreeze:
         held_out = validation_pictures(training_set.folder, config.side)
         folder = work / f"unfrozen-{config.unfreeze}-{config.unfrozen_rate}-{config.unfrozen_epochs}"
-        curves["unfrozen"] = fit_unfrozen(network, training_set, weights, held_out, config, folder, cluster).history
+        curves["unfrozen"] = fit_unfrozen(network, finished, training_set, weights, held_out, config, folder, cluster).history
     return trunk_network, heads, last_heads, curves
 
 

@@ -26,11 +26,18 @@ def unfreeze(backbone: keras.Model, layers: int) -> None:
 
 
 def fit_unfrozen(
-    network: keras.Model, training_set: TrainingSet, weights: np.ndarray, held_out: Pictures, config: ShopTrainingConfig, folder: Path, cluster: Cluster
+    network: keras.Model,
+    finished: keras.Model,
+    training_set: TrainingSet,
+    weights: np.ndarray,
+    held_out: Pictures,
+    config: ShopTrainingConfig,
+    folder: Path,
+    cluster: Cluster,
 ) -> Progress:
     """Trains whatever is trainable in the network, the backbone's last layers and the heads, at `unfrozen_rate` of the heads' rate.
 
-    network: RGB to [embedding, probabilities], built under the cluster's scope. weights: (c,) of the categories. folder: for checkpoints.
+    network: RGB to [embedding, probabilities], built under the cluster's scope; finished: the same weights as they will be used, which is judged. weights: (c,) of the categories. folder: for checkpoints.
     Every worker reads its own share of the row groups. Raises ConfigError where one would have none.
     """
     strategy = cluster.strategy
@@ -49,5 +56,5 @@ def fit_unfrozen(
     with strategy.scope() if strategy else contextlib.nullcontext():
         optimizer = keras.optimizers.Adam(config.learning_rate * config.unfrozen_rate)
         steps = max(1, pictures // (batch * workers))
-        judge = judge_on(network, held_out.pixels, held_out.product, held_out.category)
+        judge = judge_on(finished, held_out.pixels, held_out.product, held_out.category)
         return fit(network, Objective(weights, config), optimizer, data, steps, judge, config.unfrozen_epochs, folder, cluster)
