@@ -112,6 +112,27 @@ def test_pairs_are_views_of_one_product_and_the_same_in_every_run(shop):
     assert one != other
 
 
+def test_features_of_whole_pictures_are_those_the_finished_encoder_will_see(shop, tmp_path, monkeypatch):
+    import keras
+
+    from vsspark.encoders.export import export
+    from vsspark.finetune.features import compute_features
+    from vsspark.finetune.networks import with_mirror_image
+    from vsspark.finetune.reader import decode_picture, read_groups
+
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    rgb = keras.Input((SIDE, SIDE, 3))
+    trunk = keras.Model(rgb, keras.layers.Flatten()(keras.layers.MaxPooling2D(16)(keras.layers.Conv2D(5, 3, padding="same")(rgb / 255))))
+    exported = export("trunk", "tiny", trunk, None)
+    pictures = np.stack([decode_picture(data) for group in read_groups(shop[2], "train") for data in group.picture]).astype(np.float32)
+    for flip in (False, True, False):  # each is kept apart from the other
+        found = compute_features(shop[2], "train", 3, exported, ShopTrainingConfig(side=SIDE, flip=flip))
+        assert found.views.shape == (len(pictures), 3, trunk.output_shape[1])
+        np.testing.assert_allclose(found.views[:, 0], with_mirror_image(trunk, flip)(pictures).numpy(), atol=2e-3)
+        assert np.abs(found.views[:, 1].astype(np.float32) - found.views[:, 0]).max() > 0.05
+
+
 def test_random_views_stand_before_other_backgrounds_where_asked():
     from vsspark.finetune.reader import picture_views
     from vsspark.finetune.spark import encode_picture
