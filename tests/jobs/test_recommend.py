@@ -59,8 +59,8 @@ def test_odd_files_embed_as_the_picture_they_show(published):
     vectors = {uri.rsplit("/", 1)[-1]: np.array(e) for uri, e in con.sql("select uri, embedding from images join embeddings using (image_id)").fetchall()}
     original = vectors[rows[0]["photo"]]
     for name in ODD:
-        if name != "wide.jpg":
-            assert vectors[name] @ original > 0.97, name
+        if name != "wide.jpg":  # the palette is 216 colours, dithered; another product comes to .49
+            assert vectors[name] @ original > (0.8 if name == "palette.png" else 0.97), name
 
 
 def test_the_run_is_on_record(published):
