@@ -42,7 +42,7 @@ with cluster.strategy.scope():
     embedding = keras.layers.UnitNormalization()(keras.layers.Dense(6)(x))
     network = keras.Model(rgb, [embedding, keras.layers.Dense(2, activation="softmax")(embedding)])
 learnt = TrainingSet(folder, ("hat", "shoe"), (%d, %d), {"train": %d, "validation": 8}, {}, 0)
-progress = fit_unfrozen(network, learnt, np.ones(2, np.float32), validation_pictures(folder, config.side), config, Path(folder).parent / "run", cluster)
+progress = fit_unfrozen(network, network, learnt, np.ones(2, np.float32), validation_pictures(folder, config.side), config, Path(folder).parent / "run", cluster)
 np.savez(own, epochs=progress.epoch, workers=cluster.strategy.num_replicas_in_sync, **{f"w{i}": w for i, w in enumerate(network.get_weights())})
 """
 
