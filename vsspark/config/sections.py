@@ -114,7 +114,7 @@ class ShopTrainingConfig(Section):
 
     @model_validator(mode="after")
     def _pyramid_divides_the_side(self) -> ShopTrainingConfig:
-        wrong = [shrink for shrink in self.pyramid if self.side % shrink or self.side // shrink < 32 or self.pyramid.count(shrink) > 1]
+        wrong = [shrink for shrink in self.pyramid if self.side % shrink or (shrink > 1 and self.side // shrink < 32) or self.pyramid.count(shrink) > 1]
         if wrong:
             raise ValueError(f"pyramid: got {wrong[0]}, expected different numbers that divide side ({self.side}) and leave 32 pixels or more")
         return self
