@@ -100,7 +100,7 @@ def test_photos_without_a_teacher_teach_categories(tmp_path):
 
 def test_training_begins_with_what_fits_of_earlier_weights(tmp_path):
     from vsspark.encoders.default import build
-    from vsspark.training.train import take_over
+    from vsspark.training.solve import take_over
 
     earlier, student = build(4, (64, 64)), build(10, (64, 64))
     earlier.save_weights(tmp_path / "earlier.weights.h5")
@@ -115,7 +115,7 @@ def test_parts_without_steps_are_solved_from_views():
     import keras
 
     from vsspark.encoders.default import GENERIC, OUTLINE, build
-    from vsspark.training.train import fit_outline, solve_generic
+    from vsspark.training.solve import fit_outline, solve_generic
 
     student, rng = build(4, (64, 64)), np.random.default_rng(3)
     views = np.stack([np.kron(rng.integers(0, 255, (8, 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8)) for _ in range(60)])

@@ -33,8 +33,9 @@ def beside(parts: Sequence[keras.KerasTensor], weights: Sequence[float], name: s
 def sharpened(x: keras.KerasTensor, numbers: int, width: float, name: str, seed: int = 1) -> keras.KerasTensor:
     """(n, numbers) of unit norm whose cosine is about exp((cosine of x - 1) / width), with a standard error of up to 1 / sqrt(numbers).
 
-    x: (n, d) of unit norm; rows of zeros are alike among themselves and exp(-.5 / width) to others. numbers: even. Random Fourier features of the Gaussian kernel (Rahimi & Recht 2007), their directions orthogonal in blocks of d,
-    which makes them more exact (Yu et al. 2016, arXiv:1610.09072). Nothing is learnt: the directions come from the seed.
+    x: (n, d) of unit norm; rows of zeros are alike among themselves and exp(-.5 / width) to others. numbers: even. Random Fourier features of the
+    Gaussian kernel (Rahimi & Recht 2007), their directions orthogonal in blocks of d, which makes them more exact (Yu et al. 2016, arXiv:1610.09072).
+    Nothing is learnt: the directions come from the seed.
     """
     from keras import layers, ops
 

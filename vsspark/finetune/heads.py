@@ -123,8 +123,9 @@ def _start(heads: keras.Model, train: Features, validation: Features, config: Sh
     A few dozen held-out pictures would choose by lot: where there are not many, parts of the products learnt from are left out in turns too.
     """
     answer, found, pictures = traced(heads), np.zeros(len(_SHARES)), 0
+    of_all = _closed_form(train, config)
     for seen, unseen in _judged(train, validation, config.seed):
-        start = _closed_form(seen, config)
+        start = of_all if seen is train else _closed_form(seen, config)
         pictures += len(unseen.product)
         for i, shares in enumerate(_SHARES):
             _set_start(heads, answer, start, shares, config)
@@ -135,7 +136,7 @@ def _start(heads: keras.Model, train: Features, validation: Features, config: Sh
     partial_file = folder / f"{_CHOSEN}.partial"
     partial_file.write_text(json.dumps(chosen), encoding="utf-8")
     partial_file.replace(folder / _CHOSEN)
-    _set_start(heads, answer, _closed_form(train, config), chosen, config)
+    _set_start(heads, answer, of_all, chosen, config)
 
 
 def _judged(train: Features, validation: Features, seed: int) -> Iterator[tuple[Features, Features]]:

@@ -153,11 +153,13 @@ def join(trunk: keras.Model, heads: keras.Model, flip: bool, mixture: Mixture = 
 
     pixels = keras.Input(trunk.input_shape[1:], name="rgb")
     embedding, probabilities = heads(with_mirror_image(trunk, flip)(pixels))
-    return keras.Model(pixels, [mixed(embedding, probabilities, colour_histogram(pixels), mixture), probabilities], name="vsspark_encoder")
+    return keras.Model(
+        pixels, [mixed(embedding, probabilities, colour_histogram(pixels) if mixture.colour else None, mixture), probabilities], name="vsspark_encoder"
+    )
 
 
-def mixed(embedding: keras.KerasTensor, probabilities: keras.KerasTensor, colours: keras.KerasTensor, mixture: Mixture) -> keras.KerasTensor:
-    """(n, d) of unit norm: the embedding and what the mixture has beside it. colours: see `colour_histogram`."""
+def mixed(embedding: keras.KerasTensor, probabilities: keras.KerasTensor, colours: keras.KerasTensor | None, mixture: Mixture) -> keras.KerasTensor:
+    """(n, d) of unit norm: the embedding and what the mixture has beside it. colours: see `colour_histogram`; None where the mixture has none."""
     import keras
 
     parts, weights = [embedding], [1.0]

@@ -64,8 +64,8 @@ def once_each(x: np.ndarray, product: np.ndarray) -> np.ndarray:
 def discriminant_parts(x: np.ndarray, product: np.ndarray, category: np.ndarray, dim: int, weight: np.ndarray | None = None) -> list[np.ndarray]:
     """Three (d, k) float32 whose k add up to at most dim: directions that tell categories apart, products apart, and the principal axes.
 
-    x: (n, d) features; product: (n,) ids; category: (n,), -1 = none; weight: (n,) of the rows where products are told apart. The last part is what the backbone says of itself: it keeps an encoder
-    from buying category with product, or the other way round.
+    x: (n, d) features; product: (n,) ids; category: (n,), -1 = none; weight: (n,) of the rows where products are told apart. The last part is what the
+    backbone says of itself: it keeps an encoder from buying category with product, or the other way round.
     """
     centred = x - x.mean(0)
     known = category >= 0

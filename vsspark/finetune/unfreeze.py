@@ -37,7 +37,8 @@ def fit_unfrozen(
 ) -> Progress:
     """Trains whatever is trainable in the network, the backbone's last layers and the heads, at `unfrozen_rate` of the heads' rate.
 
-    network: RGB to [embedding, probabilities], built under the cluster's scope; finished: the same weights as they will be used, which is judged. weights: (c,) of the categories. folder: for checkpoints.
+    network: RGB to [embedding, probabilities], built under the cluster's scope; finished: the same weights as they will be used, which is judged.
+    weights: (c,) of the categories. folder: for checkpoints.
     Every worker reads its own share of the row groups. Raises ConfigError where one would have none.
     """
     strategy = cluster.strategy

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vsspark.demo.products import KINDS
-from vsspark.encoders.default import GENERIC, OUTLINE, build
+from vsspark.encoders.default import GENERIC, build
 from vsspark.encoders.model_files import content_hash
 from vsspark.errors import ConfigError
 from vsspark.progress import log
@@ -19,6 +19,7 @@ from vsspark.training.feed import Examples
 from vsspark.training.fit import Progress, fit
 from vsspark.training.measure import best_temperature, calibration_error, nearest_agrees
 from vsspark.training.pool import Photo, Pool, build_pool
+from vsspark.training.solve import fit_outline, solve_generic, take_over
 from vsspark.training.sources import generated_photos, real_photos
 from vsspark.training.targets import Projection, fit_projection, probable_categories
 from vsspark.training.teacher import TEACHER_DIM, TEACHER_LAYERS, TEACHER_SIDE, Teacher, export_teacher
@@ -128,50 +129,6 @@ def _examples(pool: Pool, target: np.ndarray, answer: np.ndarray) -> Examples:
 def _one_hot(category: np.ndarray) -> np.ndarray:
     """(n, c) float32; a row of zeros for -1."""
     return np.where(category[:, None] >= 0, np.eye(len(KINDS), dtype=np.float32)[category], 0)
-
-
-def take_over(student, weights: Path) -> int:
-    """How many of the student's layers got their weights from a Keras weights file that has layers of the same name and shapes."""
-    import h5py
-
-    saved = {}
-    with h5py.File(weights, "r") as file:
-        for group in file["layers"].values():
-            values = group["vars"]
-            saved[values.attrs["name"]] = [values[str(i)][()].astype(np.float32) for i in range(len(values))]
-    taken = 0
-    for layer in student.layers:
-        values = saved.get(layer.name, [])
-        if values and [value.shape for value in values] == [weight.shape for weight in layer.get_weights()]:
-            layer.set_weights(values)
-            taken += 1
-    return taken
-
-
-def fit_outline(student, views: np.ndarray) -> None:
-    """Sets the projection of the outline, which is not trained, to the principal axes of what goes into it."""
-    x = _into(student, "outline_cells", views)
-    mean = x.mean(0)
-    axes = np.linalg.eigh(np.cov(x.T))[1][:, ::-1][:, :OUTLINE]
-    student.get_layer("outline_projection").set_weights([axes, -mean @ axes])
-
-
-def solve_generic(student, views: np.ndarray, target: np.ndarray, ridge: float = 0.1) -> None:
-    """Sets the projection to the generic part to the one that comes nearest to the teacher's features (ridge regression on what goes into it)."""
-    x = _into(student, "levels", views)
-    mean, deviation = x.mean(0), x.std(0) + 1e-3 * x.std()
-    x = (x - mean) / deviation
-    weights = np.linalg.solve(x.T @ x / len(x) + ridge * np.eye(x.shape[1], dtype=np.float32), x.T @ (target - target.mean(0)) / len(x)) / deviation[:, None]
-    student.get_layer("generic_projection").set_weights([weights, target.mean(0) - mean @ weights])
-
-
-def _into(student, layer: str, views: np.ndarray) -> np.ndarray:
-    """(n, d) float32: what that layer answers to the views."""
-    import keras
-
-    side = student.input_shape[1]
-    seen = np.stack([whole_view(view, side) for view in views]).astype(np.float32)
-    return keras.Model(student.input, student.get_layer(layer).output).predict(seen, batch_size=64, verbose=0)
 
 
 def _held_out(config: TrainingConfig) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
