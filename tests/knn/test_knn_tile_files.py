@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
+from vsspark.knn import engine, exact, topk
 from vsspark.knn.partials import least_values
 from vsspark.knn.tiles import Tile, TileRows, read_texts, read_tile, write_text, write_tiles
 
@@ -58,10 +59,11 @@ def test_small_files_beside_the_tiles(scratch):
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2", "l1", "hamming"])
-def test_a_floor_is_just_below_the_value_of_its_similarity(metric):
-    values = np.array([0.99, 0.2, -0.7] if metric == "cosine" else [-1e-3, -0.5, -700.0])
-    similarities = values if metric == "cosine" else 1 / (1 - values)
-    floors = least_values(np.append(similarities, np.nan).astype(np.float32), metric)
-    assert floors[-1] == -np.inf
-    assert (floors[:-1] < values).all()
-    np.testing.assert_allclose(floors[:-1], values, rtol=1e-3, atol=2e-4)
+def test_a_floor_is_the_value_that_a_search_gives_for_its_similarity(metric):
+    x = np.random.default_rng(0).standard_normal((300, 70)).astype(np.float32)
+    top = topk.empty(300, 5)
+    rows = exact.Rows(engine.prepared(x, metric), np.arange(300), np.arange(300), top)
+    engine.offer(rows, rows, metric, True, similarity=True)
+    similarities = (1 / (1 - top.values) if metric == "hamming" else top.values)[:, -1]
+    np.testing.assert_array_equal(least_values(similarities, metric), top.values[:, -1])
+    assert least_values(np.array([np.nan], np.float32), metric)[0] == -np.inf

@@ -7,13 +7,16 @@
         one block or thousands, of any size: query_image_id, rank, item_image_id, similarity.
     vsspark.knn.spark.audited_recall(scratch, storage_options=None) -> the recall an approximate search measured, once it is written.
 
-What is exact: ids are those of a float64 brute force wherever its values differ by more than float32's rounding (of the products for cosine, of the
-distances for the others); equal values order by lower id; neither tiles, threads nor partitions change an id. A group (a product) is
-represented by at most one item, its best, and never in its own lists. NaN and infinity are refused; a zero vector has cosine 0 to everything.
+What is exact, on every machine: the value of a pair is a float64 sum of fixed order, rounded once to float32 (`values`). It depends on the two
+rows alone. Lists are ordered by value and, where values are equal, by lower id. BLAS or a GPU only estimates, with an error bound that holds for
+float32 sums in any order; so neither the CPU, its BLAS, a GPU, tiles, threads, partitions nor the order of rows changes a bit of the lists.
+An approximate search gives the same values; which candidates it finds may depend on the CPU.
+A group (a product) is represented by at most one item, its best, and never in its own lists. NaN and infinity are refused; a zero vector has
+cosine 0 to everything.
 
-The files, each using only those before it: `compiled` (Numba's options), `topk` (the lists and the pass over a tile), `metrics` (rows and tiles
-per metric), `exact`, `refine` (float64 values of chosen pairs; l2), `approximate` (cells, calibration, audit), `gpu`, `engine` (the functions
-above); for Spark `tiles` (files), `plan` (work from tile sizes), `partials` (what a task does), `spark`.
+The files, each using only those before it: `compiled` (Numba's options), `values` (the value of a pair), `topk` (the lists and the pass over
+a tile), `metrics` (estimates per metric), `exact`, `approximate` (cells, calibration, audit), `gpu`, `engine` (the functions above); for Spark
+`tiles` (files), `plan` (work from tile sizes), `partials` (what a task does), `spark`.
 A Spark task runs as many threads as spark.task.cpus says.
 """
 

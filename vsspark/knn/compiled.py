@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 import numba
+import numpy as np
 
 # Vector sums may be reordered, so that they run in vector lanes; NaN, infinities and signed zeros keep their meaning.
 REORDER = frozenset({"reassoc", "contract"})
@@ -31,3 +32,10 @@ def compiled(fastmath: frozenset[str] = frozenset()) -> Callable[[Callable], Cal
         return numba.njit(**options)(function)
 
     return decorate
+
+
+def read_only(x: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to. Mapped files give such arrays, for which Numba compiles a kernel anew: always passing them saves that."""
+    view = x.view()
+    view.flags.writeable = False
+    return view

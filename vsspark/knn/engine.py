@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from vsspark.knn import approximate, exact, metrics, refine, topk
+from vsspark.knn import approximate, exact, metrics, topk
 from vsspark.knn.exact import Rows
 
 MODES = ("exact", "approximate")
@@ -78,7 +80,7 @@ def search(
     rank, known = _inverse(order), _given(item_ids, len(vectors))
     own = np.full(len(asked), -1, np.int64)
     if query_ids is not None:
-        position = refine.positions_of(_column(query_ids, len(asked), "query_ids"), known)
+        position = topk.positions_of(_column(query_ids, len(asked), "query_ids"), known)
         own = np.where(position >= 0, rank[position] if len(rank) else -1, -1)
     query_numbers, item_numbers = own, rank
     if item_groups is not None:
@@ -93,6 +95,13 @@ def search(
     return _answer(left.top, metric, known[order])
 
 
+class Audit(NamedTuple):
+    """What one approximate join measured of itself."""
+
+    recall: float  # 1.0 where it missed the target and was done again exactly
+    queries: int  # whose lists it fills
+
+
 def offer(
     left: Rows,
     right: Rows,
@@ -104,45 +113,47 @@ def offer(
     seed: int = 0,
     tile_rows: int = 8192,
     device: str | None = None,
-) -> list[float]:
+    similarity: bool = False,
+) -> list[Audit]:
     """Offer right to left's lists and, if `both`, left to right's; `left is right` joins rows with themselves.
 
-    The vectors are those of `prepared`; the lists then hold cosines, or minus distances. Returns the recall audited in each approximate join:
-    1.0 where it missed target_recall and was done again exactly, nothing where the join was exact from the start.
-    device: TensorFlow's name of a GPU, on which cosine and l2 joins then run, always exactly.
+    The vectors are those of `prepared`; the lists then hold cosines, or minus distances, or with `similarity` 1 / (1 + distance) for l2 and l1.
+    Returns an audit of each approximate join, none where the join was exact from the start.
+    device: TensorFlow's name of a GPU, on which cosine and l2 joins are then estimated, always exactly.
     """
     directions = [(left, right)] if left is right or not both else [(left, right), (right, left)]
     if device is not None and metric in metrics.ON_GPU:
         from vsspark.knn import gpu  # TensorFlow is loaded only where a GPU is used
 
         for queries, items in directions:
-            gpu.join(queries, items, metric, device)
+            gpu.join(queries, items, metric, similarity, device)
         return []
     if mode == "approximate" and approximate.worthwhile(len(left.ids), len(right.ids), metric):
-        recalls = []
+        audits = []
         for queries, items in directions:
-            recall = approximate.join(queries, items, metric, target_recall, threads, seed)
+            recall = approximate.join(queries, items, metric, target_recall, similarity, threads, seed)
             if recall is None:
-                offer(queries, items, metric, left is right, "exact", threads=threads, tile_rows=tile_rows)
-            recalls.append(1.0 if recall is None else recall)
-        return recalls
-    if metric == "l2":
-        refine.join_l2(left, right, both, threads, tile_rows)
-    else:
-        exact.join(left, right, metric, both, threads, tile_rows)
+                exact.join(queries, items, metric, left is right, similarity, threads, tile_rows)
+            audits.append(Audit(1.0 if recall is None else recall, len(queries.ids)))
+        return audits
+    exact.join(left, right, metric, both, similarity, threads, tile_rows)
     return []
 
 
 def prepared(x: np.ndarray, metric: str, thresholds: np.ndarray | None = None) -> np.ndarray:
-    """What `offer` takes as vectors: unit rows for cosine, packed bits for hamming, the rows themselves for l1 and l2."""
-    return x if metric == "l2" else metrics.prepare(x, metric, thresholds=thresholds)[0]
+    """What `offer` takes as vectors: packed bits for hamming, else the rows themselves."""
+    return metrics.bits(x, thresholds) if metric == "hamming" else x
 
 
-def _rows(x: np.ndarray, metric: str, ids: np.ndarray, groups: np.ndarray, k: int, thresholds: np.ndarray | None) -> Rows:
-    return Rows(prepared(x, metric, thresholds), np.zeros(len(x), np.float32), ids, groups, topk.empty(len(x), k))
+def _rows(
+    x: np.ndarray, metric: str, ids: np.ndarray, groups: np.ndarray, k: int, thresholds: np.ndarray | None
+) -> Rows:
+    return Rows(prepared(x, metric, thresholds), ids, groups, topk.empty(len(x), k))
 
 
-def _accepted(x: np.ndarray, k: int, metric: str, mode: str, ids: np.ndarray | None, what: str) -> tuple[np.ndarray, np.ndarray]:
+def _accepted(
+    x: np.ndarray, k: int, metric: str, mode: str, ids: np.ndarray | None, what: str
+) -> tuple[np.ndarray, np.ndarray]:
     if metric not in metrics.METRICS:
         raise ValueError(f"metric {metric!r}: expected one of {', '.join(metrics.METRICS)}")
     if mode not in MODES:

@@ -1,7 +1,7 @@
-"""Exact joins on a GPU: TensorFlow's product and top_k, its candidates settled by the CPU kernels that settle every other list.
+"""Exact joins with a GPU's help: TensorFlow's product and top_k nominate, the CPU kernel that decides every other list decides these.
 
-Products run in float32 with TensorFloat-32 off. k + SPARE candidates per tile of items come back to the host and are offered to the same lists
-as on the CPU, so groups, ids and ties mean the same. A tile in which groups might hide items that are needed is done again on the CPU.
+Products run in float32 with TensorFloat-32 off. The k + SPARE best estimates per tile of items come back to the host, and their pairs get
+their values there. A query whose list could still gain from an item that was not nominated is joined with that tile again on the CPU.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from vsspark.knn import exact, metrics, refine, topk
+from vsspark.knn import exact, metrics, topk, values
+from vsspark.knn.compiled import read_only
 from vsspark.knn.exact import Rows
 
-SPARE = 32  # candidates per query and tile beyond k: as many group mates as a list may meet before a tile is done again on the CPU
+SPARE = 32  # candidates per query and tile beyond k: own items and group mates that a query may meet before a tile is joined again
 QUERIES = 4096  # query rows per product
 ITEMS = 65_536  # items per product: 1 GiB of products
 
@@ -28,52 +29,57 @@ def available() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def join(left: Rows, right: Rows, metric: str, device: str = "/GPU:0") -> None:
+def join(left: Rows, right: Rows, metric: str, similarity: bool = False, device: str = "/GPU:0") -> None:
     """Offer right to left's lists; cosine and l2 only, vectors as `engine.offer` takes them. `left is right` joins rows with themselves."""
     import tensorflow as tf
 
     tf.config.experimental.enable_tensor_float_32_execution(False)
-    moved = metrics.frame(left.vectors, right.vectors) if metric == "l2" else None
-    queries, query_bias = metrics.prepare(left.vectors, metric, moved)
-    items, item_bias = metrics.prepare(right.vectors, metric, moved)
+    measure, estimated = metrics.estimates(metric, similarity, left.vectors, right.vectors)
+    queries, items = estimated
+    inverses = values.inverses(queries.squares), values.inverses(items.squares)
     k = left.top.values.shape[1]
-    for first in range(0, len(items), ITEMS):
+    for first in range(0, len(right.ids), ITEMS):
         part = slice(first, first + ITEMS)
+        tile = Rows(right.vectors[part], right.ids[part], right.groups[part], topk.empty(len(right.ids[part]), 1))
         with tf.device(device):
-            there, bias = tf.constant(items[part]), tf.constant(item_bias[part])
-            wanted = min(k + SPARE, there.shape[0])
-        for start in range(0, len(queries), QUERIES):
+            there, bias = tf.constant(items.vectors[part]), tf.constant(items.bias[part])
+        wanted = min(k + SPARE, len(tile.ids))
+        for start in range(0, len(left.ids), QUERIES):
             rows = slice(start, start + QUERIES)
             with tf.device(device):
-                found = tf.math.top_k(tf.matmul(tf.constant(queries[rows]), there, transpose_b=True) + bias, wanted)
-            positions = found.indices.numpy().astype(np.int64) + first
-            _settle(left, right, rows, part, found.values.numpy() + query_bias[rows, None], positions, moved)
+                products = tf.matmul(tf.constant(queries.vectors[rows]), there, transpose_b=True)
+                best = tf.math.top_k(products + bias, wanted)
+            positions = best.indices.numpy().astype(np.int64)
+            # The tile's other items have no higher estimate than this.
+            rest = (
+                best.values.numpy()[:, -1] + queries.bias[rows]
+                if wanted < len(tile.ids)
+                else np.full(len(positions), -np.inf)
+            )
+            asking = Rows(left.vectors[rows], left.ids[rows], left.groups[rows], left.top.rows(rows.start, rows.stop))
+            _settle(asking, tile, positions, rest, measure, (inverses[0][rows], inverses[1][part]), metric, similarity)
 
 
-def _settle(left: Rows, right: Rows, rows: slice, part: slice, low: np.ndarray, positions: np.ndarray, moved: metrics.Frame | None) -> None:
-    """low: (q, c) the products of the candidates at `positions`, rows of right; moved: None for cosine."""
-    queries = Rows(*(column[rows] for column in left[:4]), topk.TopK(*(column[rows] for column in left.top)))
-    ids, groups = right.ids[positions], right.groups[positions]
+def _settle(
+    queries: Rows,
+    items: Rows,
+    positions: np.ndarray,
+    rest: np.ndarray,
+    measure: values.Measure,
+    inverses: tuple[np.ndarray, np.ndarray],
+    metric: str,
+    similarity: bool,
+) -> None:
+    """Offer the candidates at `positions` (q, c) of items; join the queries again whose lists reach as low as `rest` (q,)."""
+    ids, groups = items.ids[positions], items.groups[positions]
     own = (groups == queries.groups[:, None]) | (ids == queries.ids[:, None])
-    values = np.empty(positions.shape, np.float32)
-    refine.pair_values(queries.vectors, right.vectors, np.where(own, -1, positions), moved is not None, values)
-    found = topk.empty(len(positions), queries.top.values.shape[1])
-    everyone = np.arange(len(positions))
-    topk.offer_lists(everyone, values, np.where(own, topk.NO_ID, ids), groups, found)
-    topk.offer_lists(everyone, found.values, found.ids, found.groups, queries.top)
-    if positions.shape[1] == len(right.ids[part]):
-        return
-    # Rounding of products moves a value by less than this; a list whose last value is not clear of the best item left out is not finished.
-    slack = 8 * np.sqrt(queries.vectors.shape[1]) * np.finfo(np.float32).eps
-    last = found.values[:, -1].astype(np.float64)
-    if moved is not None:
-        last = -0.5 * (last * moved.scale) ** 2
-    unsure = np.flatnonzero(~(last > low[:, -1] + slack))
+    exact_values = values.pair_values(
+        measure, read_only(queries.vectors), read_only(items.vectors), *inverses, np.where(own, -1, positions)
+    )
+    topk.offer_lists(np.arange(len(positions)), exact_values, np.where(own, topk.NO_ID, ids), groups, queries.top)
+    unsure = np.flatnonzero((rest > -np.inf) & (rest >= values.least_estimates(measure, queries.top.floor)))
     if len(unsure):
-        again = Rows(*(column[unsure] for column in queries[:4]), topk.empty(len(unsure), queries.top.values.shape[1]))
-        items = Rows(*(column[part] for column in right[:4]), topk.empty(len(right.ids[part]), 1))
-        if moved is not None:
-            refine.join_l2(again, items, False)
-        else:
-            exact.join(again, items, "cosine", False)
-        topk.offer_lists(unsure, again.top.values, again.top.ids, again.top.groups, queries.top)
+        top = topk.TopK(*(column[unsure] for column in queries.top))
+        again = Rows(queries.vectors[unsure], queries.ids[unsure], queries.groups[unsure], top)
+        exact.join(again, items, metric, False, similarity)
+        topk.offer_lists(unsure, top.values, top.ids, top.groups, queries.top)

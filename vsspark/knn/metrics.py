@@ -1,6 +1,7 @@
-"""What a metric makes of rows and of a tile: prepared vectors, biases, the compiled or BLAS call that fills a tile, distances back from values.
+"""Estimates: what a metric makes of rows and of a tile, so that BLAS or compiled loops fill it with float32 numbers near the values.
 
-Inside the engine every metric is a value, higher is nearer: cosine; -d^2 / 2 for l2 (product + biases); -distance for l1 and hamming.
+An estimate is product + (bias of the row + bias of the column), higher is nearer: the cosine; -d^2 / 2 for l2, of rows moved and scaled;
+-distance for l1; for hamming the exact number of bits that differ, negative.
 """
 
 from __future__ import annotations
@@ -11,32 +12,29 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from vsspark.knn.compiled import REORDER, compiled
+from vsspark.knn import values
+from vsspark.knn.compiled import REORDER, compiled, read_only
+from vsspark.knn.values import ROUNDING, Measure
 
 METRICS = ("cosine", "l2", "l1", "hamming")
-ON_GPU = ("cosine", "l2")  # those that a GPU is asked for
-PAD = 256  # a tile's edges are padded to it, so that BLAS takes the same kernel for every tile and a pair's product has the same bits in all
-UNIT = 2.5e-7  # rows whose length is 1 within two roundings of float32 are used in place
-SHORTEST = 16  # dimensions; fewer are padded with zeros for the same reason: BLAS has other kernels for very small products
+ON_GPU = ("cosine", "l2")  # those that a GPU estimates
+PAD = 64  # rows: l1's compiled loop takes whole blocks of them
+UNIT = 1e-6  # rows whose length is 1 within this are multiplied in place; it is part of the slack
+
+
+class Estimated(NamedTuple):
+    """One side's rows as estimates are computed from them."""
+
+    vectors: np.ndarray  # (n, d) float32, or (n, words) uint64
+    bias: np.ndarray  # (n,) float32
+    squares: np.ndarray | None  # (n,) float64 squared lengths of the rows as given; None for bits
 
 
 class Frame(NamedTuple):
-    """How l2 rows are moved and scaled before float32 products, shared by queries and items: distances keep their ratios, cancellation shrinks."""
+    """How l2 rows are moved and scaled before float32 products: distances keep their ratios, cancellation shrinks."""
 
     centre: np.ndarray  # (d,) float64
     scale: float
-
-
-@compiled(REORDER)
-def square_norms(x):
-    """(n,) float64 sums of squares of the rows."""
-    out = np.empty(len(x), np.float64)
-    for i in range(len(x)):
-        total = 0.0
-        for c in range(x.shape[1]):
-            total += np.float64(x[i, c]) * np.float64(x[i, c])
-        out[i] = total
-    return out
 
 
 @compiled()
@@ -80,9 +78,11 @@ def checked(x: np.ndarray, what: str) -> np.ndarray:
         raise ValueError(f"{what}: expected a numeric array of shape (n, d), d >= 1, got {x.dtype} {x.shape}")
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is refused below
         x = np.ascontiguousarray(x, np.float32)
-    bad = np.flatnonzero(~np.isfinite(square_norms(x)))
+    bad = np.flatnonzero(~np.isfinite(values.squares(read_only(x))))
     if len(bad):
-        raise ValueError(f"{what}: {len(bad)} rows hold NaN or infinity, the first are rows {bad[:5].tolist()}; drop or quarantine them")
+        raise ValueError(
+            f"{what}: {len(bad)} rows hold NaN or infinity, the first are rows {bad[:5].tolist()}; drop or quarantine them"
+        )
     return x
 
 
@@ -94,27 +94,63 @@ def frame(*parts: np.ndarray) -> Frame:
     return Frame(centre, 2.0 ** -np.ceil(np.log2(radius)) if radius > 0 else 1.0)
 
 
-def prepare(x: np.ndarray, metric: str, moved: Frame | None = None, thresholds: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(vectors, bias): what tiles are filled from, and what is added to products, for checked rows.
+def estimates(metric: str, similarity: bool, *parts: np.ndarray) -> tuple[Measure, list[Estimated]]:
+    """How pairs of these rows are measured, and what their estimates are computed from.
 
-    cosine: unit rows, a zero row stays zero and so has cosine 0 to everything; l1: the rows;
-    l2: centred, scaled rows and minus half their squared norms; hamming: one bit per dimension, set where x > threshold (0 by default: the
-    sign), packed into uint64 words.
+    parts: one side's checked rows, or both sides'. The slack is the bound of a float32 sum of d products in any order, with or without fused
+    operations (Higham, Accuracy and Stability of Numerical Algorithms, 3.1): d roundings of the sum of the products' sizes, which is at most
+    1 for rows no longer than 1. What is added to d covers the rounding of the rows, of the bias and of the value.
     """
-    bias = np.zeros(len(x), np.float32)
+    parts = tuple(read_only(x) for x in parts)
+    d = parts[0].shape[1]
     if metric == "hamming":
-        bits = np.packbits(x > (np.float32(0) if thresholds is None else np.asarray(thresholds, np.float32)), axis=1)
-        return np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view(np.uint64), bias
+        return values.BY_ESTIMATE, [Estimated(x, _no_bias(x), None) for x in parts]
+    squares = [values.squares(x) for x in parts]
+    slack = 1.01 * (d + 16) * ROUNDING
+    if metric == "l1":
+        found = [Estimated(x, _no_bias(x), n) for x, n in zip(parts, squares, strict=True)]
+        return Measure(values.L1, similarity, slack, 1.0), found
     if metric == "cosine":
-        norms = np.sqrt(square_norms(x))
-        if np.abs(norms - 1).max(initial=0) > UNIT:
-            x = _scaled(x, 1 / np.where(norms > 0, norms, 1))
-    if metric == "l2":
-        x = _moved(x, moved.centre, moved.scale)
-        bias = (square_norms(x) * -0.5).astype(np.float32)
-    if metric != "l1" and x.shape[1] < SHORTEST:
-        x = np.pad(x, ((0, 0), (0, SHORTEST - x.shape[1])))
-    return x, bias
+        found = [Estimated(_unit(x, n), _no_bias(x), n) for x, n in zip(parts, squares, strict=True)]
+        return Measure(values.COSINE, similarity, slack + 2.1 * UNIT, 1.0), found
+    moved = frame(*parts)
+    found = []
+    for x, n in zip(parts, squares, strict=True):
+        vectors = _moved(x, moved.centre, moved.scale)
+        found.append(Estimated(vectors, (values.squares(read_only(vectors)) * -0.5).astype(np.float32), n))
+    return Measure(values.L2, similarity, slack, moved.scale), found
+
+
+def _no_bias(x: np.ndarray) -> np.ndarray:
+    return np.zeros(len(x), np.float32)
+
+
+def _unit(x: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """The rows at length 1, a zero row as it is; the same array where all of them nearly are."""
+    lengths = np.sqrt(squares)
+    if np.abs(lengths - 1)[lengths > 0].max(initial=0) <= UNIT:
+        return x
+    return _scaled(x, values.inverses(squares))
+
+
+def bits(x: np.ndarray, thresholds: np.ndarray | None = None) -> np.ndarray:
+    """(n, words) uint64: one bit per dimension, set where x > threshold (0 by default: the sign)."""
+    packed = np.packbits(x > (np.float32(0) if thresholds is None else np.asarray(thresholds, np.float32)), axis=1)
+    return np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8))).view(np.uint64)
+
+
+def fill(metric: str, left: np.ndarray, right: np.ndarray, space: np.ndarray) -> np.ndarray:
+    """The products of two tiles: (>= len(left), >= len(right)) float32, in `space`; l1 pads the tiles to whole blocks."""
+    if metric == "l1":
+        left, right = padded(left), padded(right)
+    out = space[: len(left) * len(right)].reshape(len(left), len(right))
+    if metric == "l1":
+        _fill_differences(left, right, out)
+    elif metric == "hamming":
+        _fill_hamming(left, right, out)
+    else:
+        np.matmul(left, right.T, out=out)
+    return out
 
 
 def padded(rows: np.ndarray) -> np.ndarray:
@@ -122,20 +158,9 @@ def padded(rows: np.ndarray) -> np.ndarray:
     return np.pad(rows, ((0, -len(rows) % PAD), (0, 0))) if len(rows) % PAD else rows
 
 
-def fill(metric: str, left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
-    """Write the products of two padded tiles of prepared vectors into out (len(left), len(right)) float32."""
-    if metric in ("cosine", "l2"):
-        # The product of an array with its own transpose goes to another BLAS routine, whose last bits differ: never hand over the same memory.
-        np.matmul(left, (right.copy() if np.shares_memory(left, right) else right).T, out=out)
-    elif metric == "hamming":
-        _fill_hamming(left, right, out)
-    else:
-        _fill_differences(left, right, metric == "l1", out)
-
-
 @compiled(REORDER)
-def _fill_differences(left, right, absolute, out):
-    """out = -sum |a - b|, or -sum (a - b)^2 / 2: four by four pairs at a time, so that each load from a row serves four sums."""
+def _fill_differences(left, right, out):
+    """out = -sum |a - b|: four by two pairs at a time, so that each load from a row serves several sums."""
     d = left.shape[1]
     for block in range(0, len(right), 64):  # 64 rows of the right tile stay in the second-level cache
         for i in range(0, len(left), 4):
@@ -143,32 +168,19 @@ def _fill_differences(left, right, absolute, out):
             for j in range(block, block + 64, 2):
                 b0, b1 = right[j], right[j + 1]
                 s00 = s01 = s10 = s11 = s20 = s21 = s30 = s31 = np.float32(0)
-                if absolute:
-                    for c in range(d):
-                        s00 += abs(a0[c] - b0[c])
-                        s01 += abs(a0[c] - b1[c])
-                        s10 += abs(a1[c] - b0[c])
-                        s11 += abs(a1[c] - b1[c])
-                        s20 += abs(a2[c] - b0[c])
-                        s21 += abs(a2[c] - b1[c])
-                        s30 += abs(a3[c] - b0[c])
-                        s31 += abs(a3[c] - b1[c])
-                    scale = np.float32(-1)
-                else:
-                    for c in range(d):
-                        s00 += (a0[c] - b0[c]) ** 2
-                        s01 += (a0[c] - b1[c]) ** 2
-                        s10 += (a1[c] - b0[c]) ** 2
-                        s11 += (a1[c] - b1[c]) ** 2
-                        s20 += (a2[c] - b0[c]) ** 2
-                        s21 += (a2[c] - b1[c]) ** 2
-                        s30 += (a3[c] - b0[c]) ** 2
-                        s31 += (a3[c] - b1[c]) ** 2
-                    scale = np.float32(-0.5)
-                out[i, j], out[i, j + 1] = scale * s00, scale * s01
-                out[i + 1, j], out[i + 1, j + 1] = scale * s10, scale * s11
-                out[i + 2, j], out[i + 2, j + 1] = scale * s20, scale * s21
-                out[i + 3, j], out[i + 3, j + 1] = scale * s30, scale * s31
+                for c in range(d):
+                    s00 += abs(a0[c] - b0[c])
+                    s01 += abs(a0[c] - b1[c])
+                    s10 += abs(a1[c] - b0[c])
+                    s11 += abs(a1[c] - b1[c])
+                    s20 += abs(a2[c] - b0[c])
+                    s21 += abs(a2[c] - b1[c])
+                    s30 += abs(a3[c] - b0[c])
+                    s31 += abs(a3[c] - b1[c])
+                out[i, j], out[i, j + 1] = -s00, -s01
+                out[i + 1, j], out[i + 1, j + 1] = -s10, -s11
+                out[i + 2, j], out[i + 2, j + 1] = -s20, -s21
+                out[i + 3, j], out[i + 3, j + 1] = -s30, -s31
 
 
 @intrinsic

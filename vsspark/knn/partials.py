@@ -16,7 +16,6 @@ from vsspark.knn.plan import Unit
 from vsspark.knn.tiles import Tile, TileRows, read_tile, write_text, write_tiles
 
 _EMIT = 16_384  # lists per Arrow batch
-_FLOOR_MARGIN = 1e-4  # of a value and its size: a floor saves work, what is just below it is sorted out where lists are merged
 
 
 def to_matrix(lists: pa.ListArray) -> np.ndarray:
@@ -27,11 +26,15 @@ def to_matrix(lists: pa.ListArray) -> np.ndarray:
     widths = np.diff(lists.offsets.to_numpy())
     flat = lists.flatten()
     if lists.null_count or flat.null_count or len(np.unique(widths)) > 1:
-        raise DataQualityError(f"embeddings: expected lists of one length without nulls, got lengths {np.unique(widths)[:5]}, {lists.null_count} null rows")
+        raise DataQualityError(
+            f"embeddings: expected lists of one length without nulls, got lengths {np.unique(widths)[:5]}, {lists.null_count} null rows"
+        )
     return flat.to_numpy().reshape(len(lists), -1)
 
 
-def write_pack(table: pa.Table, folder: str, metric: str, thresholds: np.ndarray | None, storage_options: Mapping[str, str] | None) -> pa.RecordBatch:
+def write_pack(
+    table: pa.Table, folder: str, metric: str, thresholds: np.ndarray | None, storage_options: Mapping[str, str] | None
+) -> pa.RecordBatch:
     """One row per tile written: tile, uri, batch, rows, and how many rows probe which other blocks.
 
     table: image_id, group_id, embedding, floor (a similarity or null), probes, tile, pack; the pack names the file.
@@ -56,7 +59,9 @@ def write_pack(table: pa.Table, folder: str, metric: str, thresholds: np.ndarray
         contents.append(TileRows(vectors, ids[members], groups[members], floors[members], rows[order], blocks[order]))
     uri = write_tiles(folder, f"pack-{table.column('pack')[0].as_py():06d}", contents, storage_options)
     # A row that names a block twice still searches it once.
-    probed = [np.unique(np.unique(np.stack([c.probe_rows, c.probe_blocks]), axis=1)[1], return_counts=True) for c in contents]
+    probed = [
+        np.unique(np.unique(np.stack([c.probe_rows, c.probe_blocks]), axis=1)[1], return_counts=True) for c in contents
+    ]
     columns = {
         "tile": pa.array(numbers, pa.int32()),
         "uri": pa.array([uri] * len(numbers)),
@@ -84,12 +89,15 @@ def search_unit(
 
     floors: per tile, the least values of the lists that units before this one have emitted; what does not reach them is left out. It is brought
     up to date here: pass the same one to all units whose lists are sure to be merged together.
-    threads: cores to use; None = as `exact.default_threads` says. device: TensorFlow's name of a GPU, or None for the CPU. In approximate mode the recall its joins found goes to the file audit-NUMBER.json in scratch.
+    threads: cores to use; None = as `exact.default_threads` says. device: TensorFlow's name of a GPU, or None for the CPU.
+    In approximate mode the recall and the number of queries of each of its joins go to the file audit-NUMBER.json in scratch.
     """
-    k, recalls = config.k, []
+    k, audits = config.k, []
+    settings = (config.mode, config.target_recall, threads, config.seed, config.tile_rows, device)
 
     def offer(left: Rows, right: Rows, both: bool) -> None:
-        recalls.extend(engine.offer(left, right, config.metric, both, config.mode, config.target_recall, threads, config.seed, config.tile_rows, device))
+        # Similarities, not distances: lists are ordered by the number that readers see, and two distances may round to one similarity.
+        audits.extend(engine.offer(left, right, config.metric, both, *settings, similarity=True))
 
     if unit.probe is not None:
         parts = [read_tile(tiles[t], storage_options).probing(unit.probe) for t in unit.left]
@@ -123,8 +131,8 @@ def search_unit(
         for t, (ids, top) in tops.items():
             floors[t] = top.floor
             yield from _emit(number, ids, top, chunks)
-    if recalls:
-        write_text(scratch, f"audit-{number:06d}.json", json.dumps(recalls), storage_options)
+    if audits:
+        write_text(scratch, f"audit-{number:06d}.json", json.dumps(audits), storage_options)
 
 
 def merge(batches: list[pa.RecordBatch], metric: str) -> Iterator[pa.RecordBatch]:
@@ -136,7 +144,10 @@ def merge(batches: list[pa.RecordBatch], metric: str) -> Iterator[pa.RecordBatch
     start = 0
     for batch in batches:
         stop = start + batch.num_rows
-        values, ids, groups = (_from_bytes(batch.column(n), t, k) for n, t in (("values", np.float32), ("ids", np.int64), ("groups", np.int64)))
+        values, ids, groups = (
+            _from_bytes(batch.column(n), t, k)
+            for n, t in (("values", np.float32), ("ids", np.int64), ("groups", np.int64))
+        )
         topk.offer_lists(place[start:stop], values, ids, groups, top)
         start = stop
     for start in range(0, len(found), _EMIT):
@@ -148,19 +159,21 @@ def merge(batches: list[pa.RecordBatch], metric: str) -> Iterator[pa.RecordBatch
                 "query_image_id": np.repeat(found[start : start + len(there)], there.sum(axis=1)),
                 "rank": (np.nonzero(there)[1] + 1).astype(np.int32),
                 "item_image_id": part.ids[there],
-                "similarity": values if metric == "cosine" else 1 / (1 - values),
+                "similarity": 1 / (1 - values) if metric == "hamming" else values,
             }
         )
 
 
 def least_values(floors: np.ndarray, metric: str) -> np.ndarray:
-    """(n,) float32: the values (cosine, else minus distance) of these similarities, less what float32 may differ by; -inf for nan."""
-    values = floors if metric == "cosine" else 1 - 1 / np.maximum(floors, 1e-30)
-    return np.where(np.isnan(floors), -np.inf, values - _FLOOR_MARGIN * (1 + np.abs(values))).astype(np.float32)
+    """(n,) float32: the values of these similarities, -inf for nan. A similarity of last night is the same number tonight, to the last bit."""
+    lowest = np.where(np.isnan(floors), -np.inf, floors)
+    if metric == "hamming":
+        lowest = np.where(np.isnan(floors), -np.inf, 1 - np.rint(1 / np.maximum(floors, 1e-30)))
+    return lowest.astype(np.float32)
 
 
 def _rows(content: TileRows, top: topk.TopK) -> Rows:
-    return Rows(content.vectors, np.zeros(len(content.ids), np.float32), content.ids, content.groups, top)
+    return Rows(content.vectors, content.ids, content.groups, top)
 
 
 def _emit(number: int, ids: np.ndarray, top: topk.TopK, chunks: int) -> Iterator[pa.RecordBatch]:
@@ -170,12 +183,17 @@ def _emit(number: int, ids: np.ndarray, top: topk.TopK, chunks: int) -> Iterator
         lists = [_to_bytes(part[chosen]) for part in (top.values, top.ids, top.groups)]
         chunk = pa.array(np.mod(ids[chosen], chunks).astype(np.int32))
         numbers = pa.array(np.full(len(chosen), number, np.int32))
-        yield pa.record_batch([numbers, chunk, pa.array(ids[chosen]), *lists], names=["number", "chunk", "query", "values", "ids", "groups"])
+        yield pa.record_batch(
+            [numbers, chunk, pa.array(ids[chosen]), *lists],
+            names=["number", "chunk", "query", "values", "ids", "groups"],
+        )
 
 
 def _to_bytes(rows: np.ndarray) -> pa.Array:
     offsets = np.arange(len(rows) + 1, dtype=np.int32) * rows[0].nbytes
-    return pa.Array.from_buffers(pa.binary(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows))])
+    return pa.Array.from_buffers(
+        pa.binary(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows))]
+    )
 
 
 def _from_bytes(column: pa.Array, dtype: type, k: int) -> np.ndarray:

@@ -58,7 +58,9 @@ def units(tiles: Mapping[int, Tile], slots: int, tile_rows: int, widest: int = W
             if block in asking or block in answering:
                 visitors[block].append(number)
     blocks = sorted(set(asking) | set(answering))
-    whole = [unit for b in blocks for unit in _block_units(tiles, b, asking[b], answering[b], visitors[b], widest, tile_rows)]
+    whole = [
+        unit for b in blocks for unit in _block_units(tiles, b, asking[b], answering[b], visitors[b], widest, tile_rows)
+    ]
     target = sum(cost(tiles, unit) for unit in whole) / (UNITS_PER_SLOT * slots)
     found = []
     for b in blocks:
@@ -86,7 +88,13 @@ def lists(tiles: Mapping[int, Tile], unit: Unit) -> int:
 
 
 def _block_units(
-    tiles: Mapping[int, Tile], block: int, asking: list[int], answering: list[int], visitors: list[int], side: int, tile_rows: int
+    tiles: Mapping[int, Tile],
+    block: int,
+    asking: list[int],
+    answering: list[int],
+    visitors: list[int],
+    side: int,
+    tile_rows: int,
 ) -> Iterator[Unit]:
     strips = [tuple(asking[i : i + side]) for i in range(0, len(asking), side)]
     passive = [tuple(answering[i : i + side]) for i in range(0, len(answering), side)]

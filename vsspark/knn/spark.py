@@ -24,7 +24,9 @@ from vsspark.workers import map_in_arrow
 log = logging.getLogger(__name__)
 
 _TILE = "tile int, uri string, batch int, rows int, blocks array<int>, counts array<int>"
-_LAYOUT = pa.schema([("block", pa.int32()), ("asks", pa.bool_()), ("first", pa.int32()), ("packs", pa.list_(pa.int32()))])
+_LAYOUT = pa.schema(
+    [("block", pa.int32()), ("asks", pa.bool_()), ("first", pa.int32()), ("packs", pa.list_(pa.int32()))]
+)
 _PARTIAL = "number int, chunk int, query long, values binary, ids binary, groups binary"
 _FOUND = "query_image_id long, rank int, item_image_id long, similarity float"
 APPROXIMATE_TILE = 4  # times config.tile_rows
@@ -33,7 +35,9 @@ _PLAN = "plan.json"
 _MERGE_BYTES = 128 * 2**20  # partial lists one merge task holds
 
 
-def search_neighbours(items: DataFrame, scratch: str, config: KnnConfig, storage_options: Mapping[str, str] | None = None) -> DataFrame:
+def search_neighbours(
+    items: DataFrame, scratch: str, config: KnnConfig, storage_options: Mapping[str, str] | None = None
+) -> DataFrame:
     """query_image_id long, rank int (1 = nearest, no gaps), item_image_id long, similarity float: each query's k nearest images of other groups.
 
     items: image_id long (unique), group_id long (the product; null = the image alone), embedding array<float>, block int (where the row is an
@@ -76,15 +80,41 @@ def search_neighbours(items: DataFrame, scratch: str, config: KnnConfig, storage
     chunks = max(slots, -(-lists * config.k * 20 // _MERGE_BYTES))
     partial_lists = f"{scratch.rstrip('/')}/partial-lists"
     todo = _unfinished(spark, partial_lists, scratch, work, storage_options)
-    bins = max(1, min(len(todo), plan.UNITS_PER_SLOT * slots, round(sum(cost for _, _, cost in todo) / plan.SMALLEST_TASK)))
-    log.info("knn %d tiles, %d of %d units in %d tasks, %.3g pairs, %d partial lists", len(tiles), len(todo), len(work), bins, sum(c for _, c in work), lists)
+    bins = max(
+        1, min(len(todo), plan.UNITS_PER_SLOT * slots, round(sum(cost for _, _, cost in todo) / plan.SMALLEST_TASK))
+    )
+    log.info(
+        "knn %d tiles, %d of %d units in %d tasks, %.3g pairs, %d partial lists",
+        len(tiles),
+        len(todo),
+        len(work),
+        bins,
+        sum(c for _, c in work),
+        lists,
+    )
     if todo:
         dealt: list[list[tuple[int, plan.Unit]]] = [[] for _ in range(bins)]
         for b, (i, unit, _) in zip(plan.deal([cost for _, _, cost in todo], bins), todo, strict=True):
             dealt[b].append((i, unit))
-        join = partial(_join_units, dealt=dealt, tiles=tiles, config=config, chunks=chunks, scratch=scratch, storage_options=storage_options)
-        profile = one_gpu_per_task(cores_per_gpu(spark)) if config.device != "cpu" and config.metric in metrics.ON_GPU else None
-        found = map_in_arrow(spark.range(0, bins, 1, bins), join, _PARTIAL, profile=profile).write.mode("append").option("compression", "none")
+        join = partial(
+            _join_units,
+            dealt=dealt,
+            tiles=tiles,
+            config=config,
+            chunks=chunks,
+            scratch=scratch,
+            storage_options=storage_options,
+        )
+        profile = (
+            one_gpu_per_task(cores_per_gpu(spark))
+            if config.device != "cpu" and config.metric in metrics.ON_GPU
+            else None
+        )
+        found = (
+            map_in_arrow(spark.range(0, bins, 1, bins), join, _PARTIAL, profile=profile)
+            .write.mode("append")
+            .option("compression", "none")
+        )
         # A task's units rely on each other's lists (`floors`), so all of them are there or none: one file a task, whatever the session says.
         found = found.option("maxRecordsPerFile", 0)
         # Version 2 moves a task's file into place when the task ends, not when the job does: a killed search keeps what was finished.
@@ -95,16 +125,20 @@ def search_neighbours(items: DataFrame, scratch: str, config: KnnConfig, storage
 
 
 def audited_recall(scratch: str, storage_options: Mapping[str, str] | None = None) -> float | None:
-    """The mean recall the approximate joins of a finished search measured against exact ones; None where every join was exact.
+    """The recall of a finished search's approximate joins, each by its number of queries; None where every join was exact.
 
-    Each join measures its own on 512 queries, and does its work again exactly where knn.target_recall is missed: call this after the result
-    is written and before scratch is deleted.
+    Each join measures its own against exact search, on queries that its calibration has not seen, and does its work again exactly where
+    knn.target_recall is missed, which counts as 1. Call this after the result is written and before scratch is deleted.
     """
-    recalls = [recall for text in read_texts(scratch, "audit-", storage_options) for recall in json.loads(text)]
-    if not recalls:
+    audits = [audit for text in read_texts(scratch, "audit-", storage_options) for audit in json.loads(text)]
+    if not audits:
         return None
-    log.info("knn approximate: recall %.4f in %d joins, lowest %.4f", np.mean(recalls), len(recalls), min(recalls))
-    return float(np.mean(recalls))
+    recalls, queries = np.array(audits).T
+    recall = float(np.average(recalls, weights=queries))
+    log.info(
+        "knn approximate: recall %.4f over the queries of %d joins, lowest %.4f", recall, len(audits), recalls.min()
+    )
+    return recall
 
 
 class _Packed(NamedTuple):
@@ -120,21 +154,37 @@ def _packed_before(scratch: str, storage_options: Mapping[str, str] | None) -> _
     for text in read_texts(scratch, _PLAN, storage_options):
         slots, tile_rows, written = json.loads(text)
         tiles = {int(number): Tile(*fields) for number, fields in written.items()}
-        return _Packed(slots, tile_rows, {number: tile._replace(probed={int(b): rows for b, rows in tile.probed.items()}) for number, tile in tiles.items()})
+        return _Packed(
+            slots,
+            tile_rows,
+            {
+                number: tile._replace(probed={int(b): rows for b, rows in tile.probed.items()})
+                for number, tile in tiles.items()
+            },
+        )
     return None
 
 
 def _unfinished(
-    spark: SparkSession, partial_lists: str, scratch: str, work: list[tuple[plan.Unit, float]], storage_options: Mapping[str, str] | None
+    spark: SparkSession,
+    partial_lists: str,
+    scratch: str,
+    work: list[tuple[plan.Unit, float]],
+    storage_options: Mapping[str, str] | None,
 ) -> list[tuple[int, plan.Unit, float]]:
     """(number, unit, cost) of the units of which no task has left partial lists yet."""
     done: set[int] = set()
     if holds_files(partial_lists, storage_options):
-        done = {row.number for row in spark.read.schema(_PARTIAL).parquet(partial_lists).select("number").distinct().collect()}
+        done = {
+            row.number
+            for row in spark.read.schema(_PARTIAL).parquet(partial_lists).select("number").distinct().collect()
+        }
     return [(i, unit, cost) for i, (unit, cost) in enumerate(work) if i not in done]
 
 
-def _pack(items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage_options: Mapping[str, str] | None) -> dict[int, Tile]:
+def _pack(
+    items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage_options: Mapping[str, str] | None
+) -> dict[int, Tile]:
     """The tiles, written. Rows of one block are dealt to its tiles by a hash of their id; small tiles share a file and a task."""
     rows = items.select(
         "image_id",
@@ -146,7 +196,11 @@ def _pack(items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage
     )
     asks, searches = F.array_contains("probes", F.col("block")), F.size("probes") > 0
     probes = F.array_distinct(F.flatten(F.collect_set("probes")))
-    kinds_of_rows = rows.groupBy("block", asks.alias("asks"), searches.alias("searches")).agg(F.count("*").alias("count"), probes.alias("probes")).collect()
+    kinds_of_rows = (
+        rows.groupBy("block", asks.alias("asks"), searches.alias("searches"))
+        .agg(F.count("*").alias("count"), probes.alias("probes"))
+        .collect()
+    )
     probed = sorted({block for kind in kinds_of_rows for block in kind["probes"]})
     counts: dict[tuple[int, bool], int] = {}
     for kind in kinds_of_rows:
@@ -155,12 +209,16 @@ def _pack(items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage
             counts[block, kind["asks"]] = counts.get((block, kind["asks"]), 0) + kind["count"]
     sizes = [(block, asking, count) for (block, asking), count in sorted(counts.items())]
     wanted = F.array_contains(F.lit(probed).cast("array<int>"), F.col("block"))
-    useful = rows.withColumns({"asks": asks, "block": F.when(wanted, F.col("block")).otherwise(NO_BLOCK)}).where((F.col("block") != NO_BLOCK) | searches)
+    useful = rows.withColumns({"asks": asks, "block": F.when(wanted, F.col("block")).otherwise(NO_BLOCK)}).where(
+        (F.col("block") != NO_BLOCK) | searches
+    )
     per_block: dict[int, int] = {}
     for block, _, count in sizes:
         per_block[block] = per_block.get(block, 0) + count
     smallest = plan.SMALLEST_TILE if config.mode == "exact" else APPROXIMATE_SMALLEST
-    tile_rows = plan.rows_per_tile([n for block, n in per_block.items() if block != NO_BLOCK], config.tile_rows, slots, smallest)
+    tile_rows = plan.rows_per_tile(
+        [n for block, n in per_block.items() if block != NO_BLOCK], config.tile_rows, slots, smallest
+    )
     capacity = min(config.tile_rows, max(plan.SMALLEST_PACK, sum(per_block.values()) // (2 * slots)))
     layout, kinds, packs, filled = [], {}, 0, 0.0
     for block, asking, count in sizes:
@@ -187,16 +245,29 @@ def _pack(items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage
         (F.col("first") + F.col("part")).alias("tile"),
         F.element_at("packs", F.col("part") + 1).alias("pack"),
     )
-    write = partial(partials.write_pack, folder=scratch, metric=config.metric, thresholds=median_thresholds(useful, config), storage_options=storage_options)
-    written = map_in_arrow(placed.repartitionById(packs + 1, F.col("pack")), partial(_pack_rows, write=write), _TILE).collect()
-    return {t.tile: Tile(t.uri, t.batch, t.rows, *kinds[t.tile], dict(zip(t.blocks, t.counts, strict=True))) for t in written}
+    write = partial(
+        partials.write_pack,
+        folder=scratch,
+        metric=config.metric,
+        thresholds=median_thresholds(useful, config),
+        storage_options=storage_options,
+    )
+    written = map_in_arrow(
+        placed.repartitionById(packs + 1, F.col("pack")), partial(_pack_rows, write=write), _TILE
+    ).collect()
+    return {
+        t.tile: Tile(t.uri, t.batch, t.rows, *kinds[t.tile], dict(zip(t.blocks, t.counts, strict=True)))
+        for t in written
+    }
 
 
 def median_thresholds(rows: DataFrame, config: KnnConfig) -> np.ndarray | None:
     """For hamming, each dimension's median over 4,000 rows chosen by a hash: signs of features that are never negative say little."""
     if config.metric != "hamming":
         return None
-    picked = rows.select("image_id").orderBy(F.xxhash64("image_id", F.lit(1)), "image_id").limit(4000)  # ids alone are sorted, not vectors
+    picked = (
+        rows.select("image_id").orderBy(F.xxhash64("image_id", F.lit(1)), "image_id").limit(4000)
+    )  # ids alone are sorted, not vectors
     sample = rows.join(F.broadcast(picked), "image_id", "left_semi").select("embedding").repartition(1)
     found = map_in_arrow(sample, _medians, "median array<float>").first()
     return None if found is None else np.asarray(found["median"], np.float32)
@@ -228,7 +299,9 @@ def _join_units(
     for batch in batches:
         for b in batch.column("id").to_pylist():
             for number, unit in dealt[b]:
-                yield from partials.search_unit(number, unit, tiles, config, chunks, scratch, storage_options, device, threads, floors)
+                yield from partials.search_unit(
+                    number, unit, tiles, config, chunks, scratch, storage_options, device, threads, floors
+                )
 
 
 def _device(config: KnnConfig) -> str | None:
@@ -239,7 +312,9 @@ def _device(config: KnnConfig) -> str | None:
 
     if not gpu.available():
         if config.device == "gpu":
-            raise ConfigError("knn.device=gpu: TensorFlow is not installed on this executor or sees no GPU; use cpu or auto")
+            raise ConfigError(
+                "knn.device=gpu: TensorFlow is not installed on this executor or sees no GPU; use cpu or auto"
+            )
         return None
     return "/GPU:0"
 

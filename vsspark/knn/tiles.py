@@ -40,7 +40,14 @@ class TileRows(NamedTuple):
     def probing(self, block: int) -> TileRows:
         """The rows that probe a block."""
         chosen = np.unique(self.probe_rows[self.probe_blocks == block])
-        return TileRows(self.vectors[chosen], self.ids[chosen], self.groups[chosen], self.floors[chosen], self.probe_rows[:0], self.probe_blocks[:0])
+        return TileRows(
+            self.vectors[chosen],
+            self.ids[chosen],
+            self.groups[chosen],
+            self.floors[chosen],
+            self.probe_rows[:0],
+            self.probe_blocks[:0],
+        )
 
 
 def write_tiles(folder: str, name: str, tiles: list[TileRows], storage_options: Mapping[str, str] | None) -> str:
@@ -77,7 +84,11 @@ def write_text(folder: str, name: str, text: str, storage_options: Mapping[str, 
 def read_texts(folder: str, prefix: str, storage_options: Mapping[str, str] | None) -> list[str]:
     """The contents of the small files whose names start with the prefix."""
     store, path = open_filesystem(folder, storage_options)
-    names = sorted(info.path for info in store.get_file_info(fs.FileSelector(path, allow_not_found=True)) if info.base_name.startswith(prefix))
+    names = sorted(
+        info.path
+        for info in store.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        if info.base_name.startswith(prefix)
+    )
     return [store.open_input_file(name).read().decode() for name in names]
 
 
@@ -109,4 +120,6 @@ def _to_batch(tile: TileRows) -> pa.RecordBatch:
     offsets = np.searchsorted(tile.probe_rows, np.arange(n + 1)).astype(np.int32)
     probes = pa.ListArray.from_arrays(pa.array(offsets), pa.array(tile.probe_blocks.astype(np.int32)))
     columns = {"id": tile.ids, "group": tile.groups, "floor": tile.floors, "vector": vectors, "probes": probes}
-    return pa.record_batch({name: pa.array(column) if isinstance(column, np.ndarray) else column for name, column in columns.items()})
+    return pa.record_batch(
+        {name: pa.array(column) if isinstance(column, np.ndarray) else column for name, column in columns.items()}
+    )
