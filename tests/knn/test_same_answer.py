@@ -82,3 +82,15 @@ def test_copies_of_rows_are_ordered_as_by_definition(metric, d):
         ids = rng.permutation(600)
         expected = naive(x, x, 10, metric, ids, ids)[1]
         np.testing.assert_array_equal(self_join(x, 10, metric, ids=ids)[1], expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_the_same_bits_on_one_to_eight_slots(tmp_path, metric):
+    found = set()
+    for slots, tile_rows in ((1, 8192), (2, 128), (5, 64), (8, 200)):
+        script, folder = SCRIPT.with_name("slots_job.py"), tmp_path / str(slots)
+        arguments = [sys.executable, str(script), str(slots), str(tile_rows), metric, str(folder)]
+        found.add(subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=500).stdout)
+    assert len(found) == 1
+    assert int(found.pop().split()[1]) == 1200 * 7
