@@ -1,4 +1,5 @@
-"""Prints a digest of the lists that joins give on hard rows; run in a process of its own, under another BLAS kernel or number of threads.
+"""Prints a digest of the lists that joins give on hard rows; run in a process of its own, under another BLAS kernel
+or number of threads.
 
 python same_answer.py FILE.npy THREADS: a line per case, "name digest". The rows are ordered differently in every call.
 """
@@ -17,7 +18,7 @@ METRICS = ("cosine", "l2", "l1", "hamming")
 
 
 def hard_rows(d: int, n: int = 1200, seed: int = 0) -> np.ndarray:
-    """(n, d) float32: half are copies of others, some differ from others in one unit in the last place, two are zero."""
+    """(n, d) float32: half are copies of others, some differ from others in one last place, two are zero."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, d)).astype(np.float32)
     x[n // 2 :] = x[rng.integers(0, n // 2, n - n // 2)]

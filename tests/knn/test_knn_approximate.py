@@ -54,6 +54,9 @@ def test_a_seed_fixes_the_answer_whatever_the_threads():
     assert (one[1] == two[1]).mean() > 0.9999  # BLAS may round a projection's last bit by its threads
 
 
-@pytest.mark.parametrize(("queries", "items", "metric"), [(100_000, approximate.SMALLEST - 1, "cosine"), (10, 100_000, "l2"), (100_000, 100_000, "l1")])
+@pytest.mark.parametrize(
+    ("queries", "items", "metric"),
+    [(100_000, approximate.SMALLEST - 1, "cosine"), (10, 100_000, "l2"), (100_000, 100_000, "l1")],
+)
 def test_small_or_unprojectable_searches_stay_exact(queries, items, metric):
     assert not approximate.worthwhile(queries, items, metric)

@@ -1,4 +1,6 @@
-"""The TensorFlow path gives the lists of the compiled path: on a GPU where there is one, and on TensorFlow's CPU device everywhere."""
+"""The TensorFlow path gives the lists of the compiled path: on a GPU where there is one, and on TensorFlow's CPU
+device everywhere.
+"""
 
 from __future__ import annotations
 

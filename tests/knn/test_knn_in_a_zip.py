@@ -1,4 +1,6 @@
-"""The engine runs from a wheel on sys.path, as --py-files ships it, without a folder for Numba beside its modules and without Spark."""
+"""The engine runs from a wheel on sys.path, as --py-files ships it, without a folder for Numba beside its modules and
+without Spark.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ print(self_join(np.eye(3, dtype=np.float32), 1)[1].ravel().tolist(), sorted({{"p
 """
 
 
-@pytest.mark.parametrize(("name", "writable", "kept"), [("vsspark.zip", True, True), ("vsspark.zip", False, False), ("vsspark.whl", True, False)])
+@pytest.mark.parametrize(
+    ("name", "writable", "kept"),
+    [("vsspark.zip", True, True), ("vsspark.zip", False, False), ("vsspark.whl", True, False)],
+)
 def test_the_engine_runs_from_a_zip(tmp_path, name, writable, kept):
     wheel = tmp_path / name
     package = Path(vsspark.__file__).parent
@@ -32,7 +37,13 @@ def test_the_engine_runs_from_a_zip(tmp_path, name, writable, kept):
     home = tmp_path / "home"
     home.mkdir() if writable else home.write_text("no folder: nothing can be kept below it")
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_CACHE_HOME": str(home)}
-    done = subprocess.run([sys.executable, "-c", SCRIPT.format(wheel=str(wheel))], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(wheel=str(wheel))],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[1, 0, 0] []"
     assert (home.is_dir() and any(home.rglob("*.nbi"))) == kept

@@ -1,4 +1,6 @@
-"""Lists updated night by night are those of a full search: 200 small shops, each with its own random history, side by side in one table."""
+"""Lists updated night by night are those of a full search: 200 small shops, each with its own random history, side by
+side in one table.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,14 @@ class Shops:
     def frame(self, spark):
         named = lambda row, name: None if name is None else f"{row['shop']:03d} {name}"  # noqa: E731
         rows = [
-            (i, r["group_id"], r["content_hash"], self.vector(r).tolist(), named(r, r["block"]), [named(r, p) for p in r["probes"]])
+            (
+                i,
+                r["group_id"],
+                r["content_hash"],
+                self.vector(r).tolist(),
+                named(r, r["block"]),
+                [named(r, p) for p in r["probes"]],
+            )
             for i, r in self.rows.items()
         ]
         return spark.createDataFrame(rows, ROWS).repartition(2)
@@ -95,7 +104,9 @@ def _lists(df) -> dict[int, list[int]]:
 
 
 def _check_state(state, lists, shops) -> None:
-    """Every list is as long as it says, and as far as that the true one; one that calls itself complete is all there is."""
+    """Every list is as long as it says, and as far as that the true one; one that calls itself complete is all there
+    is.
+    """
     stored, true = _lists(lists), shops.expected(K + SPARE_PLACES)
     for row in state.collect():
         mine, all_of_them = stored.get(row.image_id, []), true.get(row.image_id, [])
@@ -109,7 +120,10 @@ def _readers(lists):
     return lists.where(f"rank <= {K}")
 
 
-@pytest.mark.parametrize(("seed", "nights"), [(0, 2), pytest.param(0, NIGHTS, marks=pytest.mark.slow), pytest.param(1, NIGHTS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("seed", "nights"),
+    [(0, 2), pytest.param(0, NIGHTS, marks=pytest.mark.slow), pytest.param(1, NIGHTS, marks=pytest.mark.slow)],
+)
 def test_two_hundred_histories_end_where_full_searches_end(spark, tmp_path, seed, nights):
     shops, config = Shops(seed), KnnConfig(k=K + SPARE_PLACES)
     now = shops.frame(spark).cache()
@@ -126,7 +140,9 @@ def test_two_hundred_histories_end_where_full_searches_end(spark, tmp_path, seed
         searched = changed.where("full").count()
         assert 0 < searched < 0.9 * now.count()  # some shops slept
         trimmed += changed.where("trimmed AND NOT complete").count()
-        tonight = search_neighbours(number_blocks(halved_blocks(now, changed)), str(tmp_path / f"night-{night}"), config)
+        tonight = search_neighbours(
+            number_blocks(halved_blocks(now, changed)), str(tmp_path / f"night-{night}"), config
+        )
         found = merged_lists(tonight, lists, gone, changed, now, K + SPARE_PLACES).localCheckpoint()
         state = state_of(found, now, K + SPARE_PLACES, K, changed).localCheckpoint()
         assert _lists(_readers(found)) == shops.expected()
@@ -143,4 +159,8 @@ def test_a_night_without_changes_searches_nothing(spark, tmp_path):
     found = search_neighbours(number_blocks(now), str(tmp_path / "full"), KnnConfig(k=K + SPARE_PLACES)).cache()
     state = state_of(found, now, K + SPARE_PLACES, K)
     assert gone_items(now, state).isEmpty()
-    assert changes(now, state, kept_lists(_readers(found), state), gone_items(now, state), K).where("full OR fresh OR trimmed").isEmpty()
+    assert (
+        changes(now, state, kept_lists(_readers(found), state), gone_items(now, state), K)
+        .where("full OR fresh OR trimmed")
+        .isEmpty()
+    )

@@ -16,7 +16,9 @@ def rows(n, d, seed=0):
 
 
 def agree(got, expected, tolerance):
-    """Values agree at every rank; so ids may differ only between values that float32 cannot tell apart, and hardly ever do."""
+    """Values agree at every rank; so ids may differ only between values that float32 cannot tell apart, and hardly
+    ever do.
+    """
     there = np.isfinite(expected[0])
     np.testing.assert_allclose(got[0][there], expected[0][there], rtol=tolerance, atol=tolerance)
     np.testing.assert_array_equal(got[0][~there], expected[0][~there])
@@ -25,7 +27,9 @@ def agree(got, expected, tolerance):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize(("n", "d", "k"), [(1, 4, 3), (2, 3, 1), (40, 1, 5), (700, 33, 7), (90, 4096, 4), (300, 20, 400)])
+@pytest.mark.parametrize(
+    ("n", "d", "k"), [(1, 4, 3), (2, 3, 1), (40, 1, 5), (700, 33, 7), (90, 4096, 4), (300, 20, 400)]
+)
 @pytest.mark.parametrize("grouped", [False, True])
 def test_self_join_is_the_definition(metric, n, d, k, grouped):
     rng = np.random.default_rng(n)
@@ -37,7 +41,8 @@ def test_self_join_is_the_definition(metric, n, d, k, grouped):
     got = self_join(x, k, metric, ids=ids, groups=groups)
     assert got[0].dtype == np.float32
     assert got[1].dtype == np.int64
-    if metric == "cosine" and d == 1:  # every cosine is 1: only ids order them, whatever the last bit of a float64 quotient says
+    # Every cosine is 1: only ids order them, whatever the last bit of a float64 quotient says.
+    if metric == "cosine" and d == 1:
         x = np.ones_like(x)
     agree(got, naive(x, x, k, metric, ids, ids, groups, groups), 2e-6)
 
@@ -54,7 +59,11 @@ def test_search_leaves_out_only_what_it_is_told_to(metric):
     agree(search(q, x, 6, metric, query_ids=query_ids, item_ids=ids), naive(q, x, 6, metric, query_ids, ids), 2e-6)
     groups, query_groups = rng.integers(0, 90, 600), rng.integers(0, 120, 300)
     expected = naive(q, x, 6, metric, query_ids, ids, query_groups, groups)
-    agree(search(q, x, 6, metric, query_ids=query_ids, item_ids=ids, query_groups=query_groups, item_groups=groups), expected, 2e-6)
+    agree(
+        search(q, x, 6, metric, query_ids=query_ids, item_ids=ids, query_groups=query_groups, item_groups=groups),
+        expected,
+        2e-6,
+    )
 
 
 @pytest.mark.parametrize("metric", METRICS)

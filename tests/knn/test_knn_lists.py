@@ -28,7 +28,9 @@ def merged(parts, k):
 
 def offer(into, items):
     for value, item, group in items:
-        topk.offer_lists(np.zeros(1, np.int64), np.array([[value]], np.float32), np.array([[item]]), np.array([[group]]), into)
+        topk.offer_lists(
+            np.zeros(1, np.int64), np.array([[value]], np.float32), np.array([[item]]), np.array([[group]]), into
+        )
 
 
 def content(top):
@@ -36,7 +38,9 @@ def content(top):
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.lists(ITEM, max_size=40, unique_by=lambda item: item[1]), st.integers(1, 7), st.randoms(use_true_random=False))
+@given(
+    st.lists(ITEM, max_size=40, unique_by=lambda item: item[1]), st.integers(1, 7), st.randoms(use_true_random=False)
+)
 def test_any_order_and_any_grouping_give_one_list(items, k, random):
     expected = reference(items, k)
     shuffled = list(items)

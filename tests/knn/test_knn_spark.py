@@ -43,7 +43,9 @@ class Shop:
         for i in range(len(x)):
             items = np.array([b is not None and b in (self.probes[i] or ()) for b in self.block])
             row = slice(i, i + 1)
-            values, ids = naive(x[row], x[items], k, metric, self.ids[row], self.ids[items], self.groups[row], self.groups[items])
+            values, ids = naive(
+                x[row], x[items], k, metric, self.ids[row], self.ids[items], self.groups[row], self.groups[items]
+            )
             there = np.isfinite(values[0])
             if there.any():
                 value = values[0][there]
@@ -63,12 +65,23 @@ def collected(df):
 
 @pytest.mark.parametrize(
     ("metric", "tile_rows", "smallest_task"),  # pairs: all units in one task, or as many tasks as there are slots for
-    [("cosine", 8192, 2**22), ("cosine", 24, 2**22), ("cosine", 24, 1), ("l2", 40, 2**22), ("l1", 100, 1), ("hamming", 8192, 2**22)],
+    [
+        ("cosine", 8192, 2**22),
+        ("cosine", 24, 2**22),
+        ("cosine", 24, 1),
+        ("l2", 40, 2**22),
+        ("l1", 100, 1),
+        ("hamming", 8192, 2**22),
+    ],
 )
 def test_the_stage_is_the_definition(spark, tmp_path, monkeypatch, metric, tile_rows, smallest_task):
     monkeypatch.setattr(plan, "SMALLEST_TASK", smallest_task)
     shop = Shop()
-    got = collected(search_neighbours(shop.frame(spark), str(tmp_path / "tiles"), KnnConfig(k=4, metric=metric, tile_rows=tile_rows)))
+    got = collected(
+        search_neighbours(
+            shop.frame(spark), str(tmp_path / "tiles"), KnnConfig(k=4, metric=metric, tile_rows=tile_rows)
+        )
+    )
     expected = shop.expected(4, metric)
     assert got.keys() == expected.keys()
     for query, (ids, similarity) in expected.items():
@@ -92,7 +105,9 @@ def test_a_search_that_was_killed_between_its_tasks_goes_on_to_the_same_lists(sp
         file.unlink()
     got = collected(search_neighbours(shop.frame(spark), scratch, config.model_copy(update={"tile_rows": tile_rows})))
     assert files[0].stat().st_mtime_ns == kept
-    assert {query: found[1] for query, found in got.items()} == {query: found[0] for query, found in shop.expected(4, "cosine").items()}
+    assert {query: found[1] for query, found in got.items()} == {
+        query: found[0] for query, found in shop.expected(4, "cosine").items()
+    }
 
 
 def test_backfill_a_few_rows_ask_everything_answers(spark, tmp_path):
@@ -111,7 +126,9 @@ def test_nothing_to_search_is_an_empty_answer(spark, tmp_path):
     assert search_neighbours(spark.createDataFrame(alone, SCHEMA), str(tmp_path / "one"), KnnConfig()).count() == 0
 
 
-@pytest.mark.parametrize(("bad", "message"), [([1.0], "lists of one length"), ([1.0, float("nan")], "NaN or infinity"), (None, "null")])
+@pytest.mark.parametrize(
+    ("bad", "message"), [([1.0], "lists of one length"), ([1.0, float("nan")], "NaN or infinity"), (None, "null")]
+)
 def test_broken_embeddings_stop_the_stage(spark, tmp_path, bad, message):
     rows = [(i, i, [1.0, float(i)], 0, [0]) for i in range(5)] + [(9, 9, bad, 0, [0])]
     with pytest.raises(Exception, match=message):
@@ -120,7 +137,9 @@ def test_broken_embeddings_stop_the_stage(spark, tmp_path, bad, message):
 
 def test_the_approximate_stage_audits_itself(spark, tmp_path):
     rng = np.random.default_rng(0)
-    x = (rng.standard_normal((300, 12))[rng.integers(0, 300, 14_000)] + 0.4 * rng.standard_normal((14_000, 12))).astype(np.float32)
+    x = (rng.standard_normal((300, 12))[rng.integers(0, 300, 14_000)] + 0.4 * rng.standard_normal((14_000, 12))).astype(
+        np.float32
+    )
     rows = [(i, i, v, 0, [0]) for i, v in enumerate(x.tolist())]
     df = spark.createDataFrame(rows, SCHEMA)
     folder = str(tmp_path / "tiles")
@@ -128,18 +147,29 @@ def test_the_approximate_stage_audits_itself(spark, tmp_path):
     assert audited_recall(folder) >= 0.95
     sample = np.arange(0, 14_000, 140)
     truth = naive(x[sample], x, 5, "cosine", sample, np.arange(14_000))[1]
-    assert np.mean([len(set(got[q][1]) & set(t)) / 5 for q, t in zip(sample.tolist(), truth.tolist(), strict=True)]) >= 0.95
+    assert (
+        np.mean([len(set(got[q][1]) & set(t)) / 5 for q, t in zip(sample.tolist(), truth.tolist(), strict=True)])
+        >= 0.95
+    )
 
 
 def block_of(rows, tile_rows, first=0, block=0):
-    return {first + i: Tile("", 0, min(tile_rows, rows - i * tile_rows), block, True, {}) for i in range(-(-rows // tile_rows))}
+    return {
+        first + i: Tile("", 0, min(tile_rows, rows - i * tile_rows), block, True, {})
+        for i in range(-(-rows // tile_rows))
+    }
 
 
 @pytest.mark.parametrize("slots", [1, 2, 16, 400])
 def test_every_pair_of_rows_is_planned_once_and_dealt_evenly(slots):
     tiles = block_of(54_000, 1000) | block_of(6_000, 1000, first=100, block=1)
     work = plan.units(tiles, slots, 1000)
-    seen = [tuple(sorted((a, b))) for unit, _ in work for i, a in enumerate(unit.left) for b in (unit.right[i:] if unit.left == unit.right else unit.right)]
+    seen = [
+        tuple(sorted((a, b)))
+        for unit, _ in work
+        for i, a in enumerate(unit.left)
+        for b in (unit.right[i:] if unit.left == unit.right else unit.right)
+    ]
     everything = {(a, b) for a in tiles for b in tiles if a <= b and tiles[a].block == tiles[b].block}
     assert len(seen) == len(set(seen))
     assert set(seen) == everything

@@ -20,9 +20,18 @@ def scratch(request, tmp_path):
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    options = {"fs.s3a.endpoint": f"http://{host}:{port}", "fs.s3a.endpoint.region": "us-east-1", "fs.s3a.path.style.access": "true"}
+    options = {
+        "fs.s3a.endpoint": f"http://{host}:{port}",
+        "fs.s3a.endpoint.region": "us-east-1",
+        "fs.s3a.path.style.access": "true",
+    }
     options |= {"fs.s3a.access.key": "key", "fs.s3a.secret.key": "secret"}
-    given = {"endpoint_url": f"http://{host}:{port}", "region_name": "us-east-1", "aws_access_key_id": "key", "aws_secret_access_key": "secret"}
+    given = {
+        "endpoint_url": f"http://{host}:{port}",
+        "region_name": "us-east-1",
+        "aws_access_key_id": "key",
+        "aws_secret_access_key": "secret",
+    }
     boto3.client("s3", **given).create_bucket(Bucket="bucket")
     yield "s3a://bucket/tiles", options
     server.stop()
@@ -30,9 +39,18 @@ def scratch(request, tmp_path):
 
 def tile(n, words, block):
     rng = np.random.default_rng(n)
-    vectors = rng.integers(0, 2**63, (n, 3)).astype(np.uint64) if words else rng.standard_normal((n, 5)).astype(np.float32)
+    vectors = (
+        rng.integers(0, 2**63, (n, 3)).astype(np.uint64) if words else rng.standard_normal((n, 5)).astype(np.float32)
+    )
     rows = np.sort(rng.integers(0, n, n + 2))
-    return TileRows(vectors, np.sort(rng.integers(-(2**62), 2**62, n)), rng.integers(0, 9, n), np.full(n, -np.inf, np.float32), rows, np.full(n + 2, block))
+    return TileRows(
+        vectors,
+        np.sort(rng.integers(-(2**62), 2**62, n)),
+        rng.integers(0, 9, n),
+        np.full(n, -np.inf, np.float32),
+        rows,
+        np.full(n + 2, block),
+    )
 
 
 @pytest.mark.parametrize("words", [False, True])
@@ -46,7 +64,9 @@ def test_tiles_round_trip(scratch, words):
         for column, wanted in zip(got, expected, strict=True):
             np.testing.assert_array_equal(column, wanted)
         assert got.vectors.dtype == expected.vectors.dtype
-        np.testing.assert_array_equal(got.probing(3).ids, expected.ids[np.unique(expected.probe_rows)] if batch != 1 else [])
+        np.testing.assert_array_equal(
+            got.probing(3).ids, expected.ids[np.unique(expected.probe_rows)] if batch != 1 else []
+        )
 
 
 def test_small_files_beside_the_tiles(scratch):

@@ -41,7 +41,9 @@ def test_estimates_keep_within_their_bound(metric, similarity, d):
     for name, x in kinds_of_rows(d):
         x = metrics.checked(x, name)
         measure, (estimated,) = metrics.estimates(metric, similarity, x)
-        tile = metrics.fill(metric, estimated.vectors, estimated.vectors.copy(), np.empty(64 * 64, np.float32))[:60, :60]
+        tile = metrics.fill(metric, estimated.vectors, estimated.vectors.copy(), np.empty(64 * 64, np.float32))[
+            :60, :60
+        ]
         tile = tile + (estimated.bias[:, None] + estimated.bias)
         inverses = values.inverses(estimated.squares)
         positions = np.tile(np.arange(60), (60, 1))
@@ -70,7 +72,9 @@ def test_lists_follow_the_rounded_value_then_the_id(metric, d):
                 seen.add(groups[j])
                 expected.append(j)
         np.testing.assert_array_equal(got[1][row], ids[expected[:6]])
-        np.testing.assert_allclose(got[0][row], table[row][expected[:6]], rtol=0, atol=0 if metric == "cosine" else 1e-6)
+        np.testing.assert_allclose(
+            got[0][row], table[row][expected[:6]], rtol=0, atol=0 if metric == "cosine" else 1e-6
+        )
 
 
 def test_copies_that_no_list_can_hold_are_left_out():

@@ -44,7 +44,9 @@ def answers(rows: Path, kernel: str | None, threads: int) -> tuple[str, list[str
 
 @pytest.fixture(scope="module")
 def embeddings(tmp_path_factory):
-    """A file of (900, d) embeddings of drawn garments by the encoder that ships: many twice, many one last place apart."""
+    """A file of (900, d) embeddings of drawn garments by the encoder that ships: many twice, many one last place
+    apart.
+    """
     encoder = encoders.load("default")
     products = [product_spec(0, index) for index in range(48)]
     photos = [render_photo(product, photo_specs(product)[0]) for product in products]

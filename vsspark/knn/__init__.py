@@ -1,23 +1,25 @@
 """Nearest neighbours, exactly or with a promised recall, of arrays and of tables.
 
-    self_join(x, k, metric="cosine", mode="exact", *, ids, groups, thresholds, target_recall, threads, seed, tile_rows, device)
+    self_join(x, k, metric="cosine", mode="exact", *, ids, groups, thresholds, target_recall, ...)
     search(queries, items, k, metric, mode, *, query_ids, item_ids, query_groups, item_groups, ...)
-        -> (values (n, k) float32, ids (n, k) int64), best first; id -1 and value -inf (cosine) or +inf (distances) where there are fewer.
+        -> (values (n, k) float32, ids (n, k) int64), best first; where there are fewer: id -1, value -inf for
+           cosine and +inf for distances.
     vsspark.knn.spark.search_neighbours(items, scratch, config, storage_options=None) -> DataFrame
         one block or thousands, of any size: query_image_id, rank, item_image_id, similarity.
-    vsspark.knn.spark.audited_recall(scratch, storage_options=None) -> the recall an approximate search measured, once it is written.
+    vsspark.knn.spark.audited_recall(scratch, storage_options=None)
+        -> the recall that an approximate search measured, once its result is written.
 
-What is exact, on every machine: the value of a pair is a float64 sum of fixed order, rounded once to float32 (`values`). It depends on the two
-rows alone. Lists are ordered by value and, where values are equal, by lower id. BLAS or a GPU only estimates, with an error bound that holds for
-float32 sums in any order; so neither the CPU, its BLAS, a GPU, tiles, threads, partitions nor the order of rows changes a bit of the lists.
-An approximate search gives the same values; which candidates it finds may depend on the CPU.
-A group (a product) is represented by at most one item, its best, and never in its own lists. NaN and infinity are refused; a zero vector has
-cosine 0 to everything.
+What is exact, on every machine: the value of a pair is a float64 sum of fixed order, rounded once to float32
+(`values`). It depends on the two rows alone. Lists are ordered by value and, where values are equal, by lower id.
+BLAS or a GPU only estimates, with an error bound that holds for float32 sums in any order; so neither the CPU, its
+BLAS, a GPU, tiles, threads, partitions nor the order of rows changes a bit of the lists. An approximate search gives
+the same values; which candidates it finds may depend on the CPU. A group (a product) is represented by at most one
+item, its best, and never in its own lists. NaN and infinity are refused; a zero vector has cosine 0 to everything.
 
-The files, each using only those before it: `compiled` (Numba's options), `values` (the value of a pair), `topk` (the lists and the pass over
-a tile), `metrics` (estimates per metric), `exact`, `approximate` (cells, calibration, audit), `gpu`, `engine` (the functions above); for Spark
-`tiles` (files), `plan` (work from tile sizes), `partials` (what a task does), `spark`.
-A Spark task runs as many threads as spark.task.cpus says.
+The files, each using only those before it: `compiled` (Numba's options), `values` (the value of a pair), `topk` (the
+lists and the pass over a tile), `metrics` (estimates per metric), `exact`, `cells`, `approximate` (calibration,
+audit), `gpu`, `engine` (the functions above); for Spark `tiles` (files), `plan` (work from tile sizes), `packing`,
+`partials` (what a task does), `spark`. A Spark task runs as many threads as spark.task.cpus says.
 """
 
 from vsspark.knn.engine import search, self_join

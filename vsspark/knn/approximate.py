@@ -1,19 +1,21 @@
-"""Approximate joins that keep a promise of recall: candidates from cells of projected rows, exact values, an audit on a sample.
+"""Approximate joins that keep a promise of recall: candidates from cells of projected rows, exact values, an audit on
+a sample.
 
-Rows are projected to their main directions and divided into cells (k-means). A query searches the cells nearest to it; all queries of a cell
-meet its items in one product. In a self-join a pair that either side's cells bring together is offered to both, which is worth about twice
-the cells. How many cells and candidates are needed is read off a sample of queries whose true neighbours are known; the recall reported is
-that of other queries. The values of the lists are exact; which candidates they hold depends on float32 products, so on the CPU.
+Rows are projected to their main directions and divided into cells (k-means). A query searches the cells nearest to
+it; all queries of a cell meet its items in one product. In a self-join a pair that either side's cells bring together
+is offered to both, which is worth about twice the cells. How many cells and candidates are needed is read off a
+sample of queries whose true neighbours are known; the recall reported is that of other queries. The values of the
+lists are exact; which candidates they hold depends on float32 products, so on the CPU.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
 
 import numpy as np
 
 from vsspark.knn import exact, metrics, topk, values
+from vsspark.knn.cells import Cells, divide, nearest_cells
 from vsspark.knn.compiled import read_only
 from vsspark.knn.exact import Rows
 
@@ -21,26 +23,15 @@ log = logging.getLogger(__name__)
 
 SMALLEST = 6144  # items: below it an exact join is as fast
 SAMPLE = 512  # queries whose true neighbours are found exactly: one half calibrates a search, the other audits it
-DIRECTIONS = 256
-CELL_ROWS = 256  # items per cell, on average
 PROBES = (4, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)
 CANDIDATES = (4, 8, 12, 16, 20, 25, 30, 40, 55, 70)  # beyond k
 _STEP = 1024  # queries per product: 1024 x 256 products stay in a core's own cache
 
 
-class Cells(NamedTuple):
-    """Items in cell order."""
-
-    basis: np.ndarray  # (d, p) float32, orthonormal columns
-    centres: np.ndarray  # (c, p) float32
-    order: np.ndarray  # (n,) the item at each place
-    starts: np.ndarray  # (c + 1,) where each cell begins
-    vectors: np.ndarray  # (n, p) float32 projected items in cell order
-    bias: np.ndarray  # (n,) float32
-
-
 def worthwhile(queries: int, items: int, metric: str) -> bool:
-    """Whether an approximate join can beat the exact one: products of packed bits already are cheap, l1 has no projection."""
+    """Whether an approximate join can beat the exact one: products of packed bits already are cheap, l1 has no
+    projection.
+    """
     return metric in ("cosine", "l2") and items >= SMALLEST and queries >= 4 * SAMPLE
 
 
@@ -60,12 +51,12 @@ def join(
             metric, similarity, *([left.vectors] if left is right else [left.vectors, right.vectors])
         )
         items = estimated[-1]
-        cells = _divide(items.vectors, items.bias, rng)
+        cells = divide(items.vectors, items.bias, rng)
         if left is right:
             queries, bias, place = cells.vectors, cells.bias, cells.order
         else:
             queries, bias, place = estimated[0].vectors @ cells.basis, estimated[0].bias, np.arange(len(left.ids))
-        nearest = _nearest_cells(queries, cells.centres)
+        nearest = nearest_cells(queries, cells.centres, max(PROBES))
     # `place` maps a row of `queries` to its row in left.
     chosen = rng.choice(len(queries), SAMPLE, replace=False)
     calibrating, auditing = np.sort(chosen[: SAMPLE // 2]), np.sort(chosen[SAMPLE // 2 :])
@@ -113,51 +104,6 @@ def join(
     return recall
 
 
-def _divide(items: np.ndarray, bias: np.ndarray, rng: np.random.Generator) -> Cells:
-    n, d = items.shape
-    width = min(d, DIRECTIONS)
-    sample = items[np.sort(rng.choice(n, min(n, 4096), replace=False))]
-    basis = rng.standard_normal((d, width), dtype=np.float32)
-    for _ in range(3):  # subspace iteration: as good as the eigenvectors for finding candidates, at a tenth of the time
-        product = sample.T @ (sample @ basis)
-        with exact.blas().limit(
-            limits=1
-        ):  # LAPACK's panels are too small for threads to help, and where cores are busy they wait for each other
-            basis = np.linalg.qr(product)[0]
-    projected = items @ basis
-    count = max(1, n // CELL_ROWS)
-    training = projected[np.sort(rng.choice(n, min(n, 48 * count), replace=False))]
-    centres = training[np.sort(rng.choice(len(training), count, replace=False))]
-    for _ in range(6):
-        cell = _nearest(training, centres)
-        order = np.argsort(cell, kind="stable")
-        filled, first = np.unique(cell[order], return_index=True)
-        sums = np.add.reduceat(training[order], first, axis=0)
-        centres[filled] = sums / np.diff(np.append(first, len(order)))[:, None]
-    cell = _nearest(projected, centres)
-    order = np.argsort(cell, kind="stable")
-    return Cells(
-        basis, centres, order, np.searchsorted(cell[order], np.arange(count + 1)), projected[order], bias[order]
-    )
-
-
-def _nearest(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    half = (centres * centres).sum(axis=1) / 2
-    return np.concatenate([(x[i : i + 4096] @ centres.T - half).argmax(axis=1) for i in range(0, len(x), 4096)])
-
-
-def _nearest_cells(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """(n, up to max(PROBES)) the cells nearest to each row, nearest first."""
-    half = (centres * centres).sum(axis=1) / 2
-    most = min(len(centres), max(PROBES))
-    out = np.empty((len(x), most), np.int32)
-    for i in range(0, len(x), 4096):
-        scores = half - x[i : i + 4096] @ centres.T
-        some = np.argpartition(scores, most - 1, axis=1)[:, :most]
-        out[i : i + 4096] = np.take_along_axis(some, np.argsort(np.take_along_axis(scores, some, 1), axis=1), 1)
-    return out
-
-
 def _calibrate(
     truth: Rows,
     bias: np.ndarray,
@@ -168,10 +114,11 @@ def _calibrate(
     target: float,
     threads: int,
 ) -> tuple[int, int] | None:
-    """(probes, candidates beyond k): the least that finds the sample's true neighbours with half the allowed loss to spare.
+    """(probes, candidates beyond k): the least that finds the sample's true neighbours with half the allowed loss to
+    spare.
 
-    truth: the sample's projected rows and their true lists. back: in a self-join the cells nearest to each item, in cell order: an item that
-    probes the query's cell finds it, too.
+    truth: the sample's projected rows and their true lists. back: in a self-join the cells nearest to each item, in
+    cell order: an item that probes the query's cell finds it, too.
     """
     k = truth.top.values.shape[1]
     there = truth.top.ids != topk.NO_ID
@@ -207,9 +154,11 @@ def _position(lists: np.ndarray, cell: np.ndarray) -> np.ndarray:
 def _search(
     rows: topk.Side, columns: topk.Side, starts: np.ndarray, probed: np.ndarray, both: bool, threads: int
 ) -> None:
-    """Fill the rows' lists. Every row's nearest cell comes first: most neighbours are there, and what follows meets a high threshold.
+    """Fill the rows' lists. Every row's nearest cell comes first: most neighbours are there, and what follows meets a
+    high threshold.
 
-    Each thread has lists of its own, since a row's cells are searched by whichever thread takes them; they are merged after each round.
+    Each thread has lists of its own, since a row's cells are searched by whichever thread takes them; they are merged
+    after each round.
     """
     everyone = np.arange(len(rows.ids))
     for cells_of_round in (probed[:, :1], probed[:, 1:]):

@@ -29,16 +29,15 @@ def self_join(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(values (n, k) float32, ids (n, k) int64): every row's nearest other rows, best first.
 
-    values: similarities for cosine, distances otherwise; equal values order by lower id. Where there are fewer than k: id -1, value -inf for
-    cosine and +inf for distances.
-    ids: (n,) int64, unique, any values; row numbers by default. A row is never its own neighbour, whatever its vector.
-    groups: (n,) int64, the product an image belongs to. Rows of one group are no neighbours of each other, and a list holds at most one row
-    of a group: its best, the lower id among equals.
-    thresholds: for hamming, (d,) floats; a bit is set where x lies above. 0 by default, the sign.
-    target_recall: share of the true neighbours that mode "approximate" finds, measured on a sample in every call.
-    threads: OMP_NUM_THREADS or all cores by default. tile_rows: most rows per tile.
-    device: TensorFlow's name of a GPU ("/GPU:0") for exact cosine and l2 joins there; the CPU by default.
-    Raises ValueError for NaN or infinity in x, duplicate ids, an unknown metric or mode, k < 1. A zero vector has cosine 0 to everything.
+    values: similarities for cosine, distances otherwise; equal values order by lower id. Where there are fewer than
+    k: id -1, value -inf for cosine and +inf for distances. ids: (n,) int64, unique, any values; row numbers by
+    default. A row is never its own neighbour, whatever its vector. groups: (n,) int64, the product an image belongs
+    to. Rows of one group are no neighbours of each other, and a list holds at most one row of a group: its best, the
+    lower id among equals. thresholds: for hamming, (d,) floats; a bit is set where x lies above. 0 by default, the
+    sign. target_recall: share of the true neighbours that mode "approximate" finds, measured on a sample in every
+    call. threads: OMP_NUM_THREADS or all cores by default. tile_rows: most rows per tile. device: TensorFlow's name
+    of a GPU ("/GPU:0") for exact cosine and l2 joins there; the CPU by default. Raises ValueError for NaN or infinity
+    in x, duplicate ids, an unknown metric or mode, k < 1. A zero vector has cosine 0 to everything.
     """
     vectors, order = _accepted(x, k, metric, mode, ids, "x")
     rank = _inverse(order)
@@ -68,8 +67,8 @@ def search(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(values (q, k) float32, ids (q, k) int64): every query's nearest items, best first; the rest as in `self_join`.
 
-    An item with the query's own id is left out where query_ids are given, items of the query's own group where both groups are given; with
-    item_groups a list holds at most one item of a group.
+    An item with the query's own id is left out where query_ids are given, items of the query's own group where both
+    groups are given; with item_groups a list holds at most one item of a group.
     """
     vectors, order = _accepted(items, k, metric, mode, item_ids, "items")
     asked = metrics.checked(queries, "queries")
@@ -117,9 +116,9 @@ def offer(
 ) -> list[Audit]:
     """Offer right to left's lists and, if `both`, left to right's; `left is right` joins rows with themselves.
 
-    The vectors are those of `prepared`; the lists then hold cosines, or minus distances, or with `similarity` 1 / (1 + distance) for l2 and l1.
-    Returns an audit of each approximate join, none where the join was exact from the start.
-    device: TensorFlow's name of a GPU, on which cosine and l2 joins are then estimated, always exactly.
+    The vectors are those of `prepared`; the lists then hold cosines, or minus distances, or with `similarity` 1 / (1
+    + distance) for l2 and l1. Returns an audit of each approximate join, none where the join was exact from the
+    start. device: TensorFlow's name of a GPU, on which cosine and l2 joins are then estimated, always exactly.
     """
     directions = [(left, right)] if left is right or not both else [(left, right), (right, left)]
     if device is not None and metric in metrics.ON_GPU:

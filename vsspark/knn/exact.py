@@ -1,4 +1,6 @@
-"""Exact joins: one BLAS product per pair of tiles estimates, `values.pair_value` decides, and each pair serves its row and its column."""
+"""Exact joins: one BLAS product per pair of tiles estimates, `values.pair_value` decides, and each pair serves its
+row and its column.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def blas() -> ThreadpoolController:
 
 
 def default_threads() -> int:
-    """Threads to use: OMP_NUM_THREADS where it is set (Spark sets it to spark.task.cpus), else every core this process may run on."""
+    """Threads to use: OMP_NUM_THREADS where it is set (Spark sets it to spark.task.cpus), else every core this
+    process may run on.
+    """
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdecimal() and int(given) > 0 else len(os.sched_getaffinity(0))
 
@@ -52,17 +56,18 @@ def join(
 ) -> None:
     """Offer `right` to the lists of `left` and, if `both`, `left` to the lists of `right`.
 
-    `left is right` joins rows with themselves: each pair of tiles is computed once. Each thread takes the next pair of tiles and runs
-    a single-threaded product and the selection from it; two threads never select into one tile's lists at once.
-    similarity: values are 1 / (1 + distance) instead of minus the distance; hamming's are always minus the distance.
-    Memory beside the rows: threads * tile^2 * 4 bytes; a second copy of the rows for l2, and for cosine where rows are not of unit length.
-    Cost: n^2 * d multiplications by BLAS, and a float64 sum for each pair whose estimate is within `Measure.slack` of its list's floor:
-    about k * ln(n / k) a row, and all pairs of rows that are nearer to each other than slack without being equal.
+    `left is right` joins rows with themselves: each pair of tiles is computed once. Each thread takes the next pair
+    of tiles and runs a single-threaded product and the selection from it; two threads never select into one tile's
+    lists at once. similarity: values are 1 / (1 + distance) instead of minus the distance; hamming's are always minus
+    the distance. Memory beside the rows: threads * tile^2 * 4 bytes; a second copy of the rows for l2, and for cosine
+    where rows are not of unit length. Cost: n^2 * d multiplications by BLAS, and a float64 sum for each pair whose
+    estimate is within `Measure.slack` of its list's floor: about k * ln(n / k) a row, and all pairs of rows that are
+    nearer to each other than slack without being equal.
     """
     measure, estimated = metrics.estimates(
         metric, similarity, *([left.vectors] if left is right else [left.vectors, right.vectors])
     )
-    rows = side(left, estimated[0], measure, right.top.values.shape[1] if both else 0)
+    rows = side(left, estimated[0], measure, right.top.values.shape[1] if both or left is right else 0)
     cols = rows if left is right else side(right, estimated[-1], measure, left.top.values.shape[1])
     join_sides(rows, cols, (estimated[0].vectors, estimated[-1].vectors), metric, measure, both, threads, tile)
 
@@ -83,7 +88,8 @@ def join_sides(
     lefts, rights = range(0, len(rows.ids), tile), range(0, len(cols.ids), tile)
     itself = rows is cols
     count = len(lefts) * len(rights)
-    # A row's own tile first, or the first of the other side: from there on its floor is high, and few pairs need their value.
+    # A row's own tile first, or the first of the other side: from there on its floor is high, and few pairs need
+    # their value.
     pairs = [(i, j) for i in lefts for j in rights if not itself or i <= j]
     pairs = iter(sorted(pairs, key=lambda pair: pair[0] != pair[1]) if itself else pairs)
     locks = [threading.Lock() for _ in lefts], [threading.Lock() for _ in rights]
@@ -144,8 +150,8 @@ def side(rows: Rows, estimated: metrics.Estimated, measure: values.Measure, k: i
 def needed_items(x: np.ndarray, squares: np.ndarray, ids: np.ndarray, groups: np.ndarray, k: int) -> np.ndarray:
     """(n,) bool: False where so many equal rows with lower ids come first that the row can be in no list of k.
 
-    Without it, a thousand copies of one picture would mean a million float64 sums. Of equal rows the lowest id of each group counts, and of
-    those the k + 1 lowest: a list takes no more of them, one may be the query's own group.
+    Without it, a thousand copies of one picture would mean a million float64 sums. Of equal rows the lowest id of
+    each group counts, and of those the k + 1 lowest: a list takes no more of them, one may be the query's own group.
     """
     needed = np.ones(len(x), bool)
     order = np.lexsort((ids, squares))

@@ -1,7 +1,9 @@
-"""Exact joins with a GPU's help: TensorFlow's product and top_k nominate, the CPU kernel that decides every other list decides these.
+"""Exact joins with a GPU's help: TensorFlow's product and top_k nominate, the CPU kernel that decides every other
+list decides these.
 
-Products run in float32 with TensorFloat-32 off. The k + SPARE best estimates per tile of items come back to the host, and their pairs get
-their values there. A query whose list could still gain from an item that was not nominated is joined with that tile again on the CPU.
+Products run in float32 with TensorFloat-32 off. The k + SPARE best estimates per tile of items come back to the host,
+and their pairs get their values there. A query whose list could still gain from an item that was not nominated is
+joined with that tile again on the CPU.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from vsspark.knn import exact, metrics, topk, values
 from vsspark.knn.compiled import read_only
 from vsspark.knn.exact import Rows
 
-SPARE = 32  # candidates per query and tile beyond k: own items and group mates that a query may meet before a tile is joined again
+# Candidates per query and tile beyond k: own items and group mates that a query may meet before a tile is joined
+# again.
+SPARE = 32
 QUERIES = 4096  # query rows per product
 ITEMS = 65_536  # items per product: 1 GiB of products
 
@@ -30,7 +34,9 @@ def available() -> bool:
 
 
 def join(left: Rows, right: Rows, metric: str, similarity: bool = False, device: str = "/GPU:0") -> None:
-    """Offer right to left's lists; cosine and l2 only, vectors as `engine.offer` takes them. `left is right` joins rows with themselves."""
+    """Offer right to left's lists; cosine and l2 only, vectors as `engine.offer` takes them. `left is right` joins
+    rows with themselves.
+    """
     import tensorflow as tf
 
     tf.config.experimental.enable_tensor_float_32_execution(False)
@@ -70,7 +76,9 @@ def _settle(
     metric: str,
     similarity: bool,
 ) -> None:
-    """Offer the candidates at `positions` (q, c) of items; join the queries again whose lists reach as low as `rest` (q,)."""
+    """Offer the candidates at `positions` (q, c) of items; join the queries again whose lists reach as low as `rest`
+    (q,).
+    """
     ids, groups = items.ids[positions], items.groups[positions]
     own = (groups == queries.groups[:, None]) | (ids == queries.ids[:, None])
     exact_values = values.pair_values(

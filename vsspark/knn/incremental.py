@@ -1,26 +1,32 @@
 """Last night's neighbours and what has changed since -> tonight's, row for row what a full search would give.
 
-A query is searched again in full when it is new, when its picture or the blocks it probes are others, or when its list can no longer be
-trusted for k places. Every other query meets only the items that are new in the blocks it probes, and of those only the ones as near as its
-last neighbour; what it finds is merged into its list. So the work is (changed queries) x (items of their blocks) + (all queries) x (new
-items), and a list that nothing touched is passed on.
+A query is searched again in full when it is new, when its picture or the blocks it probes are others, or when its
+list can no longer be trusted for k places. Every other query meets only the items that are new in the blocks it
+probes, and of those only the ones as near as its last neighbour; what it finds is merged into its list. So the work
+is (changed queries) x (items of their blocks) + (all queries) x (new items), and a list that nothing touched is
+passed on.
 
-Lists are kept a few places longer than anybody reads (`SPARE_PLACES`), so that one that loses an item is searched again only when the spare places are used up:
-with 20 neighbours, one image in 150 gone would else send one query in eight through its whole block. A list that is shorter because there are
-no more items (`complete`) stays right whatever it loses. Where the lost item's product has another image, that one may belong in the list, and
-the query is searched in full.
+Lists are kept a few places longer than anybody reads (`SPARE_PLACES`), so that one that loses an item is searched
+again only when the spare places are used up: with 20 neighbours, one image in 150 gone would else send one query in
+eight through its whole block. A list that is shorter because there are no more items (`complete`) stays right
+whatever it loses. Where the lost item's product has another image, that one may belong in the list, and the query is
+searched in full.
 
-In approximate mode a list that is passed on keeps the recall it had, new items are searched exactly or with the same promise, and a list that
-has used up its spare places is made anew: the promise holds from night to night.
+In approximate mode a list that is passed on keeps the recall it had, new items are searched exactly or with the same
+promise, and a list that has used up its spare places is made anew: the promise holds from night to night.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
-SPARE_PLACES = 5  # places: with one item in 150 gone a night, a list of 20 loses one in about seven nights, and gains new ones as often
+# Places: with one item in 150 gone a night, a list of 20 loses one in about seven nights, and gains new ones as
+# often.
+SPARE_PLACES = 5
 _OLD, _NEW = (
     "old\t",
     "new\t",
@@ -29,10 +35,12 @@ _LIST = ("query_image_id", "rank", "item_image_id", "similarity")
 
 
 def state_of(lists: DataFrame, now: DataFrame, places: int, k: int, before: DataFrame | None = None) -> DataFrame:
-    """What the next night goes on from, a row per row of now: its columns, and length, complete, last, spare of its list.
+    """What the next night goes on from, a row per row of now: its columns, and length, complete, last, spare of its
+    list.
 
-    lists: query_image_id, rank, item_image_id, similarity, at most `places` of them, of which readers get the first k. before: the state the lists
-    were made from with `changes`, those columns and `full`; None where all were searched.
+    lists: query_image_id, rank, item_image_id, similarity, at most `places` of them, of which readers get the first
+    k. before: the state the lists were made from with `changes`, those columns and `full`; None where all were
+    searched.
     """
     summary = lists.groupBy(F.col("query_image_id").alias("image_id")).agg(
         F.count("*").cast("int").alias("length"),
@@ -58,7 +66,8 @@ def kept_lists(neighbours: DataFrame, state: DataFrame) -> DataFrame:
 
 
 def gone_items(now: DataFrame, before: DataFrame) -> DataFrame:
-    """item_image_id, sibling (bool: its group has another item that stays): the items that are gone, have another picture or have left their block.
+    """item_image_id, sibling (bool: its group has another item that stays): the items that are gone, have another
+    picture or have left their block.
 
     now, before: image_id, group_id, content_hash, block string (null: an item of none).
     """
@@ -73,10 +82,12 @@ def gone_items(now: DataFrame, before: DataFrame) -> DataFrame:
 
 
 def changes(now: DataFrame, before: DataFrame, lists: DataFrame, gone: DataFrame, k: int) -> DataFrame:
-    """One row per row of now: image_id; full (the query is searched again in full); fresh (it is a new item in its block); trimmed (its list has
-    lost items and is still good for k places); complete (as before); floor (the similarity of its last place; null where any item is welcome).
+    """One row per row of now: image_id; full (the query is searched again in full); fresh (it is a new item in its
+    block); trimmed (its list has lost items and is still good for k places); complete (as before); floor (the
+    similarity of its last place; null where any item is welcome).
 
-    now: image_id, group_id, content_hash, block, probes array<string>. before: rows of `state_of`. lists: `kept_lists`. gone: `gone_items`.
+    now: image_id, group_id, content_hash, block, probes array<string>. before: rows of `state_of`. lists:
+    `kept_lists`. gone: `gone_items`.
     """
     old = before.select(
         "image_id",
@@ -117,10 +128,14 @@ def changes(now: DataFrame, before: DataFrame, lists: DataFrame, gone: DataFrame
 
 
 def halved_blocks(rows: DataFrame, changed: DataFrame) -> DataFrame:
-    """The rows with every block cut in two, its old and its new items, probes that lead a query only where it must search, and its floor."""
-    halves = lambda names, kinds: F.flatten(
-        F.transform(names, lambda name: F.array(*[F.concat(F.lit(kind), name) for kind in kinds]))
-    )  # noqa: E731
+    """The rows with every block cut in two, its old and its new items.
+
+    Their probes lead a query only where it must search; their floor is that of `changes`.
+    """
+
+    def halves(names: Column, kinds: Sequence[str]) -> Column:
+        return F.flatten(F.transform(names, lambda name: F.array(*[F.concat(F.lit(kind), name) for kind in kinds])))
+
     return (
         rows.join(changed.select("image_id", "full", "fresh", "floor"), "image_id")
         .withColumns(
@@ -140,9 +155,10 @@ def merged_lists(
 ) -> DataFrame:
     """query_image_id, rank, item_image_id, similarity: the lists of all queries.
 
-    found: what was searched tonight, whole lists of the full queries, new items for the others. lists: `kept_lists` of last night. gone:
-    `gone_items`. changed: `changes`. groups: image_id, group_id. A list keeps the best `places` items, one of a group: its most similar, the
-    lower id among equals. One that is not complete ends where it ended: what is farther than its last place may have been left out of it.
+    found: what was searched tonight, whole lists of the full queries, new items for the others. lists: `kept_lists`
+    of last night. gone: `gone_items`. changed: `changes`. groups: image_id, group_id. A list keeps the best `places`
+    items, one of a group: its most similar, the lower id among equals. One that is not complete ends where it ended:
+    what is farther than its last place may have been left out of it.
     """
     query = F.col("image_id").alias("query_image_id")
     full = changed.where("full").select(query)

@@ -1,7 +1,8 @@
-"""Estimates: what a metric makes of rows and of a tile, so that BLAS or compiled loops fill it with float32 numbers near the values.
+"""Estimates: what a metric makes of rows and of a tile, so that BLAS or compiled loops fill it with float32 numbers
+near the values.
 
-An estimate is product + (bias of the row + bias of the column), higher is nearer: the cosine; -d^2 / 2 for l2, of rows moved and scaled;
--distance for l1; for hamming the exact number of bits that differ, negative.
+An estimate is product + (bias of the row + bias of the column), higher is nearer: the cosine; -d^2 / 2 for l2, of
+rows moved and scaled; -distance for l1; for hamming the exact number of bits that differ, negative.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class Frame(NamedTuple):
 
 @compiled()
 def _scaled(x, factors):
-    """Each row times its factor, rounded once: without a float64 copy of the rows, and exactly 1 for a positive row of one dimension."""
+    """Each row times its factor, rounded once: without a float64 copy of the rows, and exactly 1 for a positive row
+    of one dimension.
+    """
     out = np.empty(x.shape, np.float32)
     for i in range(len(x)):
         for c in range(x.shape[1]):
@@ -71,7 +74,8 @@ def _largest_distance(x, centre):
 def checked(x: np.ndarray, what: str) -> np.ndarray:
     """The rows as a C-contiguous (n, d) float32 array.
 
-    Raises ValueError for another shape or dtype, no dimensions, and for rows that hold NaN or infinity (the first of them are named).
+    Raises ValueError for another shape or dtype, no dimensions, and for rows that hold NaN or infinity (the first of
+    them are named).
     """
     x = np.asarray(x)
     if x.ndim != 2 or x.shape[1] == 0 or x.dtype.kind not in "fiub":
@@ -81,7 +85,8 @@ def checked(x: np.ndarray, what: str) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(values.squares(read_only(x))))
     if len(bad):
         raise ValueError(
-            f"{what}: {len(bad)} rows hold NaN or infinity, the first are rows {bad[:5].tolist()}; drop or quarantine them"
+            f"{what}: {len(bad)} rows hold NaN or infinity, the first are rows {bad[:5].tolist()}; "
+            "drop or quarantine them"
         )
     return x
 
@@ -97,9 +102,10 @@ def frame(*parts: np.ndarray) -> Frame:
 def estimates(metric: str, similarity: bool, *parts: np.ndarray) -> tuple[Measure, list[Estimated]]:
     """How pairs of these rows are measured, and what their estimates are computed from.
 
-    parts: one side's checked rows, or both sides'. The slack is the bound of a float32 sum of d products in any order, with or without fused
-    operations (Higham, Accuracy and Stability of Numerical Algorithms, 3.1): d roundings of the sum of the products' sizes, which is at most
-    1 for rows no longer than 1. What is added to d covers the rounding of the rows, of the bias and of the value.
+    parts: one side's checked rows, or both sides'. The slack is the bound of a float32 sum of d products in any
+    order, with or without fused operations (Higham, Accuracy and Stability of Numerical Algorithms, 3.1): d roundings
+    of the sum of the products' sizes, which is at most 1 for rows no longer than 1. What is added to d covers the
+    rounding of the rows, of the bias and of the value.
     """
     parts = tuple(read_only(x) for x in parts)
     d = parts[0].shape[1]
@@ -140,7 +146,9 @@ def bits(x: np.ndarray, thresholds: np.ndarray | None = None) -> np.ndarray:
 
 
 def fill(metric: str, left: np.ndarray, right: np.ndarray, space: np.ndarray) -> np.ndarray:
-    """The products of two tiles: (>= len(left), >= len(right)) float32, in `space`; l1 pads the tiles to whole blocks."""
+    """The products of two tiles: (>= len(left), >= len(right)) float32, in `space`; l1 pads the tiles to whole
+    blocks.
+    """
     if metric == "l1":
         left, right = padded(left), padded(right)
     out = space[: len(left) * len(right)].reshape(len(left), len(right))
@@ -195,7 +203,9 @@ def _popcount(typing_context, word):
 
 @compiled()
 def _fill_hamming(left, right, out):
-    """out = -(number of bits that differ). Words outermost, pairs innermost: the loop over a tile's columns runs in vector lanes."""
+    """out = -(number of bits that differ). Words outermost, pairs innermost: the loop over a tile's columns runs in
+    vector lanes.
+    """
     columns = np.ascontiguousarray(right.T)
     counts = np.empty(len(right), np.int64)
     for i in range(len(left)):

@@ -1,4 +1,6 @@
-"""What a Spark task does with Arrow data: write a pack of tiles, search a unit of tile pairs, merge partial lists. No Spark in here."""
+"""What a Spark task does with Arrow data: write a pack of tiles, search a unit of tile pairs, merge partial lists. No
+Spark in here.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ def to_matrix(lists: pa.ListArray) -> np.ndarray:
     flat = lists.flatten()
     if lists.null_count or flat.null_count or len(np.unique(widths)) > 1:
         raise DataQualityError(
-            f"embeddings: expected lists of one length without nulls, got lengths {np.unique(widths)[:5]}, {lists.null_count} null rows"
+            f"embeddings: expected lists of one length without nulls, got lengths {np.unique(widths)[:5]}, "
+            f"{lists.null_count} null rows"
         )
     return flat.to_numpy().reshape(len(lists), -1)
 
@@ -85,18 +88,21 @@ def search_unit(
     threads: int | None,
     floors: dict[int, np.ndarray],
 ) -> Iterator[pa.RecordBatch]:
-    """The partial lists of a unit: its number, chunk (the merge task of the query), query, and k values, ids and groups as bytes.
+    """The partial lists of a unit: its number, chunk (the merge task of the query), query, and k values, ids and
+    groups as bytes.
 
-    floors: per tile, the least values of the lists that units before this one have emitted; what does not reach them is left out. It is brought
-    up to date here: pass the same one to all units whose lists are sure to be merged together.
-    threads: cores to use; None = as `exact.default_threads` says. device: TensorFlow's name of a GPU, or None for the CPU.
-    In approximate mode the recall and the number of queries of each of its joins go to the file audit-NUMBER.json in scratch.
+    floors: per tile, the least values of the lists that units before this one have emitted; what does not reach them
+    is left out. It is brought up to date here: pass the same one to all units whose lists are sure to be merged
+    together. threads: cores to use; None = as `exact.default_threads` says. device: TensorFlow's name of a GPU, or
+    None for the CPU. In approximate mode the recall and the number of queries of each of its joins go to the file
+    audit-NUMBER.json in scratch.
     """
     k, audits = config.k, []
     settings = (config.mode, config.target_recall, threads, config.seed, config.tile_rows, device)
 
     def offer(left: Rows, right: Rows, both: bool) -> None:
-        # Similarities, not distances: lists are ordered by the number that readers see, and two distances may round to one similarity.
+        # Similarities, not distances: lists are ordered by the number that readers see, and two distances may round
+        # to one similarity.
         audits.extend(engine.offer(left, right, config.metric, both, *settings, similarity=True))
 
     if unit.probe is not None:
@@ -136,7 +142,9 @@ def search_unit(
 
 
 def merge(batches: list[pa.RecordBatch], metric: str) -> Iterator[pa.RecordBatch]:
-    """query_image_id, rank, item_image_id, similarity: the partial lists of each query merged, queries in rising order."""
+    """query_image_id, rank, item_image_id, similarity: the partial lists of each query merged, queries in rising
+    order.
+    """
     queries = np.concatenate([batch.column("query").to_numpy() for batch in batches])
     found, place = np.unique(queries, return_inverse=True)
     k = len(batches[0].column("values")[0].as_py()) // 4
@@ -165,7 +173,9 @@ def merge(batches: list[pa.RecordBatch], metric: str) -> Iterator[pa.RecordBatch
 
 
 def least_values(floors: np.ndarray, metric: str) -> np.ndarray:
-    """(n,) float32: the values of these similarities, -inf for nan. A similarity of last night is the same number tonight, to the last bit."""
+    """(n,) float32: the values of these similarities, -inf for nan. A similarity of last night is the same number
+    tonight, to the last bit.
+    """
     lowest = np.where(np.isnan(floors), -np.inf, floors)
     if metric == "hamming":
         lowest = np.where(np.isnan(floors), -np.inf, 1 - np.rint(1 / np.maximum(floors, 1e-30)))

@@ -27,13 +27,17 @@ class Unit(NamedTuple):
 
 
 def rows_per_tile(block_rows: Sequence[int], tile_rows: int, slots: int, smallest: int = SMALLEST_TILE) -> int:
-    """Rows per tile: tile_rows, or fewer, but not below `smallest`, where that would leave too few pairs of tiles for all slots."""
+    """Rows per tile: tile_rows, or fewer, but not below `smallest`, where that would leave too few pairs of tiles for
+    all slots.
+    """
     enough = math.isqrt(sum(n * n for n in block_rows) // (UNITS_PER_SLOT * slots))
     return min(tile_rows, max(smallest, enough))
 
 
 def deal(costs: Sequence[float], bins: int) -> list[int]:
-    """The bin of each piece of work, largest first to the bin with least so far: no bin exceeds 4/3 of the best possible split."""
+    """The bin of each piece of work, largest first to the bin with least so far: no bin exceeds 4/3 of the best
+    possible split.
+    """
     loads = [(0.0, b) for b in range(bins)]
     chosen = [0] * len(costs)
     for piece in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
@@ -46,8 +50,9 @@ def deal(costs: Sequence[float], bins: int) -> list[int]:
 def units(tiles: Mapping[int, Tile], slots: int, tile_rows: int, widest: int = WIDEST) -> list[tuple[Unit, float]]:
     """All units of work with their costs, pairs of rows compared.
 
-    Blocks join with themselves: each pair of tiles of searching rows once, serving both; rows that are only items are searched one way.
-    Rows of other tiles that probe the block are gathered, tile_rows at a time, and search all of its tiles.
+    Blocks join with themselves: each pair of tiles of searching rows once, serving both; rows that are only items are
+    searched one way. Rows of other tiles that probe the block are gathered, tile_rows at a time, and search all of
+    its tiles.
     """
     asking, answering, visitors = defaultdict(list), defaultdict(list), defaultdict(list)
     for number, tile in sorted(tiles.items()):

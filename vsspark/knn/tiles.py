@@ -1,4 +1,6 @@
-"""Tile files: prepared rows of one block, a record batch each, that tasks read straight from storage instead of from a shuffle."""
+"""Tile files: prepared rows of one block, a record batch each, that tasks read straight from storage instead of from
+a shuffle.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ class TileRows(NamedTuple):
 
 
 def write_tiles(folder: str, name: str, tiles: list[TileRows], storage_options: Mapping[str, str] | None) -> str:
-    """The URI of one file that holds the tiles, a record batch each; a second attempt of the task replaces the first one's whole file."""
+    """The URI of one file that holds the tiles, a record batch each; a second attempt of the task replaces the first
+    one's whole file.
+    """
     uri = f"{folder.rstrip('/')}/{name}.arrow"
     batches = [_to_batch(tile) for tile in tiles]
     with _written_whole(uri, storage_options) as stream, pa.ipc.new_file(stream, batches[0].schema) as writer:
@@ -62,7 +66,9 @@ def write_tiles(folder: str, name: str, tiles: list[TileRows], storage_options: 
 
 @contextmanager
 def _written_whole(uri: str, storage_options: Mapping[str, str] | None) -> Iterator[pa.NativeFile]:
-    """A stream to a file that is there as a whole or not at all: an object is so by itself, a local file is moved into place."""
+    """A stream to a file that is there as a whole or not at all: an object is so by itself, a local file is moved
+    into place.
+    """
     store, path = open_filesystem(uri, storage_options)
     if not isinstance(store, fs.LocalFileSystem):
         with store.open_output_stream(path) as stream:

@@ -1,8 +1,8 @@
 """Running top-k lists: compiled insertion, the pass over a tile of estimates, the merge of partial lists.
 
-A list is k slots, best first: value (higher is nearer), id, group. Its order is total (value falls, equal values by lower id) and it keeps at
-most one item of a group, that group's best. So offering the same items in any order, or merging partial lists in any order, gives the same
-list. An empty slot holds value -inf and id and group NO_ID.
+A list is k slots, best first: value (higher is nearer), id, group. Its order is total (value falls, equal values by
+lower id) and it keeps at most one item of a group, that group's best. So offering the same items in any order, or
+merging partial lists in any order, gives the same list. An empty slot holds value -inf and id and group NO_ID.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ STRIP = 128  # estimates compared with their thresholds in vector lanes before t
 class TopK(NamedTuple):
     """The lists of n rows.
 
-    `floor` is each list's last value, or a higher one where better items are known from elsewhere: from another list that this one will be
-    merged with, or from last night. An item below it is left out.
+    `floor` is each list's last value, or a higher one where better items are known from elsewhere: from another list
+    that this one will be merged with, or from last night. An item below it is left out.
     """
 
     values: np.ndarray  # (n, k) float32
@@ -89,7 +89,9 @@ def _insert(values, ids, groups, value, item, group):
 
 @compiled()
 def _reaches_row(products, bias, biases, floor):
-    """Whether any item of a strip reaches the row's threshold. Counted, not branched on: the loop then runs in vector lanes."""
+    """Whether any item of a strip reaches the row's threshold. Counted, not branched on: the loop then runs in vector
+    lanes.
+    """
     hits = np.int32(0)
     for j in range(len(products)):
         value = products[j] + (bias + biases[j])
@@ -111,11 +113,13 @@ def _reaches_any(products, bias, biases, floor, floors):
 
 @compiled()
 def offer_tile(tile, at, rows, cols, both, measure, lanes):
-    """Offer a tile's items to its queries: columns to the lists of the rows and, if `both`, rows to the lists of the columns.
+    """Offer a tile's items to its queries: columns to the lists of the rows and, if `both`, rows to the lists of the
+    columns.
 
-    tile: (>= m, >= n) float32; its row r belongs to row at[r] of `rows`. A pair's estimate is tile + (row bias + column bias): the same bits
-    from either side. Only a pair whose estimate reaches the least estimate of a list gets its value, and the value decides. A pair of one
-    group or of one id is never offered. lanes: (LANES,) float64, overwritten.
+    tile: (>= m, >= n) float32; its row r belongs to row at[r] of `rows`. A pair's estimate is tile + (row bias +
+    column bias): the same bits from either side. Only a pair whose estimate reaches the least estimate of a list gets
+    its value, and the value decides. A pair of one group or of one id is never offered. lanes: (LANES,) float64,
+    overwritten.
     """
     n = len(cols.ids)
     for r in range(len(at)):
@@ -152,7 +156,9 @@ def offer_tile(tile, at, rows, cols, both, measure, lanes):
 
 @compiled()
 def raise_floors(estimates, rows, measure):
-    """Raise the rows' floors to what k items are sure to reach. estimates: (n,) float32, the k-th best estimate of each row; -inf = none."""
+    """Raise the rows' floors to what k items are sure to reach. estimates: (n,) float32, the k-th best estimate of
+    each row; -inf = none.
+    """
     for i in range(len(estimates)):
         floor = least_value(measure, estimates[i])
         if floor > rows.top.floor[i]:

@@ -1,11 +1,13 @@
 """The value of a pair of rows, the same bits on every machine, and the error of a float32 estimate of it.
 
-Every list is ordered by `pair_value`: sums in float64, in LANES partial sums that are added up in one written order. Nothing here may be
-reordered or fused by a compiler (no fastmath), and IEEE 754 defines each step. So the value depends on the two rows alone: not on the CPU,
-its vector width, BLAS, a GPU, threads, tiles, or which of the two rows comes first.
+Every list is ordered by `pair_value`: sums in float64, in LANES partial sums that are added up in one written order.
+Nothing here may be reordered or fused by a compiler (no fastmath), and IEEE 754 defines each step. So the value
+depends on the two rows alone: not on the CPU, its vector width, BLAS, a GPU, threads, tiles, or which of the two rows
+comes first.
 
-BLAS and GPUs only estimate. `least_estimate` is the bound that makes this exact: a pair whose estimate is lower has a lower value than the
-floor, whatever the order in which the float32 sum was taken; every other pair gets its value from `pair_value`.
+BLAS and GPUs only estimate. `least_estimate` is the bound that makes this exact: a pair whose estimate is lower has a
+lower value than the floor, whatever the order in which the float32 sum was taken; every other pair gets its value
+from `pair_value`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 
 from vsspark.knn.compiled import compiled
 
+VERSION = 2  # of the bits that this file gives: lists made by another are searched again, not merged with
 LANES = 32  # partial sums: independent additions for every vector width up to 16 doubles
 ESTIMATE, COSINE, L2, L1 = 0, 1, 2, 3
 ROUNDING = 2.0**-24  # the relative error of one rounding to float32
@@ -95,7 +98,8 @@ def _absolute_distance(a, b, lanes):
 def pair_value(measure, a, b, inverse_a, inverse_b, lanes):
     """The float32 value of a pair, higher is nearer: the float64 result rounded once.
 
-    a, b: (d,) float32 rows as given. inverse_a, inverse_b: 1 / length of the rows, 0 for a zero row; used for COSINE alone.
+    a, b: (d,) float32 rows as given. inverse_a, inverse_b: 1 / length of the rows, 0 for a zero row; used for COSINE
+    alone.
     """
     if measure.kind == COSINE:
         return np.float32(dot(a, b, lanes) * (inverse_a * inverse_b))

@@ -17,7 +17,7 @@ from vsspark.embed.spark import stored_version
 from vsspark.encoders import Encoder
 from vsspark.encoders.registry import MLFLOW_SCHEMES
 from vsspark.errors import ConfigError
-from vsspark.knn.spark import median_thresholds
+from vsspark.knn.packing import median_thresholds
 from vsspark.progress import Progress
 from vsspark.query.answers import Answer, Similar
 from vsspark.query.candidates import Asked
@@ -31,8 +31,9 @@ from vsspark.tracking import use_tracking_store
 def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k: int) -> tuple[str, list[Answer]]:
     """(id of the published run, an answer per image in their order). images: local paths or s3a:// URIs.
 
-    Where an encoder has no head of its own, the one the published run's categories were predicted with is taken from `_heads`.
-    Raises StorageError where nothing is published, ConfigError where `encoder` is not what the published run embedded with.
+    Where an encoder has no head of its own, the one the published run's categories were predicted with is taken from
+    `_heads`. Raises StorageError where nothing is published, ConfigError where `encoder` is not what the published
+    run embedded with.
     """
     store, progress = Store(spark, config.output), Progress(spark.sparkContext.setJobDescription)
     run = store.published_run()  # once: while it is answered, another run may be published
@@ -42,7 +43,8 @@ def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k:
         encoder = _same_encoder(config, pictures, run, recorded)
     with progress.stage("embed", f"{len(images):,} pictures"):
         unit_norm = config.encoder.model_copy(update={"unit_norm": recorded["encoder"]["unit_norm"]})
-        anywhere = pictures.model_copy(update={"link_roots": None})  # whoever asks may name any picture; the roots bind the catalogue
+        # Whoever asks may name any picture; the roots bind the catalogue.
+        anywhere = pictures.model_copy(update={"link_roots": None})
         rows = embed_pictures(images, encoder, anywhere, unit_norm, session.storage_options(spark))
     usable = [i for i, row in enumerate(rows) if row.reason is None]
     answers = [Answer(image, row.reason, row.detail) for image, row in zip(images, rows, strict=True)]
@@ -86,7 +88,9 @@ def _same_encoder(config: Config, images: ImagesConfig, run: dict, recorded: dic
 def _probabilities(
     rows: Sequence[Embedded], usable: Sequence[int], encoder: Encoder, embeddings: np.ndarray, table: DataFrame, store: Store, blocking: BlockingConfig
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """(categories, (q, c) their probabilities), by the encoder's own head, or by the one the run's categories were predicted with."""
+    """(categories, (q, c) their probabilities), by the encoder's own head, or by the one the run's categories were
+    predicted with.
+    """
     if encoder.categories is not None and blocking.by != "cluster":
         return encoder.categories, np.array([rows[i].probabilities for i in usable], np.float32)
     head = read_head(store, table.select("head").head()["head"])
@@ -102,7 +106,9 @@ def _items(table: DataFrame, catalogue: DataFrame, blocking: BlockingConfig) -> 
 
 
 def _similar(items: DataFrame, catalogue: DataFrame, asked: Asked, config: Config) -> list[tuple[Similar, ...]]:
-    """Per query its products: of the probed categories first, then, where these are too few, the nearest of all others."""
+    """Per query its products: of the probed categories first, then, where these are too few, the nearest of all
+    others.
+    """
     only = config.recommend.in_stock_only
     probed = {name for categories in asked.categories for name in categories or ()}
     inside = items.where(F.col("category").isin(*probed)) if probed else items
