@@ -27,7 +27,7 @@ def embeddings(n: int) -> tuple[np.ndarray, str]:
     """
     if (PHOTOS / "clothing").exists():
         make(-(-n // CHUNK))
-    chunks = sorted(CACHE.glob("mobilenet_*.npy"))[: -(-n // CHUNK)]  # the same rows whatever else is cached
+    chunks = sorted(CACHE.glob("views_*.npy"))[: -(-n // CHUNK)]  # the same rows whatever else is cached
     if len(chunks) * CHUNK >= n:
         order = np.random.default_rng(0).permutation(len(chunks) * CHUNK)[:n]
         x = np.concatenate([np.load(chunk) for chunk in chunks])[order].astype(np.float32)
@@ -96,20 +96,26 @@ def make(chunks: int) -> int:
 
 
 def _chunk(number: int) -> Path:
-    return CACHE / f"mobilenet_{number:03d}.npy"
+    return CACHE / f"views_{number:03d}.npy"
 
 
 def _view(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(224, 224, 3) float32 input of the network: a part of a photo, turned, mirrored and in other colours.
+
+    Two views of one photo are about as alike as two pictures of one product: of a row's 10 nearest among 60,000, half
+    are of its own photo. With crops of .6 to 1 of each side nine tenths were, which any search finds.
+    """
     import cv2
 
     height, width = image.shape[:2]
-    share = rng.uniform(0.6, 1.0)  # of each side
-    h, w = int(height * share), int(width * share)
+    h, w = (np.array([height, width]) * rng.uniform(0.25, 1.0, 2)).astype(int)
     top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
     crop = cv2.resize(image[top : top + h, left : left + w], (224, 224), interpolation=cv2.INTER_AREA)
+    turn = cv2.getRotationMatrix2D((112, 112), rng.uniform(-15, 15), 1.0)  # degrees
+    crop = cv2.warpAffine(crop, turn, (224, 224), borderMode=cv2.BORDER_REFLECT)
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
-    pixels = crop[:, :, ::-1].astype(np.float32) * rng.uniform(0.8, 1.2, 3).astype(np.float32)
+    pixels = crop[:, :, rng.permutation(3)].astype(np.float32) * rng.uniform(0.6, 1.4, 3).astype(np.float32)
     return np.clip(pixels, 0, 255) / 127.5 - 1
 
 
