@@ -19,6 +19,7 @@ slow: setup
 	@$(PY) -m pytest -m slow
 
 bench: setup
+	@case "$(NAME)" in '' | *knn*) conf/setup/bench-packages.sh ;; esac
 	@$(PY) -m benchmarks $(NAME)
 
 picture: setup

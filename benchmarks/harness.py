@@ -17,7 +17,24 @@ import psutil
 
 RESULTS = Path("build/bench")
 MOBILENET = "weights/mobilenet_v2_imagenet_notop.weights.h5"  # below the folder of photos
-_PACKAGES = ("pyspark", "tensorflow-cpu", "keras", "onnxruntime", "numpy", "pyarrow", "opencv-python-headless", "simplejpeg", "pillow", "faiss-cpu", "numba")
+_PACKAGES = (
+    "pyspark",
+    "tensorflow-cpu",
+    "keras",
+    "onnxruntime",
+    "numpy",
+    "pyarrow",
+    "opencv-python-headless",
+    "simplejpeg",
+    "pillow",
+    "numba",
+    "faiss-cpu",
+    "scann",
+    "scalable-vs",
+    "usearch",
+    "hnswlib",
+    "pynndescent",
+)
 
 
 def cpu() -> str:

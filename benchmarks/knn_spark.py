@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks import knn
+from benchmarks import knn_measure as knn
 from benchmarks.harness import resident_memory
 from benchmarks.knn_data import embeddings, synthetic, synthetic_parts
 from vsspark import session
@@ -84,7 +84,7 @@ def spark_cases(n: int, repeats: int) -> list[dict]:
     seconds = {"ours": float(np.median(stage)), "kernel_alone": float(np.median(kernel))}
     ratio = round(seconds["ours"] / seconds["kernel_alone"], 3)
     figures = {"stage_over_kernel": ratio, "same_as_kernel": float((ids == alone).mean()), "shuffled_mb": shuffled, "embeddings_mb": round(x.nbytes / 1e6)}
-    return [knn._case("spark_stage", data, n, x.shape[1], seconds, repeats, **figures)]
+    return [knn.case_of("spark_stage", data, n, x.shape[1], seconds, repeats, **figures)]
 
 
 def spark_own_cases(n: int, repeats: int) -> list[dict]:
@@ -132,7 +132,7 @@ def spark_own_cases(n: int, repeats: int) -> list[dict]:
         seconds, found = knn.interleaved(ways, repeats)
         del seconds["starting workers"], found["starting workers"]
         recalls = {"ours": knn.same_ids(found.pop("ours"), truth)} | {name: recall(of) for name, of in found.items()}
-    return [knn._case("spark_own_operators", "synthetic: clustered", 5000, 128, seconds, repeats, recall_at_10=recalls)]
+    return [knn.case_of("spark_own_operators", "synthetic: clustered", 5000, 128, seconds, repeats, recall_at_10=recalls)]
 
 
 def skew_cases(n: int, repeats: int) -> list[dict]:
