@@ -1,4 +1,4 @@
-# make run | test | slow | bench [NAME=knn] | wheel
+# make run | test | slow [NAME=jobs] | bench [NAME=knn] | wheel
 SHELL := /bin/bash
 PY := .venv/bin/python
 .PHONY: run test slow bench picture wheel setup
@@ -16,7 +16,7 @@ test: setup
 	@$(PY) -m pytest
 
 slow: setup
-	@$(PY) -m pytest -m slow
+	@$(PY) -m pytest -m slow $(if $(NAME),tests/$(NAME))
 
 bench: setup
 	@case "$(NAME)" in '' | *knn*) conf/setup/bench-packages.sh ;; esac

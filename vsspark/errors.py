@@ -49,6 +49,7 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"  # a known format that ends early
     CORRUPT = "corrupt"  # a known format whose content the decoder refuses
     TOO_MANY_PIXELS = "too_many_pixels"  # more than images.max_pixels: a decompression bomb, or a scan
+    TOO_SLOW = "too_slow"  # not decoded within images.decode_timeout_s: a file made to keep the decoder busy
     TOO_SMALL = "too_small"  # a side shorter than images.min_side
     BAD_BOX = "bad_box"  # the catalogue's box is no box, or not one in this picture
     NOT_FINITE = "not_finite"  # the network gave NaN or infinity

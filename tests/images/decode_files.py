@@ -1,17 +1,20 @@
-"""A process that decodes the files named on its standard input; a crash of a decoder is then the end of this process, not of the tests.
+"""A process that decodes the files named on its standard input, so that a crash of a decoder does not end the tests.
 
-Per file: its name as soon as it is begun, then a line of JSON: the reason of a refusal or null, seconds, MiB by which the resident memory peaked.
+Per file it prints the name as soon as it begins, then a line of JSON: the reason of a refusal or null, seconds, and the
+MiB by which the resident memory of the process and its decoder process peaked.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import json
+import os
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from vsspark.config import ImagesConfig
@@ -22,29 +25,41 @@ SIZE = (224, 224)
 HANGS_S = 60  # a decoder that takes longer is ended, and the process with it
 
 
-def decoded(paths: Iterable[Path], max_pixels: int) -> dict[Path, dict]:
-    """What became of each file: `reason`, `seconds`, `mib`. Fails the test that asks when the process dies on the way, naming the file."""
+def decoded(paths: Iterable[Path], max_pixels: int, decode_timeout_s: float = 30) -> dict[Path, dict]:
+    """Outcome of each file: `reason`, `seconds`, `mib`. Fails, naming the file, when the process ends on the way."""
     paths = list(paths)
-    asked = "\n".join(map(str, paths))
-    done = subprocess.run([sys.executable, __file__, str(max_pixels)], input=asked, capture_output=True, text=True)
+    names = "\n".join(map(str, paths))
+    command = [sys.executable, __file__, str(max_pixels), str(decode_timeout_s)]
+    done = subprocess.run(command, input=names, capture_output=True, text=True)
     lines = done.stdout.splitlines()
-    assert done.returncode == 0, f"the decoder ended with {done.returncode} at {lines[-1] if lines else 'its start'}\n{done.stderr[-4000:]}"
+    last = lines[-1] if lines else "its start"
+    assert done.returncode == 0, f"the decoder ended with {done.returncode} at {last}\n{done.stderr[-4000:]}"
     return {Path(name): json.loads(outcome) for name, outcome in zip(lines[::2], lines[1::2], strict=True)}
 
 
-def _resident_kib(field: str) -> int:
-    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+def _resident_kib(field: str) -> dict[str, int]:
+    """By process id, of this process and its decoder process."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    resident = {}
+    for process in (str(os.getpid()), *children):
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        resident[process] = next(int(line.split()[1]) for line in lines if line.startswith(field))
+    return resident
 
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    config = ImagesConfig(max_pixels=int(sys.argv[1]))
+    config = ImagesConfig(max_pixels=int(sys.argv[1]), decode_timeout_s=float(sys.argv[2]))
     for line in sys.stdin:
         path = Path(line.rstrip("\n"))
         print(path, flush=True)
         data = path.read_bytes()
-        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-        before, started = _resident_kib("VmRSS"), time.perf_counter()
+        with suppress(ImageError):
+            decode_photo(b"no picture", SIZE, config)  # a decoder process runs from here
+        before = _resident_kib("VmRSS")
+        for process in before:
+            Path(f"/proc/{process}/clear_refs").write_text("5")  # the peak counts from here
+        started = time.perf_counter()
         faulthandler.dump_traceback_later(HANGS_S, exit=True)
         reason = None
         try:
@@ -53,7 +68,9 @@ def main() -> None:
             reason = error.reason.value
         faulthandler.cancel_dump_traceback_later()
         seconds = time.perf_counter() - started
-        print(json.dumps({"reason": reason, "seconds": seconds, "mib": (_resident_kib("VmHWM") - before) / 1024}), flush=True)
+        peak = _resident_kib("VmHWM")
+        mib = sum(peak[process] - before[process] for process in before if process in peak) / 1024
+        print(json.dumps({"reason": reason, "seconds": seconds, "mib": mib}), flush=True)
 
 
 if __name__ == "__main__":

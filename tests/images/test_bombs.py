@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import AvifImagePlugin, Image
+from PIL import Image
 
 from vsspark.config import ImagesConfig
 from vsspark.images.decode import decode_image
@@ -170,7 +170,3 @@ def test_a_large_picture_is_converted_in_bands_without_a_seam(kind):
         image = rgb.quantize(64) if kind == "P" else rgb.convert("LA")
         plain, data = image.convert("RGB"), encoded(image, "PNG")
     np.testing.assert_array_equal(decode_image(data, (height, width), ImagesConfig()), np.asarray(plain))
-
-
-def test_avif_is_decoded_by_one_thread():
-    assert AvifImagePlugin._get_default_max_threads() == 1

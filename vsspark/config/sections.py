@@ -63,6 +63,8 @@ class ImagesConfig(Section):
     fetch_threads: Positive = 16  # requests in flight per Python worker: a store 50 ms away then costs 1.2 times what local files do, 1.3 with 8
     # What encoders see of a picture without a box of its own: all of it; what stands before the background, cut out; that, its background white.
     foreground: Literal["none", "crop", "blank"] = "none"
+    # Seconds that decoding one picture may take, else it is quarantined as too_slow. 49 million pixels take 1 to 9 s.
+    decode_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     timeout_s: Annotated[float, Field(gt=0)] = 20.0  # per request to object storage
     attempts: Positive = 4  # per object, with exponential backoff in between
 

@@ -1,12 +1,17 @@
 """Pixels as a viewer shows them, from the bytes of a JPEG, PNG, GIF (first frame), WebP, AVIF, BMP or TIFF file.
 
 Turned by its EXIF orientation, CMYK and foreign colour profiles brought to sRGB, 16 bits to 8, alpha laid on white.
-The header is read first: a file that is too small or too large is refused before one pixel is decoded. Peak memory of a decode, measured with
-25 million pixels: 6 bytes a pixel for a progressive JPEG, 12 for the other formats, 19 for WebP and AVIF, which hold a picture several times over.
+The header is read first: a file that is too small or too large is refused before one pixel is decoded. Peak memory of
+a decode, measured with 25 million pixels: 6 bytes a pixel for a progressive JPEG, 12 for the other formats, 19 for WebP
+and AVIF, which hold a picture several times over.
+
+Time of a decode: images.decode_timeout_s at most. Plain JPEG, PNG and WebP files of little work (`structure`) are
+decoded by the calling thread, in about a second at most; all other files in a process that ends with the time
+(`decoder_process`). Nothing here changes settings of the whole process: PIL's limits stay as they are.
 
 The whole picture is squashed to the encoder's square: nothing of the garment is cut off, no border becomes a feature.
-Measured with MobileNetV2's ImageNet weights at 224 pixels, cosine, leave one out (luma: same product at rank 1, category of the
-nearest other product; clothing: category at rank 1, the same with the same sender's photos left out):
+Measured with MobileNetV2's ImageNet weights at 224 pixels, cosine, leave one out (luma: same product at rank 1,
+category of the nearest other product; clothing: category at rank 1, the same with the same sender's photos left out):
 
     preprocessing              luma product  luma category  clothing category  same sender out
     squash, blocks (this)             .666           .755               .794             .738
@@ -25,34 +30,34 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import AvifImagePlugin, Image, ImageChops, ImageCms, features
+from PIL import Image, ImageChops, features
 
 from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError, Reason
 from vsspark.images.box import Box
-from vsspark.images.structure import check_structure
+from vsspark.images.colours import flatten, foreign, in_bands, to_srgb
+from vsspark.images.decoder_process import decode_in_process
+from vsspark.images.structure import Plain, check_structure
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF") + (("AVIF",) if features.check("avif") else ())
-PREPROCESSING = "squash-1"  # enters every model version: change it when decode_image gives other pixels for the same bytes
+# Enters every model version: change it when decode_image gives other pixels for the same bytes.
+PREPROCESSING = "squash-1"
 
-# PIL's own limit is fixed at 179 million pixels; images.max_pixels is checked here, right after the header is read.
-Image.MAX_IMAGE_PIXELS = None
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the pool around it is the parallelism; by default it starts a thread per core of the machine
-
+# A plain file within these is decoded in about a second at most. A colour profile may hold programs to run over a grid.
+_QUICK_PIXELS, _QUICK_BYTES, _QUICK_PROFILE = 32_000_000, 2**24, 4096
 _JPEG = ("JPEG", "MPO")  # MPO: a phone's JPEG with a second picture behind the first
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
 _END = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND", b"GIF87a": b";", b"GIF89a": b";"}
 _EXIF_ORIENTATION = 0x0112
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
-_BAND = 2**20  # pixels converted at a time: PIL holds an RGB pixel in 4 bytes, and converts into a copy
 # How many quarter turns (counter-clockwise), then whether mirrored left to right, for EXIF orientations 1 to 8.
-_TURNS = {1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
+_TURNS = {1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True)}
+_TURNS |= {5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
 
 
 class Photo(NamedTuple):
@@ -67,16 +72,42 @@ def decode_image(data: bytes, size: tuple[int, int], config: ImagesConfig) -> np
 
 
 def decode_photo(data: bytes, size: tuple[int, int], config: ImagesConfig, box: Box | None = None) -> Photo:
-    """The picture, or the box's part of it, squashed to `size` = (height, width), and the whole picture's own width and height.
+    """The picture, or the box's part of it, at `size`, and the whole picture's own width and height.
 
-    Raises ImageError: NOT_AN_IMAGE, TRUNCATED, CORRUPT, TOO_SMALL, TOO_MANY_PIXELS, BAD_BOX.
+    size: (height, width) that the picture is squashed to. It takes config.decode_timeout_s at most.
+    Raises ImageError: NOT_AN_IMAGE, TRUNCATED, CORRUPT, TOO_SMALL, TOO_MANY_PIXELS, TOO_SLOW, BAD_BOX.
     """
-    check_structure(data, config.max_pixels)
+    plain = check_structure(data, config.max_pixels)
+    photo = decode_here(data, size, config, box, plain) if plain is not None and _is_quick(plain, data) else None
+    return photo or Photo(*decode_in_process(data, size, config, box))
+
+
+def _is_quick(plain: Plain, data: bytes) -> bool:
+    """Whether the work is small, and PIL's own limit, which is the whole process's, allows the picture."""
+    pixels = plain.width * plain.height
+    allowed = Image.MAX_IMAGE_PIXELS is None or pixels <= Image.MAX_IMAGE_PIXELS
+    return allowed and pixels * plain.passes <= _QUICK_PIXELS and len(data) <= _QUICK_BYTES
+
+
+def decode_here(
+    data: bytes,
+    size: tuple[int, int],
+    config: ImagesConfig,
+    box: Box | None = None,
+    plain: Plain | None = None,
+) -> Photo | None:
+    """As `decode_photo`, by the calling thread and for as long as it takes.
+
+    plain: what `check_structure` says of the file; None is returned where the decoder finds more work than that.
+    """
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:  # each format's parser raises whatever its arithmetic on broken bytes runs into
         raise _refusal(data, error) from None
     width, height = image.size
+    profile = image.info.get("icc_profile")
+    if plain is not None and (image.size != plain[:2] or (foreign(profile) and len(profile) > _QUICK_PROFILE)):
+        return None
     if width * height > config.max_pixels:
         raise ImageError(Reason.TOO_MANY_PIXELS, f"{width}x{height}, allowed are {config.max_pixels} pixels")
     if min(width, height) < config.min_side:
@@ -84,7 +115,7 @@ def decode_photo(data: bytes, size: tuple[int, int], config: ImagesConfig, box: 
     try:
         _check_tiles(image, config)
         if image.format not in _JPEG:
-            image.load()  # before the EXIF is looked for: behind a PNG's pixels too, and PIL reports a broken stream only once
+            image.load()  # before the EXIF, which may lie behind a PNG's pixels; PIL reports a broken stream only once
         turns, mirrored = _TURNS.get(_orientation(image), (0, False))
         shown = (height, width) if turns % 2 else (width, height)
         part = None if box is None else box.clipped(*shown, config.min_side).as_stored(*shown, turns, mirrored)
@@ -102,7 +133,7 @@ def decode_photo(data: bytes, size: tuple[int, int], config: ImagesConfig, box: 
 
 
 def _check_tiles(image: Image.Image, config: ImagesConfig) -> None:
-    """Raises ImageError for a TIFF in tiles too large: each is decoded whole, however little of it the picture covers."""
+    """Raises ImageError for a TIFF in tiles too large: each is decoded whole, even if the picture covers a corner."""
     if image.format == "TIFF":
         pixels = image.tag_v2.get(_TILE_WIDTH, 0) * image.tag_v2.get(_TILE_LENGTH, 0)
         if pixels > config.max_pixels:
@@ -121,7 +152,8 @@ def _stored_pixels(data: bytes, image: Image.Image, size: tuple[int, int], part:
                 if part is not None:
                     left, top, right, bottom = _scaled(part, whole, (pixels.shape[1], pixels.shape[0]))
                     pixels = pixels[top:bottom, left:right]
-                return _to_srgb(Image.fromarray(squash(pixels, size)), profile) if _foreign(profile) else squash(pixels, size)
+                small = squash(pixels, size)
+                return to_srgb(Image.fromarray(small), profile) if foreign(profile) else small
         image.draft(None, (width, height))
     image.load()
     if part is not None:
@@ -130,26 +162,27 @@ def _stored_pixels(data: bytes, image: Image.Image, size: tuple[int, int], part:
         # PIL takes every CMYK JPEG for an inverted one, as Adobe writes them; without Adobe's marker it is not.
         if image.format == "JPEG" and "adobe" not in image.info:
             image = ImageChops.invert(image)
-        small = Image.fromarray(squash(_in_bands(image, np.asarray, 4), size), mode="CMYK")
-        return _to_srgb(small, profile)
-    pixels = squash(_in_bands(image, _flatten, 3), size)
-    return _to_srgb(Image.fromarray(pixels), profile) if _foreign(profile) else pixels
+        small = Image.fromarray(squash(in_bands(image, np.asarray, 4), size), mode="CMYK")
+        return to_srgb(small, profile)
+    pixels = squash(in_bands(image, flatten, 3), size)
+    return to_srgb(Image.fromarray(pixels), profile) if foreign(profile) else pixels
 
 
 def _enough(size: tuple[int, int], part: Box, whole: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) the whole picture must be decoded at for the part to have `size` pixels; never more than it has."""
+    """(height, width) to decode the whole picture at so that the part has `size` pixels; never more than it has."""
     wanted = -(-size[0] * whole[1] // (part.bottom - part.top)), -(-size[1] * whole[0] // (part.right - part.left))
     return min(wanted[0], whole[1]), min(wanted[1], whole[0])
 
 
 def _scaled(part: Box, whole: tuple[int, int], decoded: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The part of a picture of (width, height) `whole` that was decoded at `decoded`; of pixels it cuts through it has all."""
-    eighths = round(8 * max(decoded) / max(whole))  # what JPEGs are shrunk by; sides are rounded up and say it less exactly
-    return part.left * eighths // 8, part.top * eighths // 8, -(-part.right * eighths // 8), -(-part.bottom * eighths // 8)
+    """The part in a picture of (width, height) `whole` decoded at `decoded`; pixels that it cuts through are inside."""
+    eighths = round(8 * max(decoded) / max(whole))  # JPEGs are shrunk by eighths; their sides are rounded up
+    left, top = part.left * eighths // 8, part.top * eighths // 8
+    return left, top, -(-part.right * eighths // 8), -(-part.bottom * eighths // 8)
 
 
 def _decode_jpeg(data: bytes, size: tuple[int, int]) -> np.ndarray | None:
-    """RGB no smaller than `size`, decoded at an eighth, quarter or half where that suffices; None when PIL should judge the file."""
+    """RGB no smaller than `size`, decoded at an eighth, quarter or half where that suffices; None for PIL to judge."""
     try:
         return simplejpeg.decode_jpeg(data, "RGB", min_height=size[0], min_width=size[1], min_factor=2)
     except ValueError:
@@ -158,10 +191,11 @@ def _decode_jpeg(data: bytes, size: tuple[int, int]) -> np.ndarray | None:
 
 
 def squash(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h, w, 3 or 4) uint8: to the nearest whole multiple of `size`, no less than twice, then the mean of each little block.
+    """(h, w, 3 or 4) uint8 at `size` = (height, width), antialiased.
 
-    Antialiased like INTER_AREA at a fractional ratio (embeddings agree to cosine .9997) in a third of its time: 0.35 against 0.98 ms
-    for 512x413 to 224x224. A side that has to grow is interpolated.
+    Resized to the nearest whole multiple of `size`, no less than twice, then the mean of each little block. Embeddings
+    agree with INTER_AREA's at a fractional ratio to cosine .9997, in a third of the time: 0.35 against 0.98 ms for
+    512x413 to 224x224. A side that has to grow is interpolated.
     """
     height, width = size
     if pixels.shape[:2] == (height, width):
@@ -174,47 +208,6 @@ def squash(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _whole_ratio(have: int, want: int) -> int:
     return max(2, round(have / want)) if have > want else 1
-
-
-def _in_bands(image: Image.Image, to_array: Callable[[Image.Image], np.ndarray], channels: int) -> np.ndarray:
-    """(h, w, channels) uint8: `to_array` of the picture, a band of rows at a time, so that no second copy of a large one is held."""
-    width, height = image.size
-    rows = max(1, _BAND // width)
-    if rows >= height:
-        return to_array(image)
-    pixels = np.empty((height, width, channels), np.uint8)
-    for top in range(0, height, rows):
-        pixels[top : top + rows] = to_array(image.crop((0, top, width, min(top + rows, height))))
-    return pixels
-
-
-def _flatten(image: Image.Image) -> np.ndarray:
-    """(h, w, 3) uint8: palettes looked up, 16 bits cut to 8, alpha composited on white."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        gray = np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)
-        return np.repeat(gray[:, :, None], 3, axis=2)
-    if image.mode == "F":
-        raise ValueError("floating-point samples have no defined colours")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("RGB"))
-
-
-def _foreign(profile: bytes | None) -> bool:
-    """Whether a colour profile is anything but sRGB (which names itself in Latin letters, or in UTF-16 since version 4)."""
-    return bool(profile) and b"sRGB" not in profile and "sRGB".encode("utf-16-be") not in profile
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None) -> np.ndarray:
-    """(h, w, 3) uint8 through the file's own profile; without a usable one, PIL's plain conversion."""
-    if _foreign(profile):
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            image = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        except (ImageCms.PyCMSError, OSError, ValueError):
-            pass  # a profile for another colour space, or a broken one: viewers ignore it too
-    return np.asarray(image.convert("RGB"))
 
 
 def _orientation(image: Image.Image) -> int:

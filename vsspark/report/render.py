@@ -21,6 +21,7 @@ REASONS = {
     Reason.TRUNCATED: "The picture is cut off before its end",
     Reason.CORRUPT: "The picture is damaged",
     Reason.TOO_MANY_PIXELS: "The picture has too many pixels",
+    Reason.TOO_SLOW: "The picture takes too long to open",
     Reason.TOO_SMALL: "The picture is too small",
     Reason.BAD_BOX: "The box the catalogue gives is no box, or none in this picture",
     Reason.NOT_FINITE: "The network could not make sense of the picture",
