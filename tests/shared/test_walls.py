@@ -16,6 +16,7 @@ PURE = {
     "vsspark.blocks.kept": ("pyspark", "tensorflow"),
     "vsspark.images.fetch": ("pyspark", "tensorflow"),
     "vsspark.images.decode": ("pyspark", "tensorflow"),
+    "vsspark.images.decoder_process": ("pyspark", "tensorflow"),
     "vsspark.images.product": ("pyspark", "tensorflow"),
     "vsspark.knn": ("pyspark", "tensorflow"),
     "vsspark.demo.draw": ("pyspark", "tensorflow"),
