@@ -12,7 +12,6 @@ from vsspark.config import KnnConfig
 from vsspark.knn.incremental import SPARE_PLACES, changes, gone_items, halved_blocks, kept_lists, merged_lists, state_of
 from vsspark.knn.spark import search_neighbours
 
-FEW_SHOPS = 40  # in the quick tests
 SHOPS, IMAGES, NIGHTS, K = 200, 24, 3, 2  # more groups than places, so that lists are cut off, and lose items
 ROWS = "image_id long, group_id long, content_hash string, embedding array<float>, block string, probes array<string>"
 CATEGORIES = ("bag", "hat", "shoe")
@@ -21,12 +20,11 @@ CATEGORIES = ("bag", "hat", "shoe")
 class Shops:
     """Rows of all shops; a shop's blocks carry its number, so that no shop sees another's images."""
 
-    def __init__(self, seed: int, shops: int = SHOPS):
-        self.shops = shops
+    def __init__(self, seed: int):
         self.rng = np.random.default_rng(seed)
         self.rows: dict[int, dict] = {}
         self.next_id = 1
-        for shop in range(shops):
+        for shop in range(SHOPS):
             for _ in range(IMAGES):
                 self._add(shop)
 
@@ -46,7 +44,7 @@ class Shops:
 
     def night(self) -> None:
         """Images come, go, get another picture, another category, or are left alone; some shops sleep."""
-        for shop in range(self.shops):
+        for shop in range(SHOPS):
             members = [i for i, row in self.rows.items() if row["shop"] == shop]
             for _ in range(self.rng.integers(0, 4)):
                 change = self.rng.integers(4)
@@ -74,7 +72,7 @@ class Shops:
 
     def expected(self, k: int = K) -> dict[int, list[int]]:
         found = {}
-        for shop in range(self.shops):
+        for shop in range(SHOPS):
             ids = np.array([i for i, row in self.rows.items() if row["shop"] == shop])
             rows = [self.rows[i] for i in ids]
             x = np.array([self.vector(row) for row in rows]).reshape(len(rows), 8)
@@ -113,7 +111,7 @@ def _readers(lists):
 
 @pytest.mark.parametrize(("seed", "nights"), [(0, 2), pytest.param(0, NIGHTS, marks=pytest.mark.slow), pytest.param(1, NIGHTS, marks=pytest.mark.slow)])
 def test_two_hundred_histories_end_where_full_searches_end(spark, tmp_path, seed, nights):
-    shops, config = Shops(seed, SHOPS if nights == NIGHTS else FEW_SHOPS), KnnConfig(k=K + SPARE_PLACES)
+    shops, config = Shops(seed), KnnConfig(k=K + SPARE_PLACES)
     now = shops.frame(spark).cache()
     found = search_neighbours(number_blocks(now), str(tmp_path / "full"), config).cache()
     assert _lists(_readers(found)) == shops.expected()
@@ -140,7 +138,7 @@ def test_two_hundred_histories_end_where_full_searches_end(spark, tmp_path, seed
 
 
 def test_a_night_without_changes_searches_nothing(spark, tmp_path):
-    shops = Shops(2, FEW_SHOPS)
+    shops = Shops(2)
     now = shops.frame(spark).cache()
     found = search_neighbours(number_blocks(now), str(tmp_path / "full"), KnnConfig(k=K + SPARE_PLACES)).cache()
     state = state_of(found, now, K + SPARE_PLACES, K)
