@@ -22,6 +22,8 @@ def spark(tmp_path_factory):
             "spark.sql.shuffle.partitions": 2,
             "spark.default.parallelism": 2,
             "spark.sql.execution.arrow.maxRecordsPerBatch": 7,
+            # The tests run the same queries again and again; by default the code of a hundred is kept.
+            "spark.sql.codegen.cache.maxEntries": 5000,
             "spark.sql.warehouse.dir": str(scratch / "warehouse"),
             "spark.ui.showConsoleProgress": False,
         },

@@ -76,6 +76,20 @@ def test_bad_pictures_are_set_aside_one_by_one(tmp_path, engine):
             np.testing.assert_allclose(row["embedding"], np.subtract(colour_of(i), 20), atol=0.01)
 
 
+def test_a_picture_that_takes_too_long_holds_up_nothing_but_itself(tmp_path, engine):
+    paths = write_pictures(tmp_path, 12)
+    Image.new("P", (4000, 4000)).save(tmp_path / "runs.bmp")
+    bitmap = bytearray((tmp_path / "runs.bmp").read_bytes()[:1078])
+    bitmap[30:34] = (1).to_bytes(4, "little")  # run-length encoded, every run one pixel: 15 s in PIL's Python
+    (tmp_path / "runs.bmp").write_bytes(bytes(bitmap) + b"\x01\x00" * 4000 * 4000)
+    paths[3] = str(tmp_path / "runs.bmp")
+    started = time.monotonic()
+    rows = embed(paths, engine, images=ImagesConfig(fetch_threads=3, decode_timeout_s=1))
+    assert time.monotonic() - started < 12
+    assert {i: (row["stage"], row["reason"]) for i, row in rows.items() if row["reason"]} == {3: ("decode", "too_slow")}
+    assert rows[3]["size_bytes"] > 32_000_000
+
+
 def test_a_box_is_embedded_in_place_of_the_picture_and_a_wrong_one_is_set_aside(tmp_path, engine):
     """Left half (90, 60, 60), right half (60, 120, 60)."""
     picture = Image.new("RGB", (60, 40), (90, 60, 60))

@@ -16,13 +16,11 @@ from vsspark.schemas import RUNS
 from vsspark.store import Store
 
 
-@pytest.fixture(scope="module")
-def published(spark, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shop")
-    rows = draw_shop(folder / "photos")
-    own = arguments(folder / "photos", f"{folder}/out")
-    assert recommend.main([*own, "--run-id", "q1"]) == 0
-    return folder, rows, own
+@pytest.fixture
+def shop(published):
+    """(folder of the shop, its good rows, arguments) of the published run."""
+    photos, output, rows = published
+    return photos.parent, [row for row in rows if row["sku"].startswith("P")], arguments(photos, output)
 
 
 def _answers(capsys, *args):
@@ -31,11 +29,11 @@ def _answers(capsys, *args):
     return code, json.loads(capsys.readouterr().out)
 
 
-def test_a_shops_own_picture_finds_its_product_and_then_its_likes(published, capsys):
-    folder, rows, own = published
+def test_a_shops_own_picture_finds_its_product_and_then_its_likes(shop, capsys):
+    folder, rows, own = shop
     pictures = [f"{folder}/photos/{rows[i]['photo']}" for i in (0, 7)]
     code, said = _answers(capsys, *own, "--k", "4", *pictures)
-    assert (code, said["run_id"]) == (0, "q1")
+    assert (code, said["run_id"]) == (0, "night-1")
     con = connect(f"{folder}/out")
     items = con.sql("select product_id, uri, embedding, predicted_category from images join embeddings using (image_id) order by image_id").fetchall()
     x = np.array([item[2] for item in items])
@@ -54,8 +52,8 @@ def test_a_shops_own_picture_finds_its_product_and_then_its_likes(published, cap
         assert [s["source"] for s in answer["similar"]] == ["visual"] * len(by_category) + ["backfill"] * (4 - len(by_category))
 
 
-def test_the_table_for_people(published, capsys):
-    folder, rows, own = published
+def test_the_table_for_people(shop, capsys):
+    folder, rows, own = shop
     capsys.readouterr()
     assert query.main([*own, f"{folder}/photos/{rows[0]['photo']}"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -64,8 +62,8 @@ def test_the_table_for_people(published, capsys):
     assert len(lines) == 2 + 10  # the default of --k
 
 
-def test_unusable_pictures_say_why_and_only_where_none_is_left_the_job_fails(published, capsys):
-    folder, rows, own = published
+def test_unusable_pictures_say_why_and_only_where_none_is_left_the_job_fails(shop, capsys):
+    folder, rows, own = shop
     (folder / "page.jpg").write_text("<html>")
     good, bad = f"{folder}/photos/{rows[0]['photo']}", [f"{folder}/page.jpg", f"{folder}/none.jpg"]
     code, said = _answers(capsys, *own, bad[0], good, bad[1])
@@ -79,32 +77,32 @@ def test_unusable_pictures_say_why_and_only_where_none_is_left_the_job_fails(pub
     assert "query: none of the 2 pictures could be used, the first is not_an_image" in caught.err.splitlines()[-1]
 
 
-def _copy(spark, published, tmp_path, model_version=None, **recorded):
+def _copy(spark, shop, tmp_path, model_version=None, **recorded):
     """The published tables again, with another `runs` row: what a run with these settings, or another encoder, would have left."""
-    folder, _, own = published
+    folder, _, own = shop
     shutil.copytree(folder / "out", tmp_path / "out")
     store = Store(spark, OutputConfig(path=str(tmp_path / "out")))
-    row = store.read("runs").where("run_id = 'q1'").first().asDict()
+    row = store.read("runs").where("run_id = 'night-1'").first().asDict()
     config = json.loads(row["config"])
     for section, values in recorded.items():
         config[section] |= values
     row |= {"config": json.dumps(config), "model_version": model_version or row["model_version"]}
-    store.replace("runs", spark.createDataFrame([tuple(row[name] for name in RUNS.names)], RUNS), RUNS, by="run_id", value="q1", run_id="q1")
+    store.replace("runs", spark.createDataFrame([tuple(row[name] for name in RUNS.names)], RUNS), RUNS, by="run_id", value="night-1", run_id="night-1")
     return [*own, "--set", f"output.path={tmp_path}/out"]
 
 
-def test_another_encoder_than_the_tables_is_refused(spark, published, tmp_path, capsys):
-    own = _copy(spark, published, tmp_path, model_version="default-older")
+def test_another_encoder_than_the_tables_is_refused(spark, shop, tmp_path, capsys):
+    own = _copy(spark, shop, tmp_path, model_version="default-older")
     assert query.main([*own, "picture.jpg"]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("query: encoder: got model version default-")
-    assert "the published run q1 has default-older: give its encoder, name=default" in message
+    assert "the published run night-1 has default-older: give its encoder, name=default" in message
 
 
 @pytest.mark.parametrize(("by", "metric"), [("none", "l2"), pytest.param("catalogue_category", "l1", marks=pytest.mark.slow)])
-def test_the_runs_own_settings_count_not_todays(spark, published, tmp_path, capsys, by, metric):
-    folder, rows, _ = published
-    own = _copy(spark, published, tmp_path, blocking={"by": by, "probes": 1}, knn={"metric": metric})
+def test_the_runs_own_settings_count_not_todays(spark, shop, tmp_path, capsys, by, metric):
+    folder, rows, _ = shop
+    own = _copy(spark, shop, tmp_path, blocking={"by": by, "probes": 1}, knn={"metric": metric})
     _, said = _answers(capsys, *own, "--k", "12", f"{folder}/photos/{rows[0]['photo']}")
     (answer,) = said["answers"]
     assert answer["similar"][0]["similarity"] == pytest.approx(1, abs=1e-3)  # 1 / (1 + distance)
