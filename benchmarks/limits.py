@@ -20,12 +20,10 @@ UNLIMITED = ["scann", "scalable_vs (but for its MKL)", "usearch"]
 
 def avx2_environment() -> dict[str, str]:
     """The variables that keep the libraries of a new process to AVX2 and FMA, as on a CPU of Haswell's kind."""
-    from numpy._core._multiarray_umath import __cpu_features__ as features
-
-    wide = sorted(name for name, usable in features.items() if usable and name.startswith(("X86_V4", "AVX512")))
+    wide = [name for name in _numpy_targets() if name.startswith(("X86_V4", "AVX512"))]
     return {
         "OPENBLAS_CORETYPE": "Haswell",  # NumPy, SciPy and faiss carry an OpenBLAS each
-        "NPY_DISABLE_CPU_FEATURES": " ".join(wide),  # NumPy refuses names that this CPU does not have
+        "NPY_DISABLE_CPU_FEATURES": " ".join(wide),  # only what this CPU has: NumPy warns of others
         "NUMBA_CPU_NAME": "haswell",
         "NUMBA_CPU_FEATURES": _HASWELL_FEATURES,  # without it Numba adds the features of this CPU
         "FAISS_SIMD_LEVEL": "AVX2",  # faiss >= 1.14: one library, chosen from at start-up
@@ -53,13 +51,12 @@ def limits() -> dict | None:
 def kernels() -> dict[str, object]:
     """The instruction set or kernel that each library loaded so far has chosen."""
     from numba.core.registry import cpu_target
-    from numpy._core._multiarray_umath import __cpu_features__ as features
     from threadpoolctl import threadpool_info
 
     pools = threadpool_info()
     numba_cpu, numba_features = cpu_target.target_context.codegen().magic_tuple()[1:]
     chosen: dict[str, object] = {
-        "numpy": [name for name, usable in features.items() if usable and name.startswith(("X86_V", "AVX512_"))],
+        "numpy": _numpy_targets(),
         "blas": {Path(pool["filepath"]).name: pool["architecture"] for pool in pools if "architecture" in pool},
         "numba": f"{numba_cpu}, {'with' if '+avx512f' in numba_features.split(',') else 'without'} AVX-512",
     }
@@ -76,6 +73,13 @@ def kernels() -> dict[str, object]:
     if "svs" in sys.modules or "scann" in sys.modules:
         chosen["scann, scalable_vs"] = "not told by the libraries: the best that the CPU has"
     return chosen
+
+
+def _numpy_targets() -> list[str]:
+    """The instruction sets that NumPy has kernels for and this process may use."""
+    from numpy._core import _multiarray_umath as core
+
+    return [name for name in (*core.__cpu_baseline__, *core.__cpu_dispatch__) if core.__cpu_features__[name]]
 
 
 if __name__ == "__main__":
