@@ -61,11 +61,12 @@ def test_clusters_stand_in_for_labels(clusters, expected):
     assert len(head.categories) == expected
     if clusters == 3:
         found = head.probabilities(x).argmax(axis=1)
-        assert len({(a, b) for a, b in zip(labels, found, strict=True)}) == 3  # one cluster per group and one group per cluster
+        pairs = set(zip(labels, found, strict=True))
+        assert len(pairs) == 3  # one cluster per group and one group per cluster
 
 
 def _photos(n: int, d: int = 300, categories: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Non-negative rows around a common mean, a few dimensions far wider than the others, as pooled ReLU features are."""
+    """Positive rows around a common mean, some dimensions far wider than others, as pooled ReLU features are."""
     rng = np.random.default_rng(5)
     spread = np.geomspace(1.0, 0.03, d)
     centres = np.abs(rng.normal(size=(categories, d))) * spread
@@ -78,7 +79,8 @@ def test_the_fit_is_near_its_optimum_on_features_of_uneven_spread():
     x, labels, products = _photos(1200)
     head = fit_softmax_head(x, labels, products, holdout=0.2, seed=0)
     p = head.probabilities(x)
-    assert (np.array(head.categories)[p.argmax(axis=1)] == labels).mean() > 0.98  # 30 steps on the rows as they are: .961
+    # 30 steps on the rows as they are: .961.
+    assert (np.array(head.categories)[p.argmax(axis=1)] == labels).mean() > 0.98
     assert head.accuracy > 0.8
 
 
