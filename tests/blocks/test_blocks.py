@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pyspark.sql import functions as F
 
 from vsspark.blocks.head import Head
-from vsspark.blocks.spark import number_blocks, predict_categories, sample_embeddings, with_blocks
+from vsspark.blocks.spark import fit_head, number_blocks, predict_categories, sample_embeddings, with_blocks
 from vsspark.config import BlockingConfig
 
 SCHEMA = "image_id long, category string, predicted_category string, category_probabilities map<string,float>"
@@ -73,3 +74,29 @@ def test_the_sample_is_bounded_and_the_same_every_time(spark):
     assert set(labels) == {"c"}
     assert len(set(products)) == 10
     np.testing.assert_array_equal(x, again)
+
+
+def test_every_category_is_in_the_sample_and_its_rows_are_those_of_smallest_hash(spark):
+    sizes = {f"c{i:03d}": 1 if i else 900 for i in range(60)}
+    labels = [name for name, size in sizes.items() for _ in range(size)]
+    frame = [(i, f"p{i}", label, [float(i), 1.0]) for i, label in enumerate(labels)]
+    rows = spark.createDataFrame(frame, "image_id long, product_id string, category string, embedding array<float>")
+    x, sampled, _ = sample_embeddings(rows, BlockingConfig(fit_sample=200), labelled=True)
+    again, _, _ = sample_embeddings(rows.repartition(7), BlockingConfig(fit_sample=200), labelled=True)
+    assert set(sampled) == set(sizes)
+    assert len(x) == 200
+    np.testing.assert_array_equal(x, again)
+    smallest = rows.where("category = 'c000'").orderBy(F.xxhash64("image_id", F.lit(0))).limit(141)
+    assert set(x[sampled == "c000", 0]) == {row.image_id for row in smallest.collect()}
+
+
+def test_a_fitted_head_has_every_category_and_the_catalogues_shares(spark):
+    rng = np.random.default_rng(0)
+    labels = ["common"] * 900 + ["rare"] * 60 + [f"single{i}" for i in range(5)]
+    frame = [(i, f"p{i}", label, [1.0, float(rng.normal())]) for i, label in enumerate(labels)]
+    rows = spark.createDataFrame(frame, "image_id long, product_id string, category string, embedding array<float>")
+    head = fit_head(rows, BlockingConfig(fit_sample=100), len(frame))
+    assert set(head.categories) == set(labels)
+    mean = head.probabilities(np.array([row[3] for row in frame], np.float32)).mean(axis=0)
+    assert mean[head.categories.index("common")] == pytest.approx(900 / 965, abs=0.02)
+    assert mean[head.categories.index("rare")] == pytest.approx(60 / 965, abs=0.02)

@@ -36,7 +36,10 @@ def test_a_good_run_passes_with_its_figures(spark):
         "backfill_share": pytest.approx(1 / 6),
         "mean_rank1_similarity": pytest.approx((0.9 + 0.9 + 0.8) / 3),
         "rank1_same_category": pytest.approx(2 / 3),
+        "rank1_same_category_by_chance": pytest.approx(2 / 3),  # every pick is a hat
+        "commonest_category": pytest.approx(2 / 3),
         "hubness": 1.0,
+        "recommended_share": 1.0,
     }
     assert verdict.broken == ()
 

@@ -1,47 +1,85 @@
 """Embedded images -> predicted categories -> blocks to be in and blocks to probe.
 
-Cost: the head is fitted on the driver from at most `blocking.fit_sample` rows (20,000 x 1280 float32 = 100 MB), whatever the catalogue's
-size; applying it is one narrow pass over the embeddings, n * d * c multiplications, no shuffle.
+Cost: the head is fitted on the driver from at most `blocking.fit_sample` rows, whatever the catalogue's size: 100 MB of
+float32 for 20,000 x 1280, and five times that in the fit (`fit_softmax_head`). Applying it is one narrow pass over the
+embeddings, n * d * c multiplications, no shuffle.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import FloatType, MapType, StringType, StructField, StructType
+from pyspark.sql.window import Window
 
 from vsspark.blocks.head import Head, fit_cluster_head, fit_softmax_head
+from vsspark.blocks.quotas import category_quotas
 from vsspark.config import BlockingConfig
 from vsspark.workers import map_in_arrow
 
-_KEPT = 16  # probabilities stored per image: with more categories the tail is noise, and it would outweigh the embedding
+_KEPT = 16  # probabilities stored per image: the tail of many categories is noise, and larger than the embedding
 
 
-def sample_embeddings(embedded: DataFrame, config: BlockingConfig, labelled: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sample_embeddings(
+    embedded: DataFrame, config: BlockingConfig, labelled: bool, images: Mapping[str, int] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """At most `fit_sample` rows on the driver: embeddings (n, d) float32, categories (n,) str, product ids (n,) str.
 
-    embedded: image_id, product_id, category, embedding. The rows with the smallest hash of image_id: the same ones every night.
+    embedded: image_id, product_id, category, embedding. The rows with the smallest hash of image_id, the same ones
+    every night; where labelled, those of each category, by its quota (`category_quotas`).
+    images: labelled images by category, counted here where it is None.
     """
-    rows = embedded.where(F.col("category").isNotNull()) if labelled else embedded
-    # The ids alone are sorted, 8 bytes a row: an embedding in the sort would send every partition's best 20,000 through one task.
-    picked = rows.select("image_id").orderBy(F.xxhash64("image_id", F.lit(config.seed)), "image_id").limit(config.fit_sample)
-    kept = rows.join(F.broadcast(picked), "image_id", "left_semi")
-    table = kept.select("image_id", "embedding", "category", "product_id").toArrow().sort_by("image_id").combine_chunks()
-    return matrix(table.column("embedding")), table.column("category").to_numpy(zero_copy_only=False), table.column("product_id").to_numpy(zero_copy_only=False)
+    # The ids alone are sorted: an embedding in the sort would send every partition's best 20,000 through one task.
+    if labelled:
+        rows = embedded.where(F.col("category").isNotNull())
+        images = count_categories(rows) if images is None else images
+        ids = _ids_by_quota(rows, images, category_quotas(images, config.fit_sample), config.seed)
+    else:
+        rows = embedded
+        order = F.xxhash64("image_id", F.lit(config.seed))
+        ids = rows.select("image_id").orderBy(order, "image_id").limit(config.fit_sample)
+    sample = rows.join(F.broadcast(ids), "image_id", "left_semi")
+    sample = sample.select("image_id", "embedding", "category", "product_id")
+    table = sample.toArrow().sort_by("image_id").combine_chunks()
+    names = [table.column(name).to_numpy(zero_copy_only=False) for name in ("category", "product_id")]
+    return matrix(table.column("embedding")), names[0], names[1]
+
+
+def count_categories(rows: DataFrame) -> dict[str, int]:
+    """Labelled images by category. One row per category comes to the driver."""
+    labelled = rows.where(F.col("category").isNotNull())
+    return {row["category"]: row["count"] for row in labelled.groupBy("category").count().collect()}
+
+
+def _ids_by_quota(rows: DataFrame, images: Mapping[str, int], quotas: Mapping[str, int], seed: int) -> DataFrame:
+    """image_id of each category's rows with the smallest hashes, as many as its quota.
+
+    A bound on the hash first leaves about 1.5 times the quota, so that no task sorts a whole category. That fewer than
+    the quota pass it has a chance below 1e-6 for each category, none at all of fewer than 20 images.
+    """
+    spark = rows.sparkSession
+    share = {name: min(1.0, (1.5 * quota + 20) / images[name]) for name, quota in quotas.items()}
+    limited = [(name, quota, int(2**64 * share[name]) - 2**63 - 1) for name, quota in quotas.items()]
+    limits = spark.createDataFrame(limited, "category string, quota int, bound long")
+    hashed = rows.select("image_id", "category", F.xxhash64("image_id", F.lit(seed)).alias("hash"))
+    near = hashed.join(F.broadcast(limits), "category").where(F.col("hash") <= F.col("bound"))
+    place = F.row_number().over(Window.partitionBy("category").orderBy("hash", "image_id"))
+    return near.withColumn("place", place).where(F.col("place") <= F.col("quota")).select("image_id")
 
 
 def fit_head(embedded: DataFrame, config: BlockingConfig, images: int) -> Head:
     """A softmax head where any image has a category, else clusters. embedded: see `sample_embeddings`."""
     if config.by != "cluster":
-        x, labels, products = sample_embeddings(embedded, config, labelled=True)
-        if len(x):
-            return fit_softmax_head(x, labels.astype(str), products.astype(str), config.holdout, config.seed)
+        labelled = count_categories(embedded)
+        if labelled:
+            x, labels, products = sample_embeddings(embedded, config, labelled=True, images=labelled)
+            return fit_softmax_head(x, labels.astype(str), products.astype(str), config.holdout, config.seed, labelled)
     x, _, _ = sample_embeddings(embedded, config, labelled=False)
     clusters = config.clusters or int(np.clip(math.sqrt(images / 50), 2, 1000))
     return fit_cluster_head(x, clusters, config.seed)
@@ -49,7 +87,8 @@ def fit_head(embedded: DataFrame, config: BlockingConfig, images: int) -> Head:
 
 def head_digest(head: Head) -> str:
     """A hash of what the head computes."""
-    return hashlib.sha256(head.weights.tobytes() + head.bias.tobytes() + repr(head.categories).encode()).hexdigest()[:16]
+    numbers = head.weights.tobytes() + head.bias.tobytes()
+    return hashlib.sha256(numbers + repr(head.categories).encode()).hexdigest()[:16]
 
 
 def predict_categories(embedded: DataFrame, head: Head | None, head_categories: tuple[str, ...] | None) -> DataFrame:

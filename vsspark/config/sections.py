@@ -151,15 +151,30 @@ class RecommendConfig(Section):
 
 
 class GateConfig(Section):
-    """Limits a run must keep to be published; the last three compare it with the run that is published now."""
+    """Limits a run must keep to be published. Comparisons are with the run that is published now.
+
+    Where a limit is on a share of a sample, what that sample's size shows by chance once in a hundred times is allowed.
+    """
 
     max_quarantined: Share = 0.2  # share of the catalogue's images
     min_coverage: Share = 0.9  # share of products with a usable image that got a full list
     min_products: Positive = 2  # products with at least one recommendation
-    max_hubness: Annotated[float, Field(ge=1.0)] = 50.0  # lists the most recommended product is in, as a multiple of the average
+    min_recommended: Share = 0.1  # share of the recommendable products that are in at least one list
+    # How much better than chance categories must be, as a share of the way from chance to 1: rank-1 products against
+    # the same picks dealt out at random, the head on held-out images against naming the commonest category.
+    min_category_skill: Share = 0.2
+    # Least audited recall@k of an approximate search; null = knn.target_recall less .01, the audit's own error.
+    min_recall: Share | None = None
+    max_hubness: Annotated[float, Field(ge=1.0)] = 50.0  # lists of the most recommended product / the average's
+    max_hubness_growth: Annotated[float, Field(ge=1.0)] = 3.0  # hubness as a multiple of the published run's; 5 always passes
+    # How far rank-1 category agreement, and the head's held-out accuracy, may fall below the published run's.
+    max_category_loss: Share = 0.1
     max_products_lost: Share = 0.3  # share of the published products that have no list any more
-    max_changed: Share = 0.7  # share of the recommendations of products in both runs that are others now; same model version only
-    max_drift: Share = 0.2  # distance between the two distributions of rank-1 similarity (Kolmogorov-Smirnov) beyond chance; same model version only
+    max_changed: Share = 0.7  # share of the recommendations of products in both runs that are others now
+    max_changed_model: Share = 0.95  # the same where the model version is another; never below max_changed
+    # Kolmogorov-Smirnov distance of the two distributions of rank-1 similarity; same model version only, since cosines
+    # of two encoders are not comparable.
+    max_drift: Share = 0.2
 
 
 class OutputConfig(Section):

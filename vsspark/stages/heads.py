@@ -11,7 +11,7 @@ import numpy as np
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from vsspark.blocks.head import Head
+from vsspark.blocks.head import FIT, Head
 from vsspark.blocks.kept import Fitted, Labels
 from vsspark.blocks.spark import head_digest
 from vsspark.config import BlockingConfig
@@ -79,4 +79,5 @@ def _fitted(row: Row) -> Fitted:
 
 def _settings(config: BlockingConfig) -> str:
     """What decides the fit: how a head's probabilities are used does not."""
-    return settings_digest({name: getattr(config, name) for name in ("by", "clusters", "fit_sample", "seed")})
+    decisive = {name: getattr(config, name) for name in ("by", "clusters", "fit_sample", "holdout", "seed")}
+    return settings_digest(decisive | {"fit": FIT})

@@ -43,7 +43,9 @@ def publish_stage(run: Run) -> None:
         stage.count(recommendations=lists.count())
     with run.progress.stage("gate", "judging the run"):
         published = store.read("similar_products") if store.current_run("similar_products") is not None else None
-        verdict = judge(lists, _gate_counts(run), k, config.gate, published)
+        before = _published_metrics(run) if published is not None else {}
+        counts, recall = _gate_counts(run), config.knn.target_recall
+        verdict = judge(lists, counts, k, config.gate, published, run.metrics, before, recall)
         run.metrics |= verdict.metrics
         log.info("gate       %s", ", ".join(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in verdict.metrics.items()))
         refusals = (*verdict.broken, *verdict.refusals)
@@ -63,6 +65,13 @@ def publish_stage(run: Run) -> None:
     run.record()  # what follows may still be killed
     with run.progress.stage("vacuum", f"files older than {config.output.keep_days} days"):
         store.vacuum()
+
+
+def _published_metrics(run: Run) -> dict[str, float]:
+    """`metrics` in `runs` of the published run; empty where it has no row there."""
+    current = run.store.current_run("similar_products")
+    rows = run.store.read("runs").where(F.col("run_id") == current).select("metrics").head(1)
+    return rows[0]["metrics"] or {} if rows else {}
 
 
 def _refuse(run: Run, message: str) -> None:
