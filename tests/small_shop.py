@@ -78,6 +78,7 @@ def run_row() -> dict:
         "versions": None,
         "forced_by": None,
         "embedded_by": RUN_ID,
+        "owed": [],
     }
 
 

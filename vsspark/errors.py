@@ -6,6 +6,7 @@ bad data is a row in `quarantine` with a `Reason`.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 
@@ -37,6 +38,12 @@ class GateRefused(VssparkError):
     exit_code = 3
 
 
+class PublishedIncomplete(VssparkError):
+    """The table is published; what follows it (report, tracking) is not done. The next call does it."""
+
+    exit_code = 1
+
+
 class Reason(StrEnum):
     """Why an image could not be used. The value is what `quarantine.reason` holds."""
 
@@ -62,3 +69,16 @@ class ImageError(VssparkError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+def raised_in_task(error: BaseException) -> VssparkError | None:
+    """The VssparkError that ended a Spark task, from Spark's account of it; None where it was another error."""
+    # The worker's traceback comes as text; its last line names the error.
+    lines = re.findall(r"^(?:Caused by: )?(?:\S+: )?vsspark\.errors\.(\w+): (.+)$", str(error), re.MULTILINE)
+    for name, message in lines[-1:]:
+        kind = globals().get(name)
+        if isinstance(kind, type) and issubclass(kind, VssparkError):
+            known = VssparkError(message.strip())
+            known.exit_code = kind.exit_code
+            return known
+    return None

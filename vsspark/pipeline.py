@@ -9,53 +9,68 @@ from pyspark.sql import SparkSession
 
 from vsspark import session
 from vsspark.config import Config
-from vsspark.errors import DataQualityError, StorageError
+from vsspark.errors import DataQualityError, StorageError, VssparkError
 from vsspark.evaluation.evaluate import compare_encoders, judge_models
 from vsspark.evaluation.files import to_markdown
 from vsspark.query.answers import to_json, to_text
 from vsspark.query.ask import answer_images
 from vsspark.report.build import write_report
 from vsspark.run import Run
-from vsspark.stages import check_followers, check_stage, embed_stage, finish, ingest_stage, neighbours_stage, nothing_changed, publish_stage
+from vsspark.stages import (
+    check_followers,
+    check_stage,
+    embed_stage,
+    finish,
+    finish_owed,
+    ingest_stage,
+    neighbours_stage,
+    nothing_changed,
+    publish_stage,
+)
 from vsspark.store import Store
 
 log = logging.getLogger("vsspark")
 
 
 def recommend(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
-    """All stages, the gate, one publish, the report; where nothing has changed since the published run, none of them."""
+    """All stages, the gate, one publish, the report; where nothing has changed since the published run, only what that
+    run still owes."""
     with Run(spark, config, args.run_id, args.run_date, args.force) as run:
-        published = run.store.current_run("similar_products")
-        versions = run.store.versions_of(published) if published is not None else {}
         try:
             check_followers(run)
+            late = finish_owed(run)
             ingest_stage(run)
             checked = check_stage(run)
-            if published is not None and args.force is None and nothing_changed(run, published):
+            if run.published is not None and args.force is None and nothing_changed(run, run.published["run_id"]):
+                run.restore_published()  # a run that was killed may have changed the tables beside it
+                if late is not None:
+                    raise late
                 return
             embed_stage(run, checked)
             neighbours_stage(run)
             publish_stage(run)
-        except BaseException:
-            if published is not None and run.status != "published":
-                _restore(run, published, versions)
+        except BaseException as error:
+            _restore(run, error)
             raise
         finish(run)
 
 
-def _restore(run: Run, published: str, versions: dict[str, int]) -> None:
-    """Lets the tables beside `similar_products` belong to what is published again; where that fails, what ended the run is still what is heard of.
-
-    versions: of the published run's tables, as they were on record when this run began.
-    """
+def _restore(run: Run, error: BaseException) -> None:
+    """Restores the tables beside `similar_products` to the published run. A failure is logged, never raised: the error
+    that ended the run is the one to report."""
+    if not isinstance(error, Exception):
+        session.reconnect(run.spark)
+    run.settle()
+    if run.status in ("publishing", "published"):
+        return
     if run.lock.lost():
-        log.warning("the tables beside similar_products are left to the run that has taken over")
+        log.warning("run        %s has lost the output: its tables are left to the run that has taken over", run.run_id)
         return
     try:
-        run.store.restore_state(published, versions)
-        run.put_back(published)
+        run.store.abandon(interrupted=not isinstance(error, VssparkError))
+        run.restore_published()
     except Exception:
-        log.exception("the tables beside similar_products could not be put back to run %s", published)
+        log.exception("run        %s: the tables beside similar_products could not be restored", run.run_id)
 
 
 def ingest(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
@@ -76,6 +91,7 @@ def neighbours(spark: SparkSession, config: Config, args: argparse.Namespace) ->
 def publish(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
     with Run(spark, config, args.run_id, args.run_date, args.force) as run:
         check_followers(run)
+        finish_owed(run)
         publish_stage(run)
         finish(run)
 
@@ -88,7 +104,10 @@ def rollback(spark: SparkSession, config: Config, args: argparse.Namespace) -> N
         if target is None:
             raise StorageError(f"there is no run published before {current} below output.path={run.store.root}; it has {', '.join(published) or 'none'}")
         with run.progress.stage("rollback", f"from {current} to {target}"):
-            run.store.restore("similar_products", target)
+            versions = run.store.restore("similar_products", target)
+        row = run.store.run_row(target)
+        if row is not None and versions:
+            run.store.write_run_row(row | {"versions": {**(row["versions"] or {}), **versions}})
         run.put_back(target)
         run.status, run.message = "rolled_back", f"{target} is current again"
 
@@ -124,16 +143,30 @@ def train(spark: SparkSession, config: Config, args: argparse.Namespace) -> None
 
 
 def force_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--force", metavar="WHY", default=None, help="publish even if the gate refuses or nothing has changed; who and why goes on record")
+    parser.add_argument(
+        "--force",
+        metavar="WHY",
+        default=None,
+        help="publish even if the gate refuses or nothing has changed; who and why goes on record",
+    )
 
 
 def rollback_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--to", metavar="RUN_ID", default=None, help="the published run to go back to (default: the one published before the current)")
+    parser.add_argument(
+        "--to",
+        metavar="RUN_ID",
+        default=None,
+        help="the published run to go back to (default: the one published before the current)",
+    )
 
 
 def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--ratings", metavar="FILE", nargs="+", default=None, help="filled-in rating sheets, one CSV per rater: prints each model's mean rating"
+        "--ratings",
+        metavar="FILE",
+        nargs="+",
+        default=None,
+        help="filled-in rating sheets, one CSV per rater: prints each model's mean rating",
     )
 
 

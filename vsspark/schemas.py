@@ -116,6 +116,7 @@ RUNS = StructType([
     _field("versions", MapType(StringType(), LongType()), "the Delta version of every table that belongs to a published run"),
     _field("forced_by", StringType(), "who published in spite of the gate, and why"),
     _field("embedded_by", StringType(), "the run whose embeddings and quarantine the tables held when this one was over"),
+    _field("owed", ArrayType(StringType()), "what a published run lacks, done by the next call: report, tracking"),
 ])  # fmt: skip
 
 _SPARE_ITEM = StructType([StructField("rank", IntegerType()), StructField("item_image_id", LongType()), StructField("similarity", FloatType())])
@@ -159,6 +160,8 @@ TABLES = {
     "_searched": SEARCHED,
     "_heads": HEADS,
 }
+
+PARTITIONED_BY = {"embeddings": "model_version", "quarantine": "run_id", "runs": "run_id", "_heads": "head"}
 
 
 def complete(df: DataFrame, schema: StructType) -> DataFrame:

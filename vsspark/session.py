@@ -96,6 +96,17 @@ def _socket_folder() -> str:
     return folder
 
 
+def reconnect(spark: SparkSession) -> None:
+    """Leaves a call into the JVM that a signal has interrupted: its answer must not be taken for that of the next call.
+
+    Spark's jobs are cancelled; what the call does beside them, it may still do.
+    """
+    connection = SparkContext._gateway._gateway_client.get_thread_connection()
+    if connection is not None:
+        connection.close()  # the next call makes itself another
+    spark.sparkContext.cancelAllJobs()
+
+
 def storage_options(spark: SparkSession) -> dict[str, str]:
     """The Hadoop settings the Python workers need to read object storage as the JVM does. Holds secrets: never log it."""
     hadoop = spark.sparkContext._jsc.hadoopConfiguration()

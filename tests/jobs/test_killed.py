@@ -32,7 +32,7 @@ def _kill(job: subprocess.Popen) -> None:
 
 def _finished(folder: Path) -> tuple[int, int]:
     """(rows, distinct contents) the network has finished below `_work`, over all attempts."""
-    files = list(folder.glob("out/_work/embedded/*/part-*.parquet"))
+    files = list(folder.glob("out/_work/*/embedded/*/part-*.parquet"))
     if not files:
         return 0, 0
     names = ", ".join(f"'{file}'" for file in files)

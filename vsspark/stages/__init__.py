@@ -7,4 +7,5 @@ from vsspark.stages.ingest import ingest_stage as ingest_stage
 from vsspark.stages.neighbours import neighbours_stage as neighbours_stage
 from vsspark.stages.publish import check_followers as check_followers
 from vsspark.stages.publish import finish as finish
+from vsspark.stages.publish import finish_owed as finish_owed
 from vsspark.stages.publish import publish_stage as publish_stage

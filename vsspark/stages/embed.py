@@ -16,7 +16,7 @@ from vsspark.catalogue.uris import leads_outside
 from vsspark.config import ImagesConfig
 from vsspark.embed.reuse import outcomes, possible_copies, to_embed, unchanged, with_content
 from vsspark.embed.spark import EMBEDDED, embed_images, hash_images, spread
-from vsspark.errors import DataQualityError, GateRefused, Reason
+from vsspark.errors import DataQualityError, GateRefused, Reason, StorageError
 from vsspark.run import Run
 from vsspark.schemas import EMBEDDINGS, QUARANTINE, complete
 from vsspark.stages.check import Checked, check_stage
@@ -51,8 +51,10 @@ def embed_stage(run: Run, checked: Checked | None = None) -> None:
             left = files.join(outcome.where("content IS NULL AND reason IS NULL"), "image_id", "left_semi")
             attempt, more = _run_network(run, checked, left)
             attempts.append(attempt)
-            outcome, good, _ = _outcomes(run, checked, same, hashed, attempts)
+            outcome, good, unsettled = _outcomes(run, checked, same, hashed, attempts)
             inferred += more
+            if unsettled:
+                raise StorageError(f"{unsettled} images have neither embedding nor reason: was _work cleared?")
         stage.count(inferred=inferred, embedded=good, quarantined=checked.images - good)
     outside = leads_outside(F.col("uri"), config.catalogue)
     store.replace("quarantine", _quarantine_rows(run, images, outcome, outside), QUARANTINE, by="run_id", value=run.run_id, run_id=run.run_id)

@@ -1,88 +1,88 @@
-"""Tables in Delta: every write is one commit that carries the run id, so a reader sees the table before it or after it."""
+"""Tables in Delta: every write is one commit that carries the run, so a reader sees the table before it or after it."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 
 from vsspark import session
 from vsspark.errors import StorageError
-from vsspark.store.files import Files, first_line
+from vsspark.store.delta_log import Commit, commits, written_at
+from vsspark.store.delta_writer import DeltaWriter
+from vsspark.store.files import first_line
 
-_GROWING = ("runs", "quarantine", "_heads")  # by a file a run
 
+class DeltaTables(DeltaWriter):
+    """What has been published, going back to it, and the space that it takes."""
 
-class DeltaTables:
-    """The tables below a root. keep_days: how long their files stay readable after a later version has replaced them."""
+    def publish(self, table: str, df: DataFrame, run_id: str, versions: Mapping[str, int]) -> dict[str, int]:
+        """Commits the rows together with the versions of the tables that belong to them; returns all the versions."""
+        note = {"run_id": run_id, "versions": dict(versions)} | ({"token": self._lock.token} if self._lock else {})
+        self._commit(table, df, note, overwriteSchema=True)
+        return {**versions, table: self.version(table)}
 
-    def __init__(self, spark: SparkSession, files: Files, root: str, keep_days: int):
-        self._spark, self._files, self._root, self._keep_days = spark, files, root, keep_days
-        self._snapshots: dict[tuple[str, int], DataFrame] = {}  # the versions read so far
-        self._histories: dict[tuple[str, int], list[tuple[int, str, str]]] = {}  # of tables at a version
+    def own_publish(self, table: str) -> dict[str, int] | None:
+        """The versions that this run's own `publish` has committed; None: it has not, and will not any more.
 
-    def path(self, table: str) -> str:
-        return f"{self._root}/{table}"
-
-    def exists(self, table: str) -> bool:
-        return DeltaTable.isDeltaTable(self._spark, self.path(table))
-
-    def version(self, table: str) -> int:
-        return max(version for version, _ in self._log(table))
-
-    def read(self, table: str, version: int | None = None) -> DataFrame:
-        """The files of a version, by default the newest, as Parquet: Delta's own source asks its log for them in every action, a third of a small run's time.
-
-        So the log is asked once, and the files are listed once. Tables that grow by a file a run are left to Delta: they are read seldom.
+        An interrupted call may leave its commit on its way. A commit that uses up its transaction id settles it: Delta
+        lets only the first of the two through.
         """
-        version = self.version(table) if version is None else version
-        if (table, version) not in self._snapshots:
-            df = self._spark.read.format("delta").option("versionAsOf", version).load(self.path(table))
-            if table in _GROWING:
-                return df
-            files = df.inputFiles()
-            reader = self._spark.read.schema(df.schema).option("basePath", self.path(table))
-            self._snapshots[table, version] = reader.parquet(*files) if files else self._spark.createDataFrame([], df.schema)
-        return self._snapshots[table, version]
+        if not self.exists(table):
+            return None
+        self.revoke([self._lock.token], [table])
+        own = (commit for commit in self._commits(table) if commit.note.get("token") == self._lock.token)
+        commit = next(own, None)
+        return commit and {**commit.note["versions"], table: commit.version}
 
-    def overwrite(self, table: str, df: DataFrame, run_id: str) -> None:
-        # A table an earlier release wrote has fewer columns.
-        self._writer(df, run_id).mode("overwrite").option("overwriteSchema", True).save(self.path(table))
-
-    def replace(self, table: str, df: DataFrame, by: str, value: str, run_id: str) -> None:
-        writer = self._writer(df, run_id).mode("overwrite").option("mergeSchema", True).partitionBy(by)
-        if self.exists(table):  # replaceWhere on a table that is not there yet would be a second code path in Delta
-            literal = value.replace("'", "\\'")
-            writer = writer.option("replaceWhere", f"{by} = '{literal}'")
-        writer.save(self.path(table))
-
-    def publish(self, table: str, df: DataFrame, run_id: str) -> None:
-        self.overwrite(table, df, run_id)
+    def last_publish(self, table: str) -> tuple[str, dict[str, int]] | None:
+        """(run id, versions) of what is published, from its commit; None where that is gone, or after a restore."""
+        commit = next(iter(self._commits(table)), None)
+        if commit is None or commit.restored or "versions" not in commit.note:
+            return None
+        return commit.note["run_id"], {**commit.note["versions"], table: commit.version}
 
     def published_runs(self, table: str) -> list[str]:
-        return list(dict.fromkeys(run_id for _, operation, run_id in self._commits(table) if operation != "RESTORE"))
+        """Newest first, as far as the log reaches back; the current one always."""
+        if not self.exists(table):
+            return []
+        runs = [commit.note["run_id"] for commit in self._commits(table) if not commit.restored]
+        return list(dict.fromkeys(run for run in [*runs, self.current_run(table)] if run is not None))
 
     def current_run(self, table: str) -> str | None:
-        return next((run_id for _, _, run_id in self._commits(table)), None)
+        """From the rows: the log forgets after `delta.logRetentionDuration`. From the log where there are no rows."""
+        if not self.exists(table):
+            return None
+        row = self.read(table, self._newest(table)).select("run_id").first()
+        return row.run_id if row else next((commit.note["run_id"] for commit in self._commits(table)), None)
 
-    def restore(self, table: str, run_id: str) -> None:
-        version = next(version for version, operation, run in self._commits(table) if run == run_id and operation != "RESTORE")
-        self.restore_version(table, version, run_id)
+    def restore(self, targets: Mapping[str, int | None], run_id: str) -> dict[str, int]:
+        """Puts tables back to a run's versions, all of them or none, in this order; returns their new versions.
 
-    def restore_version(self, table: str, version: int, run_id: str) -> None:
+        A version that is None is looked up in the log. Raises StorageError, before anything is touched, where a file
+        that one of the versions needs is gone.
+        """
+        versions = {table: self._version_of(table, run_id) if at is None else at for table, at in targets.items()}
+        for table, version in versions.items():
+            self._check_files(table, version, run_id)
+        before = {table: self._newest(table) for table in versions}
+        begun = []
         try:
-            with self._set({"spark.databricks.delta.commitInfo.userMetadata": json.dumps({"run_id": run_id})}):
-                DeltaTable.forPath(self._spark, self.path(table)).restoreToVersion(version)
-        except (Py4JJavaError, PySparkException) as error:
-            raise StorageError(f"{table} cannot go back to run {run_id}, version {version}: {first_line(error)}; has VACUUM removed its files?") from None
+            for table, version in versions.items():
+                begun.append(table)
+                self._restore(table, version, run_id)
+        except BaseException:
+            for table in begun:  # the last one, too: an interrupted call may have left its commit on its way
+                self._restore(table, before[table], run_id)
+            raise
+        return {table: self.version(table) for table in versions}
 
-    def vacuum(self, tables: tuple[str, ...]) -> None:
+    def vacuum(self, tables: Sequence[str]) -> None:
         """Removes the files that no version of the last keep_days days needs; going back reaches as far."""
         settings = {
             # Delta refuses less than its own 7 days; nobody else writes here while the lock is held.
@@ -90,63 +90,56 @@ class DeltaTables:
             # By default 10,000 tasks list the folders of each table: minutes on one machine.
             "spark.sql.sources.parallelPartitionDiscovery.parallelism": str(4 * session.task_slots(self._spark)),
         }
+        long_ago = time.time() - 86_400 * self._keep_days
         with self._set(settings):
             for table in tables:
                 # Listing a table's files takes seconds even where there is nothing to remove.
-                if self.exists(table) and min(written for _, written in self._log(table)) < time.time() - 86_400 * self._keep_days:
-                    delta = DeltaTable.forPath(self._spark, self.path(table))
-                    if not self._kept().items() <= delta.detail().first()["properties"].items():  # keep_days was another when the table was created
-                        assignments = ", ".join(f"'{name}' = '{value}'" for name, value in self._kept().items())
-                        self._spark.sql(f"ALTER TABLE delta.`{self.path(table)}` SET TBLPROPERTIES ({assignments})")
-                    delta.vacuum()
+                if self.exists(table) and min(written_at(self._files, self.path(table)).values()) < long_ago:
+                    self._vacuum(table)
 
-    def complete_swaps(self, tables: tuple[str, ...]) -> None:
+    def complete_swaps(self, tables: Sequence[str]) -> None:
         """Nothing: a commit is there or it is not."""
 
-    def _writer(self, df: DataFrame, run_id: str):
-        writer = df.write.format("delta").option("userMetadata", json.dumps({"run_id": run_id}))
-        for name, value in self._kept().items():
-            writer = writer.option(name, value)  # counts where the table is created
-        return writer
+    # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _kept(self) -> dict[str, str]:
-        """How long Delta keeps what a table no longer needs: its VACUUM goes by the table's own property, whatever hours it is called with.
+    def _commits(self, table: str) -> list[Commit]:
+        return commits(self._spark, self.path(table)) if self.exists(table) else []
 
-        No deletion vectors: with them a version's files would hold rows that the version does not.
-        """
-        return {
-            "delta.enableDeletionVectors": "false",
-            "delta.deletedFileRetentionDuration": f"interval {self._keep_days} days",
-            "delta.logRetentionDuration": f"interval {max(30, self._keep_days)} days",
-        }
+    def _version_of(self, table: str, run_id: str) -> int:
+        own = (c.version for c in self._commits(table) if c.note["run_id"] == run_id and not c.restored)
+        version = next(own, None)
+        if version is None:
+            raise StorageError(f"{table} cannot go back to run {run_id}: its log does not reach back so far")
+        return version
 
-    def _log(self, table: str) -> list[tuple[int, float]]:
-        """(version, when it was written) of the commits, by listing the log: Delta's history takes a Spark job per table."""
-        files = self._files.listing(f"{self.path(table)}/_delta_log")
-        return [(int(name.removesuffix(".json")), written) for name, written in files if name.endswith(".json") and name.removesuffix(".json").isdecimal()]
-
-    def _commits(self, table: str) -> list[tuple[int, str, str]]:
-        """(version, operation, run id) of the commits that carry one, newest first."""
-        if not self.exists(table):
-            return []
-        newest = self.version(table)
-        if (table, newest) not in self._histories:
-            history = DeltaTable.forPath(self._spark, self.path(table)).history().select("version", "operation", "userMetadata")
-            rows = history.orderBy("version", ascending=False).collect()
-            own = [(row.version, row.operation, row.userMetadata) for row in rows if (row.userMetadata or "").startswith('{"run_id"')]
-            self._histories[table, newest] = [(version, operation, json.loads(text)["run_id"]) for version, operation, text in own]
-        return self._histories[table, newest]
-
-    @contextmanager
-    def _set(self, settings: dict[str, str]) -> Iterator[None]:
-        before = {name: self._spark.conf.get(name, None) for name in settings}
-        for name, value in settings.items():
-            self._spark.conf.set(name, value)
+    def _check_files(self, table: str, version: int, run_id: str) -> None:
+        what = f"{table} cannot go back to run {run_id}, version {version}"
         try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    self._spark.conf.unset(name)
-                else:
-                    self._spark.conf.set(name, value)
+            wanted = {name.rsplit("/", 1)[-1] for name in self.read(table, version).inputFiles()}
+        except (Py4JJavaError, PySparkException) as error:
+            raise StorageError(f"{what}: {first_line(error)}") from None
+        lost = wanted - self._files.names_below(self.path(table))
+        if lost:
+            count = f"{len(lost)} of its {len(wanted)} files are gone"
+            why = f"{count}, for example {min(lost)}; has VACUUM removed them?"
+            raise StorageError(f"{what}: {why} No table was changed")
+
+    def _restore(self, table: str, version: int, run_id: str) -> None:
+        if self._lock is not None:
+            self._lock.check()
+        with self._set({"spark.databricks.delta.commitInfo.userMetadata": json.dumps({"run_id": run_id})}):
+            try:
+                DeltaTable.forPath(self._spark, self.path(table)).restoreToVersion(version)
+            except (Py4JJavaError, PySparkException) as error:
+                text = f"{table} cannot go back to run {run_id}, version {version}: {first_line(error)}"
+                raise StorageError(text) from None
+        if self._lock is not None:
+            self._versions[table] = self._newest(table)
+
+    def _vacuum(self, table: str) -> None:
+        delta = DeltaTable.forPath(self._spark, self.path(table))
+        if not self._properties().items() <= delta.detail().first()["properties"].items():
+            # keep_days was another when the table was created.
+            assignments = ", ".join(f"'{name}' = '{value}'" for name, value in self._properties().items())
+            self._spark.sql(f"ALTER TABLE delta.`{self.path(table)}` SET TBLPROPERTIES ({assignments})")
+        delta.vacuum()
