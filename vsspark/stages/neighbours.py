@@ -13,6 +13,7 @@ from vsspark.catalogue.spark import hash_id
 from vsspark.config import KnnConfig
 from vsspark.digest import rows_digest, settings_digest
 from vsspark.embed.reuse import with_content
+from vsspark.knn import values
 from vsspark.knn.incremental import SPARE_PLACES, changes, gone_items, halved_blocks, kept_lists, merged_lists, state_of
 from vsspark.knn.spark import audited_recall, search_neighbours
 from vsspark.products.spark import product_facts
@@ -107,7 +108,7 @@ def _write(run: Run, now: DataFrame, settings: str, knn: KnnConfig, lists: DataF
 
 def _settings(run: Run, knn: KnnConfig) -> str:
     decisive = {name: getattr(knn, name) for name in ("k", "metric", "mode", "target_recall", "seed")}
-    return settings_digest([run.current_model_version(), decisive, SPARE_PLACES])
+    return settings_digest([run.current_model_version(), decisive, SPARE_PLACES, values.VERSION])
 
 
 def _last_search(store: Store) -> str | None:
