@@ -98,8 +98,8 @@ def test_the_others_are_measured_without_a_library_that_ends_the_process(rows: n
 
 @pytest.mark.skipif("avx2" not in cpu(), reason="needs a CPU with AVX2")
 def test_a_process_limited_to_avx2_runs_no_wider_kernels() -> None:
-    done = subprocess.run([sys.executable, "-m", "benchmarks.limits"], capture_output=True, text=True, check=True, cwd=REPO)
-    report = json.loads(done.stdout)
+    command = [sys.executable, "-m", "benchmarks.limits"]
+    report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPO).stdout)
     assert report["limits"]["variables"]["OPENBLAS_CORETYPE"] == "Haswell"
     kernels = report["kernels"]
     assert "X86_V4" not in kernels["numpy"]
