@@ -87,7 +87,7 @@ def test_a_library_that_does_not_load_is_named(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.slow
-def test_the_others_are_measured_without_a_library_that_ends_the_process(rows: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_others_are_measured_without_a_library_that_ends_the_process(rows, tmp_path, monkeypatch) -> None:
     (tmp_path / "hnswlib.py").write_text("import os; os.kill(os.getpid(), 4)")  # SIGILL: compiled for another CPU
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     case = compare(rows, "random", 1, 0.9, ["faiss_ivf_flat", "hnswlib"])
