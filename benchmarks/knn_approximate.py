@@ -92,7 +92,7 @@ def compare(x: np.ndarray, data: str, repeats: int, recall: float, names: list[s
                 choice = choose(peer, x, truth, recall, limit)
                 tried[name] = choice.tried
                 if choice.build is None:
-                    skipped[name] = f"no setting of the grid reached {recall} within {limit:.0f} s"
+                    skipped[name] = f"no setting tried reached {recall}; a grid ends at one slower than {limit:.0f} s"
                 else:
                     settings[name] = {"build": choice.build, "search": choice.search}
                     runs[name] = _whole(peer, x, choice, log[name])

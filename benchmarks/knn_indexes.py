@@ -76,7 +76,7 @@ def _faiss_build(x: np.ndarray, factory: str) -> Any:
     import faiss
 
     faiss.omp_set_num_threads(THREADS)
-    base = faiss.index_factory(x.shape[1], factory, faiss.METRIC_L2)  # unit rows; PCA centres them, which cosine would feel
+    base = faiss.index_factory(x.shape[1], factory, faiss.METRIC_L2)  # PCA centres, which an inner product feels
     inner = faiss.downcast_index(base.index)
     if hasattr(inner, "hnsw"):
         inner.hnsw.efConstruction = 60
@@ -190,13 +190,13 @@ _BEAMS = [{"beam": beam} for beam in (16, 32, 64, 128, 256)]
 PEERS = {
     "faiss_hnsw": _faiss("PCA256,HNSW16", [(24, 2), (32, 2), (48, 3), (96, 4), (160, 5)]),
     "faiss_ivf_flat": _faiss("PCA192,IVF256,Flat", [(12, 2), (16, 2), (24, 2), (32, 3), (48, 4), (80, 6)]),
-    "faiss_ivf_pq_fast_scan": _faiss("PCA192,IVF256,PQ96x4fs", [(16, 4), (24, 4), (24, 6), (32, 6), (56, 8), (96, 12)]),
-    "faiss_ivf_rabitq_fast_scan": _faiss("PCA192,IVF256,RaBitQfs", [(16, 5), (24, 6), (32, 6), (48, 8), (96, 14)]),
+    "faiss_ivf_pq_fast_scan": _faiss("PCA192,IVF256,PQ96x4fs", [(16, 4), (24, 6), (56, 8), (96, 12), (160, 16)]),
+    "faiss_ivf_rabitq_fast_scan": _faiss("PCA192,IVF256,RaBitQfs", [(16, 5), (48, 8), (96, 14), (160, 24)]),
     "pynndescent": Peer(
         "pynndescent",
         _pynndescent_build,
         _pynndescent_search,
-        [({"neighbours": neighbours}, [{}]) for neighbours in (12, 15, 18, 22, 30, 45, 60)],
+        [({"neighbours": neighbours}, [{}]) for neighbours in (12, 15, 18, 22, 26, 30, 45, 60)],
     ),
     "scann": Peer(
         "scann",
@@ -205,8 +205,8 @@ PEERS = {
         [
             ({"scoring": scoring, "leaves_per_root": 1.0}, [{"leaves": n, "candidates": m} for n, m in efforts])
             for scoring, efforts in (
-                ("int8", [(8, 22), (16, 22), (24, 22), (36, 22), (60, 22), (100, 22)]),
                 ("hash2", [(16, 60), (24, 80), (36, 80), (60, 120), (100, 200)]),
+                ("int8", [(16, 22), (24, 22), (36, 22), (60, 22), (100, 22)]),
             )
         ],
     ),

@@ -87,7 +87,7 @@ def test_a_library_that_does_not_load_is_named(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.slow
-def test_the_others_are_measured_without_a_library_that_ends_the_process(rows: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_others_are_measured_without_a_library_that_ends_the_process(rows, tmp_path, monkeypatch) -> None:
     (tmp_path / "hnswlib.py").write_text("import os; os.kill(os.getpid(), 4)")  # SIGILL: compiled for another CPU
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     case = compare(rows, "random", 1, 0.9, ["faiss_ivf_flat", "hnswlib"])
@@ -98,8 +98,8 @@ def test_the_others_are_measured_without_a_library_that_ends_the_process(rows: n
 
 @pytest.mark.skipif("avx2" not in cpu(), reason="needs a CPU with AVX2")
 def test_a_process_limited_to_avx2_runs_no_wider_kernels() -> None:
-    done = subprocess.run([sys.executable, "-m", "benchmarks.limits"], capture_output=True, text=True, check=True, cwd=REPO)
-    report = json.loads(done.stdout)
+    command = [sys.executable, "-m", "benchmarks.limits"]
+    report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPO).stdout)
     assert report["limits"]["variables"]["OPENBLAS_CORETYPE"] == "Haswell"
     kernels = report["kernels"]
     assert "X86_V4" not in kernels["numpy"]
