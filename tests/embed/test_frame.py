@@ -155,8 +155,9 @@ def test_a_task_that_ends_early_leaves_no_thread(tmp_path):
 
 @pytest.fixture
 def slow_store(tmp_path):
-    """An S3 endpoint that serves one picture under every name, and takes two seconds for `slow`."""
+    """An S3 endpoint that serves one picture under every name, and `slow` only after forty others, or 20 seconds."""
     body = Path(write_pictures(tmp_path, 1)[0]).read_bytes()
+    served = threading.Semaphore(0)
 
     class Store(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -166,8 +167,11 @@ def slow_store(tmp_path):
 
         def do_GET(self):
             if "slow" in self.path:
-                time.sleep(2)
+                deadline = time.monotonic() + 20
+                for _ in range(40):
+                    served.acquire(timeout=max(0, deadline - time.monotonic()))
             self.answer(206, body)
+            served.release()
 
         def answer(self, code, content):
             self.send_response(code)
