@@ -32,11 +32,13 @@ def cases() -> list[dict]:
         for limit in (1.0, 0.99, 0.95):
             for probes in (1, 2, 3, 4, 6):
                 setting = {"case": f"probes_{name}_{probes}_{limit}", "images": len(x), "probes": probes, "probability": limit}
-                found.append(setting | _measure(x, groups, labels, order, mass, truth, probes, limit))
+                found.append(setting | measure_probes(x, groups, labels, order, mass, truth, probes, limit))
     return found
 
 
-def _measure(x: np.ndarray, groups: np.ndarray, labels: np.ndarray, order: np.ndarray, mass: np.ndarray, truth: np.ndarray, probes: int, limit: float) -> dict:
+def measure_probes(
+    x: np.ndarray, groups: np.ndarray, labels: np.ndarray, order: np.ndarray, mass: np.ndarray, truth: np.ndarray, probes: int, limit: float
+) -> dict:
     n, own = len(x), order[:, 0]
     wanted = np.minimum(probes, 1 + (mass < limit).sum(axis=1))
     values, ids = np.full((n, 0), 0, np.float32), np.full((n, 0), 0)

@@ -70,6 +70,9 @@ def test_small_shops_are_allowed_what_chance_does():
     few = {"products_with_recommendations": 12.0, "published_products": 12.0}
     by_chance = {"rank1_same_category_by_chance": 0.3, "published_rank1_same_category": 0.6}
     assert _refusals(rank1_same_category=0.3, **by_chance, **few) == []
+    all_right = {"published_rank1_same_category": 1.0, "rank1_same_category": 10 / 14}
+    few = {"products_with_recommendations": 14.0, "published_products": 14.0}
+    assert _refusals(**all_right, **few) == []
     assert _refusals(hubness=4.9, published_hubness=1.0, **few) == []
 
 

@@ -83,13 +83,13 @@ def _worse_categories(
     """Sentences where rank-1 category agreement or the head is less often right than in the published run."""
     now, before = figures["rank1_same_category"], figures["published_rank1_same_category"]
     sizes = (figures["products_with_recommendations"], figures["published_products"])
-    if now < before - limits.max_category_loss - _chance(before, *sizes):
+    if before - now > limits.max_category_loss + _difference(now, before, *sizes):
         found = f"the rank-1 product has the category of {now:.1%} of the products, {before:.1%} in the published run"
         yield f"{found}, gate.max_category_loss allows {limits.max_category_loss:.1%} less"
     if "head_accuracy" not in figures or "head_accuracy" not in published:
         return
     now, before, held = figures["head_accuracy"], published["head_accuracy"], _HELD_OUT * counts["embedded"]
-    if now < before - limits.max_category_loss - _chance(before, held, held):
+    if before - now > limits.max_category_loss + _difference(now, before, held, held):
         found = f"the category head is right for {now:.1%} of the images held out, {before:.1%} in the published run"
         yield f"{found}, gate.max_category_loss allows {limits.max_category_loss:.1%} less"
 
@@ -120,4 +120,12 @@ def _no_better_than_chance(figures: Figures, counts: Mapping[str, int], limits: 
 
 def _chance(share: float, *sizes: float) -> float:
     """By how much a share, or the difference of two, may be off in samples of these sizes, once in a hundred times."""
-    return _Z * math.sqrt(share * (1 - share) * sum(1 / max(1.0, size) for size in sizes))
+    return _Z * math.sqrt(max(0.0, share * (1 - share)) * sum(1 / max(1.0, size) for size in sizes))
+
+
+def _difference(now: float, before: float, n: float, m: float) -> float:
+    """By how much two shares of samples of n and m may differ by chance: the two-proportion test, pooled.
+
+    With the share of one of them alone, 14 of 14 products would leave no room for chance.
+    """
+    return _chance((now * n + before * m) / max(1.0, n + m), n, m)
