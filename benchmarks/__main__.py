@@ -1,4 +1,6 @@
-"""`make bench` and `make bench NAME=knn`: all benchmarks, or one, each in a process of its own so that none warms another's caches."""
+"""`make bench` and `make bench NAME=knn`: all benchmarks, or one, each in a process of its own so that none warms
+another's caches.
+"""
 
 from __future__ import annotations
 

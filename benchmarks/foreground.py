@@ -1,8 +1,10 @@
-"""Does the neighbour follow the garment or the background, with and without the finder; `python -m benchmarks.foreground [--data ../shared/data]`.
+"""Does the neighbour follow the garment or the background, with and without the finder; `python -m
+benchmarks.foreground [--data ../shared/data]`.
 
-Every picture goes the way of the embed stage (`images/product.py`), with images.foreground none, crop and blank, for MobileNetV2 with ImageNet weights and
-for the encoder that ships; single views, cosine, leave one out. Real photos as they are, then pictures whose backgrounds (and figures) were changed,
-see `benchmarks/foreground_worlds.py`. Writes build/bench/foreground.json.
+Every picture goes the way of the embed stage (`images/product.py`), with images.foreground none, crop and blank, for
+MobileNetV2 with ImageNet weights and for the encoder that ships; single views, cosine, leave one out. Real photos as
+they are, then pictures whose backgrounds (and figures) were changed, see `benchmarks/foreground_worlds.py`. Writes
+build/bench/foreground.json.
 """
 
 from __future__ import annotations
@@ -46,11 +48,20 @@ def main(argv: list[str] | None = None) -> int:
         shown |= {(name, way): pixels for way, pixels in pictures.items()}
     cases.append({"case": "found", **found})
     print(cases[1], flush=True)
-    for title, encoder in (("mobilenet_v2", encoders.load("mobilenet_v2", str(data / MOBILENET))), ("default", encoders.load("default"))):
+    for title, encoder in (
+        ("mobilenet_v2", encoders.load("mobilenet_v2", str(data / MOBILENET))),
+        ("default", encoders.load("default")),
+    ):
         for way in WAYS:
             x = {name: _unit(encoder.encode(shown[name, way])[0]) for name in files}
-            category, sender = _labels(row["category"] for row in clothing), _labels(row["sender_id"] for row in clothing)
-            product, kind = _labels(row["product"] for row in luma), _labels(row["gender"] + row["category"] for row in luma)
+            category, sender = (
+                _labels(row["category"] for row in clothing),
+                _labels(row["sender_id"] for row in clothing),
+            )
+            product, kind = (
+                _labels(row["product"] for row in luma),
+                _labels(row["gender"] + row["category"] for row in luma),
+            )
             case = {
                 "case": f"{title}, {way}",
                 "clothing_category": nearest_agrees(x["clothing"], category),
@@ -64,7 +75,11 @@ def main(argv: list[str] | None = None) -> int:
                 },
             }
             cases.append(case)
-            print(f"{case['case']:22s}", "  ".join(f"{key} {value:.3f}" for key, value in case.items() if isinstance(value, float)), flush=True)
+            print(
+                f"{case['case']:22s}",
+                "  ".join(f"{key} {value:.3f}" for key, value in case.items() if isinstance(value, float)),
+                flush=True,
+            )
     print(write_results("foreground", cases))
     return 0
 
@@ -72,10 +87,11 @@ def main(argv: list[str] | None = None) -> int:
 def follows(embeddings: np.ndarray, products: np.ndarray) -> dict[str, float]:
     """What a query's nearest picture shares with it, as shares of the queries.
 
-    embeddings: (worlds * n, d), the same n pictures in every world, a world being a background (and a figure). products: (n,).
-    same_world: everything is in the query's world, is the nearest the same garment: what is possible. other_world: the garment's other pictures are in
-    the next world, the other garments in the query's own: it is the same garment, or else the background that was followed. mixed_garment,
-    mixed_background: every picture in a world drawn by lot; the nearest has the garment, the world (by chance: 1 / worlds).
+    embeddings: (worlds * n, d), the same n pictures in every world, a world being a background (and a figure).
+    products: (n,). same_world: everything is in the query's world, is the nearest the same garment: what is possible.
+    other_world: the garment's other pictures are in the next world, the other garments in the query's own: it is the
+    same garment, or else the background that was followed. mixed_garment, mixed_background: every picture in a world
+    drawn by lot; the nearest has the garment, the world (by chance: 1 / worlds).
     """
     n = len(products)
     world = embeddings.reshape(WORLDS, n, -1)
@@ -103,11 +119,15 @@ def _share(similarity: np.ndarray, agrees: np.ndarray) -> np.ndarray:
 
 
 def _pictures(files: list[bytes]) -> tuple[dict[str, np.ndarray], float]:
-    """(the pictures as encoders see them each way, share of them in which the finder found something). It looks once for both ways."""
+    """(the pictures as encoders see them each way, share of them in which the finder found something). It looks once
+    for both ways.
+    """
 
     def each_way(data: bytes) -> tuple[list[np.ndarray], bool]:
         found = find_product(data, ImagesConfig())
-        return [cut_out(data, _SIZE, ImagesConfig(foreground=way), None if way == "none" else found).pixels for way in WAYS], found is not None
+        return [
+            cut_out(data, _SIZE, ImagesConfig(foreground=way), None if way == "none" else found).pixels for way in WAYS
+        ], found is not None
 
     with ThreadPoolExecutor() as pool:
         pictures, found = zip(*pool.map(each_way, files), strict=True)
@@ -115,7 +135,9 @@ def _pictures(files: list[bytes]) -> tuple[dict[str, np.ndarray], float]:
 
 
 def _milliseconds(files: list[bytes]) -> dict[str, float]:
-    """Processor time of one picture on one thread, the median: the finder alone, and the whole way from bytes to the encoder's pixels."""
+    """Processor time of one picture on one thread, the median: the finder alone, and the whole way from bytes to the
+    encoder's pixels.
+    """
     small = [decode_photo(data, (SIDE, SIDE), ImagesConfig()).pixels for data in files]
     found = {"finder_ms": _median(find_foreground, small)}
     for way in WAYS:

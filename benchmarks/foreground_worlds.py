@@ -1,9 +1,10 @@
 """The same garments in several worlds, a world being a background, or a background and a figure.
 
-Studio: photos of the studio shop, whose paper is white. The figure is what white that hangs together with the picture's border does not reach (not the
-finder under test: it looks at colours along the edges, and never at whether they are white). Backgrounds: corners of hand-held photos, which show
-floors, walls and bedding. Photos that are no figure on white (close-ups) are left out; of white garments, edges may be lost.
-Drawn: generated garments worn by a figure; in every world another figure in another pose, before another background.
+Studio: photos of the studio shop, whose paper is white. The figure is what white that hangs together with the
+picture's border does not reach (not the finder under test: it looks at colours along the edges, and never at whether
+they are white). Backgrounds: corners of hand-held photos, which show floors, walls and bedding. Photos that are no
+figure on white (close-ups) are left out; of white garments, edges may be lost. Drawn: generated garments worn by a
+figure; in every world another figure in another pose, before another background.
 """
 
 from __future__ import annotations
@@ -70,17 +71,27 @@ def drawn_worlds() -> Worlds:
     worlds = []
     for world in range(WORLDS):
         rng = np.random.default_rng([5, world])
-        worlds.append((background(("room", "floor", "coloured")[world], rng, WIDTH, HEIGHT), [random_look(rng) for _ in range(2)]))
+        worlds.append(
+            (background(("room", "floor", "coloured")[world], rng, WIDTH, HEIGHT), [random_look(rng) for _ in range(2)])
+        )
     files = []
     for backdrop, looks in worlds:
         for index in range(_DRAWN_PRODUCTS):
             for position, look in enumerate(looks):
-                files.append(_jpeg(render_photo(product_spec(7, index * 3), PhotoSpec(position, "worn", "white", None), backdrop, look)))
+                files.append(
+                    _jpeg(
+                        render_photo(
+                            product_spec(7, index * 3), PhotoSpec(position, "worn", "white", None), backdrop, look
+                        )
+                    )
+                )
     return Worlds(files, np.repeat(np.arange(_DRAWN_PRODUCTS), 2))
 
 
 def _corners(data: Path) -> list[np.ndarray]:
-    """WORLDS backgrounds: the upper left quarter of a side of hand-held photos of the train split, whose corners differ in colour, laid out four times."""
+    """WORLDS backgrounds: the upper left quarter of a side of hand-held photos of the train split, whose corners
+    differ in colour, laid out four times.
+    """
     rows = [row for row in catalogue_rows(data / "clothing") if row["split"] == "train"][:: 3000 // 40]
     corners = []
     for row in rows:

@@ -1,4 +1,6 @@
-"""What every benchmark shares: the machine and versions a figure belongs to, the file it is written to, and the photos beside the checkout."""
+"""What every benchmark shares: the machine and versions a figure belongs to, the file it is written to, and the
+photos beside the checkout.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def cpu() -> str:
             name = value.strip()
         elif key.strip() == "flags":
             flags = set(value.split())
-    return " ".join([name, *(flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile") if flag in flags)])
+    return " ".join(
+        [name, *(flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile") if flag in flags)]
+    )
 
 
 def versions() -> dict[str, str]:
@@ -63,7 +67,10 @@ def write_results(name: str, cases: list[dict]) -> Path:
     """`build/bench/NAME.json`: {"cpu", "cores", "versions", "cases"}."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"cpu": cpu(), "cores": os.cpu_count(), "versions": versions(), "cases": cases}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({"cpu": cpu(), "cores": os.cpu_count(), "versions": versions(), "cases": cases}, indent=1) + "\n",
+        encoding="utf-8",
+    )
     return path
 
 
@@ -76,7 +83,9 @@ def write_skipped(name: str, why: str) -> Path:
 def photo_folder(name: str, argv: Sequence[str] | None) -> Path | None:
     """The folder that `--data` names; None, and results that say so, where there are no photos in it."""
     parser = argparse.ArgumentParser(prog=f"benchmarks.{name}")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with clothing/, luma/ and weights/")
+    parser.add_argument(
+        "--data", type=Path, default=Path("../shared/data"), help="folder with clothing/, luma/ and weights/"
+    )
     data = parser.parse_args(argv).data
     if not (data / "clothing/catalogue.csv").exists():
         write_skipped(name, f"no photos in {data}: give --data FOLDER with clothing/, luma/ and {MOBILENET}")
@@ -92,7 +101,8 @@ def catalogue_rows(folder: Path) -> list[dict[str, str]]:
 
 @contextmanager
 def resident_memory(every: float = 2.0) -> Iterator[list[float]]:
-    """A list that holds, at the end, one number: the most GiB this process and all its descendants (JVM, Python workers) had resident at once.
+    """A list that holds, at the end, one number: the most GiB this process and all its descendants (JVM, Python
+    workers) had resident at once.
 
     Proportional set size: pages that several of them map, a tile file say, count once.
     """

@@ -1,4 +1,5 @@
-"""How many probable categories a query must search: recall against the unblocked exact neighbours, and how often the nearest is of the query's category.
+"""How many probable categories a query must search: recall against the unblocked exact neighbours, and how often the
+nearest is of the query's category.
 
 The case `probes` of `python -m benchmarks.knn`. No cases without the photos.
 """
@@ -31,13 +32,25 @@ def cases() -> list[dict]:
         truth = self_join(x, K, groups=groups)[1]
         for limit in (1.0, 0.99, 0.95):
             for probes in (1, 2, 3, 4, 6):
-                setting = {"case": f"probes_{name}_{probes}_{limit}", "images": len(x), "probes": probes, "probability": limit}
+                setting = {
+                    "case": f"probes_{name}_{probes}_{limit}",
+                    "images": len(x),
+                    "probes": probes,
+                    "probability": limit,
+                }
                 found.append(setting | measure_probes(x, groups, labels, order, mass, truth, probes, limit))
     return found
 
 
 def measure_probes(
-    x: np.ndarray, groups: np.ndarray, labels: np.ndarray, order: np.ndarray, mass: np.ndarray, truth: np.ndarray, probes: int, limit: float
+    x: np.ndarray,
+    groups: np.ndarray,
+    labels: np.ndarray,
+    order: np.ndarray,
+    mass: np.ndarray,
+    truth: np.ndarray,
+    probes: int,
+    limit: float,
 ) -> dict:
     n, own = len(x), order[:, 0]
     wanted = np.minimum(probes, 1 + (mass < limit).sum(axis=1))
@@ -47,7 +60,12 @@ def measure_probes(
         for block in np.unique(own):
             asking, items = np.flatnonzero((order[:, rank] == block) & (rank < wanted)), np.flatnonzero(own == block)
             if len(asking):
-                options = {"query_ids": asking, "item_ids": items, "query_groups": groups[asking], "item_groups": groups[items]}
+                options = {
+                    "query_ids": asking,
+                    "item_ids": items,
+                    "query_groups": groups[asking],
+                    "item_groups": groups[items],
+                }
                 part_values[asking], part_ids[asking] = search(x[asking], x[items], K, **options)
         values, ids = np.hstack([values, part_values]), np.hstack([ids, part_ids])
     best = np.argsort(-values, axis=1, kind="stable")
@@ -62,5 +80,10 @@ def measure_probes(
         same_category.append(bool(chosen) and labels[chosen[0]] == labels[q])
     sizes = np.bincount(own, minlength=order.shape[1])
     searched = sum(float(sizes[order[q, : wanted[q]]].sum()) for q in range(n)) / n / n
-    figures = {"recall_at_10": np.mean(hits), "category_at_1": np.mean(same_category), "share_of_pairs": searched, "mean_probes": wanted.mean()}
+    figures = {
+        "recall_at_10": np.mean(hits),
+        "category_at_1": np.mean(same_category),
+        "share_of_pairs": searched,
+        "mean_probes": wanted.mean(),
+    }
     return {name: round(float(value), 4) for name, value in figures.items()}

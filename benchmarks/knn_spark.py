@@ -40,7 +40,9 @@ def _table(folder: Path, parts: Iterable[np.ndarray], block: np.ndarray) -> str:
         blocks = pa.array(block[i : i + len(part)].astype(np.int32))
         probes = pa.ListArray.from_arrays(pa.array(np.arange(len(part) + 1, dtype=np.int32)), blocks)
         columns = [ids, ids, pa.ListArray.from_arrays(pa.array(offsets), pa.array(part.reshape(-1))), blocks, probes]
-        pq.write_table(pa.table(columns, names=["image_id", "group_id", "embedding", "block", "probes"]), path / f"{i:08d}.parquet")
+        pq.write_table(
+            pa.table(columns, names=["image_id", "group_id", "embedding", "block", "probes"]), path / f"{i:08d}.parquet"
+        )
         i += len(part)
     return str(path)
 
@@ -83,7 +85,12 @@ def spark_cases(n: int, repeats: int) -> list[dict]:
         shuffled = round((_shuffled(spark) - before) / repeats / 1e6)
     seconds = {"ours": float(np.median(stage)), "kernel_alone": float(np.median(kernel))}
     ratio = round(seconds["ours"] / seconds["kernel_alone"], 3)
-    figures = {"stage_over_kernel": ratio, "same_as_kernel": float((ids == alone).mean()), "shuffled_mb": shuffled, "embeddings_mb": round(x.nbytes / 1e6)}
+    figures = {
+        "stage_over_kernel": ratio,
+        "same_as_kernel": float((ids == alone).mean()),
+        "shuffled_mb": shuffled,
+        "embeddings_mb": round(x.nbytes / 1e6),
+    }
     return [knn.case_of("spark_stage", data, n, x.shape[1], seconds, repeats, **figures)]
 
 
@@ -108,15 +115,23 @@ def spark_own_cases(n: int, repeats: int) -> list[dict]:
             items = rows.select(F.col("image_id").alias("i"), F.col("embedding").alias("b"))
             # Spark's compiled function: as higher-order functions the same join had not ended after six minutes.
             dot = F.expr("vector_inner_product(a, b)")
-            joined = queries.nearestByJoin(items, dot, numResults=knn.K + 1, mode="exact", direction="similarity").where("q != i")
+            joined = queries.nearestByJoin(
+                items, dot, numResults=knn.K + 1, mode="exact", direction="similarity"
+            ).where("q != i")
             return written(joined, "nearest")
 
         def mllib_lsh() -> str:
             vectors = spark.read.parquet(table).select("image_id", array_to_vector("embedding").alias("vector"))
-            lsh = BucketedRandomProjectionLSH(inputCol="vector", outputCol="hashes", bucketLength=1.0, numHashTables=4, seed=0)
+            lsh = BucketedRandomProjectionLSH(
+                inputCol="vector", outputCol="hashes", bucketLength=1.0, numHashTables=4, seed=0
+            )
             pairs = lsh.fit(vectors).approxSimilarityJoin(vectors, vectors, 0.9, "distance")
-            best = pairs.where("datasetA.image_id != datasetB.image_id").selectExpr("datasetA.image_id q", "datasetB.image_id i", "distance")
-            ranked = best.selectExpr("q", "i", "row_number() over (partition by q order by distance) r").where(f"r <= {knn.K}")
+            best = pairs.where("datasetA.image_id != datasetB.image_id").selectExpr(
+                "datasetA.image_id q", "datasetB.image_id i", "distance"
+            )
+            ranked = best.selectExpr("q", "i", "row_number() over (partition by q order by distance) r").where(
+                f"r <= {knn.K}"
+            )
             return written(ranked, "lsh")
 
         def written(pairs, to: str) -> str:
@@ -127,12 +142,15 @@ def spark_own_cases(n: int, repeats: int) -> list[dict]:
             lists = pq.read_table(of).to_pandas().groupby("q")["i"].agg(set)
             return float(np.mean([len(lists.get(q, set()) & set(t)) / knn.K for q, t in enumerate(truth.tolist())]))
 
-        # The first call of a round starts the Python workers, as the stages before it do in a job: Spark ends those that were idle for a minute.
+        # The first call of a round starts the Python workers, as the stages before it do in a job: Spark ends those
+        # that were idle for a minute.
         ways = {"starting workers": ours, "ours": ours, "nearest_by_join": nearest_by_join, "mllib_lsh": mllib_lsh}
         seconds, found = knn.interleaved(ways, repeats)
         del seconds["starting workers"], found["starting workers"]
         recalls = {"ours": knn.same_ids(found.pop("ours"), truth)} | {name: recall(of) for name, of in found.items()}
-    return [knn.case_of("spark_own_operators", "synthetic: clustered", 5000, 128, seconds, repeats, recall_at_10=recalls)]
+    return [
+        knn.case_of("spark_own_operators", "synthetic: clustered", 5000, 128, seconds, repeats, recall_at_10=recalls)
+    ]
 
 
 def skew_cases(n: int, repeats: int) -> list[dict]:
@@ -151,7 +169,16 @@ def skew_cases(n: int, repeats: int) -> list[dict]:
             pairs = float((np.bincount(block).astype(np.float64) ** 2).sum() / 2)
             per_pair[label] = {"seconds": round(seconds, 2), "gflops": round(2 * pairs * x.shape[1] / seconds / 1e9, 1)}
     ratio = per_pair["even"]["gflops"] / per_pair["uneven"]["gflops"]
-    return [{"case": "skew", "data": data, "rows": n, **per_pair, "uneven_over_even_per_flop": round(ratio, 3), "peak_gflops": round(knn.peak(), 1)}]
+    return [
+        {
+            "case": "skew",
+            "data": data,
+            "rows": n,
+            **per_pair,
+            "uneven_over_even_per_flop": round(ratio, 3),
+            "peak_gflops": round(knn.peak(), 1),
+        }
+    ]
 
 
 def million_cases(n: int, repeats: int) -> list[dict]:
@@ -166,5 +193,12 @@ def million_cases(n: int, repeats: int) -> list[dict]:
             seconds, ids, recall = _stage(spark, table, folder, KnnConfig(k=20, mode="approximate"))
     pairs = float((np.bincount(block).astype(np.float64) ** 2).sum() / 2)
     exact_share = 2 * pairs * 1280 / seconds / 1e9 / knn.peak()
-    figures = {"seconds": round(seconds, 1), "audited_recall": recall, "resident_gib": round(memory[0], 2), "exact_arithmetic_over_peak": exact_share}
-    return [{"case": "million", "data": "synthetic: clustered", "rows": len(ids), "dimensions": 1280, "k": 20, **figures}]
+    figures = {
+        "seconds": round(seconds, 1),
+        "audited_recall": recall,
+        "resident_gib": round(memory[0], 2),
+        "exact_arithmetic_over_peak": exact_share,
+    }
+    return [
+        {"case": "million", "data": "synthetic: clustered", "rows": len(ids), "dimensions": 1280, "k": 20, **figures}
+    ]

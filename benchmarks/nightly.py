@@ -2,8 +2,9 @@
 
 python -m benchmarks.nightly [--images 60000]
 
-The catalogue is made once below build/bench/data: crops of the real photos beside the checkout, re-encoded, one image a product. Each run is a process of
-its own, start-up included; the start-up is also measured alone, by the same nights on a catalogue of 40 images.
+The catalogue is made once below build/bench/data: crops of the real photos beside the checkout, re-encoded, one image
+a product. Each run is a process of its own, start-up included; the start-up is also measured alone, by the same
+nights on a catalogue of 40 images.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=60_000)
     args = parser.parse_args(argv)
     if not (PHOTOS / "clothing" / "catalogue.csv").exists():
-        write_skipped("nightly", f"no photos in {PHOTOS.relative_to(ROOT.parent)} beside the checkout to make a catalogue from")
+        write_skipped(
+            "nightly", f"no photos in {PHOTOS.relative_to(ROOT.parent)} beside the checkout to make a catalogue from"
+        )
         return 0
     folder = make_catalogue(args.images)
     seconds = {}
@@ -48,9 +51,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     seconds["nothing_changed"], _ = run(folder, "nightly-out", "again")
     changed = change(folder, args.images // 100)
     seconds["one_in_a_hundred_changed"], night = run(folder, "nightly-out", "night")
-    share = (seconds["one_in_a_hundred_changed"] - seconds["start_up"]) / (seconds["from_scratch"] - seconds["start_up"])
+    share = (seconds["one_in_a_hundred_changed"] - seconds["start_up"]) / (
+        seconds["from_scratch"] - seconds["start_up"]
+    )
     rounded = {name: round(value, 1) for name, value in seconds.items()}
-    case = {"case": "nightly", "images": args.images, "changed": changed, "seconds": rounded, "share_beyond_start_up": round(share, 4)}
+    case = {
+        "case": "nightly",
+        "images": args.images,
+        "changed": changed,
+        "seconds": rounded,
+        "share_beyond_start_up": round(share, 4),
+    }
     print(case | {"stages_from_scratch": scratch, "stages_of_the_night": night})
     write_results("nightly", [case | {"stages_from_scratch": scratch, "stages_of_the_night": night}])
     return 0
@@ -111,14 +122,29 @@ def restore(folder: Path) -> Path:
 def run(folder: Path, output: str, run_id: str) -> tuple[float, dict[str, float]]:
     """Seconds of the whole process, and of its stages."""
     columns = {"product_id": "product", "image": "image", "category": "category", "price": "price"}
-    settings = [f"catalogue.table={folder}/catalogue.csv", *[f"catalogue.columns.{role}={name}" for role, name in columns.items()]]
-    settings += ["encoder.name=mobilenet_v2", f"encoder.weights={WEIGHTS}", f"output.path={RESULTS / output}", f"report.path={RESULTS / output}.html"]
+    settings = [
+        f"catalogue.table={folder}/catalogue.csv",
+        *[f"catalogue.columns.{role}={name}" for role, name in columns.items()],
+    ]
+    settings += [
+        "encoder.name=mobilenet_v2",
+        f"encoder.weights={WEIGHTS}",
+        f"output.path={RESULTS / output}",
+        f"report.path={RESULTS / output}.html",
+    ]
     settings += [f"mlflow.tracking_uri=sqlite:///{RESULTS / 'nightly.db'}", "spark.ui.showConsoleProgress=false"]
     arguments = [part for setting in settings for part in ("--set", setting)]
     log = RESULTS / f"{output}-{run_id}.log"
     begin = time.perf_counter()
     with log.open("w") as out:
-        subprocess.run([sys.executable, "jobs/recommend.py", *arguments, "--run-id", run_id], cwd=ROOT, env=os.environ, stdout=out, stderr=out, check=True)
+        subprocess.run(
+            [sys.executable, "jobs/recommend.py", *arguments, "--run-id", run_id],
+            cwd=ROOT,
+            env=os.environ,
+            stdout=out,
+            stderr=out,
+            check=True,
+        )
     seconds = time.perf_counter() - begin
     stages = {name: float(took) for name, took in re.findall(r" I (\w+) .* in ([\d.]+) s", log.read_text())}
     return seconds, stages
@@ -132,7 +158,9 @@ def _picture(photo: np.ndarray, rng: np.random.Generator) -> bytes:
     h, w = int(height * share), int(width * share)
     top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
     scale = _SIDE / max(h, w)
-    crop = cv2.resize(photo[top : top + h, left : left + w], (round(w * scale), round(h * scale)), interpolation=cv2.INTER_AREA)
+    crop = cv2.resize(
+        photo[top : top + h, left : left + w], (round(w * scale), round(h * scale)), interpolation=cv2.INTER_AREA
+    )
     return cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(80, 95))])[1].tobytes()
 
 

@@ -1,9 +1,11 @@
-"""What `jobs/train.py` reaches on two shops, and how long it takes: trained on one part, measured on products and photos it has not seen.
+"""What `jobs/train.py` reaches on two shops, and how long it takes: trained on one part, measured on products and
+photos it has not seen.
 
 python -m benchmarks.shop_encoder [--data ../shared/data] [--shops clothing luma] [--set training.flip=true ...]
 
-`clothing`: fitted on the train and validation splits, measured inside the test split. `luma`: fitted on one random half of the products, measured
-inside the other, both ways, `--seeds` times (3), averaged. Beside it the backbone off the shelf, its last layer averaged over picture and mirror image.
+`clothing`: fitted on the train and validation splits, measured inside the test split. `luma`: fitted on one random
+half of the products, measured inside the other, both ways, `--seeds` times (3), averaged. Beside it the backbone off
+the shelf, its last layer averaged over picture and mirror image.
 """
 
 from __future__ import annotations
@@ -37,20 +39,28 @@ _SETTINGS = {
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.shop_encoder")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with clothing/, luma/ and weights/")
+    parser.add_argument(
+        "--data", type=Path, default=Path("../shared/data"), help="folder with clothing/, luma/ and weights/"
+    )
     parser.add_argument("--shops", nargs="+", choices=sorted(_SETTINGS), default=sorted(_SETTINGS))
     parser.add_argument("--seeds", type=int, default=3, help="of luma's halves")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings", help="given to jobs/train.py")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], dest="settings", help="given to jobs/train.py"
+    )
     args = parser.parse_args(argv)
     if not (args.data / "clothing/catalogue.csv").exists():
-        write_skipped("shop_encoder", f"no photos in {args.data}: give --data FOLDER with clothing/, luma/ and {MOBILENET}")
+        write_skipped(
+            "shop_encoder", f"no photos in {args.data}: give --data FOLDER with clothing/, luma/ and {MOBILENET}"
+        )
         return 0
     shelf = encoders.load("mobilenet_v2", str(args.data / MOBILENET))
     cases = []
     for shop in args.shops:
         cases += (_clothing if shop == "clothing" else _luma)(args, shelf)
         for case in cases[-2:]:
-            print({key: round(value, 4) if isinstance(value, float) else value for key, value in case.items()}, flush=True)
+            print(
+                {key: round(value, 4) if isinstance(value, float) else value for key, value in case.items()}, flush=True
+            )
         print(write_results("shop_encoder", cases))
     return 0
 
@@ -63,8 +73,10 @@ def _clothing(args: argparse.Namespace, shelf: encoders.Encoder) -> list[dict]:
     photos = read_photos(folder, test)
     embeddings, probabilities = trained.encode(squashed(photos, trained.input_size[0]))
     return [
-        {"case": "clothing, trained", "minutes": seconds / 60} | clothing_figures(embeddings, probabilities, test, trained.categories),
-        {"case": "clothing, off the shelf"} | clothing_figures(both_ways(shelf, squashed(photos, shelf.input_size[0])), None, test, ()),
+        {"case": "clothing, trained", "minutes": seconds / 60}
+        | clothing_figures(embeddings, probabilities, test, trained.categories),
+        {"case": "clothing, off the shelf"}
+        | clothing_figures(both_ways(shelf, squashed(photos, shelf.input_size[0])), None, test, ()),
     ]
 
 
@@ -84,7 +96,10 @@ def _luma(args: argparse.Namespace, shelf: encoders.Encoder) -> list[dict]:
             figures["trained"].append({"minutes": seconds / 60} | shop_figures(embeddings, other))
             figures["off the shelf"].append(shop_figures(untrained[inside], other))
             print(f"luma {seed} {half}", figures["trained"][-1], flush=True)
-    return [{"case": f"luma, {name}"} | {key: statistics.mean(each[key] for each in found) for key in found[0]} for name, found in figures.items()]
+    return [
+        {"case": f"luma, {name}"} | {key: statistics.mean(each[key] for each in found) for key in found[0]}
+        for name, found in figures.items()
+    ]
 
 
 def _train(shop: str, name: str, rows: list[dict], args: argparse.Namespace) -> tuple[encoders.Encoder, float]:
@@ -110,7 +125,11 @@ def _train(shop: str, name: str, rows: list[dict], args: argparse.Namespace) -> 
     submit = str(Path(sys.executable).with_name("spark-submit"))
     began = time.monotonic()
     with (work / "log").open("w") as log:
-        done = subprocess.run([submit, "jobs/train.py", *(word for setting in settings for word in ("--set", setting))], stdout=log, stderr=log)
+        done = subprocess.run(
+            [submit, "jobs/train.py", *(word for setting in settings for word in ("--set", setting))],
+            stdout=log,
+            stderr=log,
+        )
     if done.returncode:
         raise SystemExit(f"shop_encoder: jobs/train.py ended with {done.returncode}, see {work}/log")
     seconds = time.monotonic() - began

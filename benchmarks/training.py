@@ -1,7 +1,8 @@
-"""Pictures a second from a training set on disk: ours, Petastorm's row reader, and tf.data on the same files without Petastorm.
+"""Pictures a second from a training set on disk: ours, Petastorm's row reader, and tf.data on the same files without
+Petastorm.
 
-Every way ends in batches of decoded views (b, 224, 224, 3) uint8 in tf.data; only what brings the JPEG bytes there differs, and, in the row
-reader, that Petastorm itself decodes. Rounds are interleaved and the median is reported.
+Every way ends in batches of decoded views (b, 224, 224, 3) uint8 in tf.data; only what brings the JPEG bytes there
+differs, and, in the row reader, that Petastorm itself decodes. Rounds are interleaved and the median is reported.
 """
 
 from __future__ import annotations
@@ -65,12 +66,23 @@ def _write(folder: str) -> int:
     from vsspark.finetune.spark import encode_picture, write_training_set
     from vsspark.training.views import whole_view
 
-    spark = session.create("bench-training", {"spark.master": f"local[{_THREADS}]", "spark.ui.showConsoleProgress": False})
+    spark = session.create(
+        "bench-training", {"spark.master": f"local[{_THREADS}]", "spark.ui.showConsoleProgress": False}
+    )
     rows = []
     for index in range(_PRODUCTS):
         product = product_spec(3, index)
         for photo in photo_specs(product):
-            rows.append((len(rows), index, str(index), 0, "train", encode_picture(whole_view(render_photo(product, photo), _STORED))))
+            rows.append(
+                (
+                    len(rows),
+                    index,
+                    str(index),
+                    0,
+                    "train",
+                    encode_picture(whole_view(render_photo(product, photo), _STORED)),
+                )
+            )
     schema = "image_id long, product long, product_id string, category int, split string, picture binary"
     write_training_set(spark, spark.createDataFrame(rows, schema).coalesce(_THREADS), folder, _STORED)
     spark.stop()
@@ -112,11 +124,18 @@ def _row_reader(folder: str) -> Iterator:
     from vsspark.training.views import random_view
 
     def view(pixels):
-        made = tf.numpy_function(lambda p: random_view(np.ascontiguousarray(p), _SIDE, np.random.default_rng(0)), [pixels], tf.uint8)
+        made = tf.numpy_function(
+            lambda p: random_view(np.ascontiguousarray(p), _SIDE, np.random.default_rng(0)), [pixels], tf.uint8
+        )
         return tf.ensure_shape(made, (_SIDE, _SIDE, 3))
 
     with make_reader(f"file://{folder}", schema_fields=["picture"], workers_count=_THREADS, num_epochs=1) as reader:
-        yield from make_petastorm_dataset(reader).map(lambda row: view(row.picture), num_parallel_calls=_THREADS).batch(32).prefetch(2)
+        yield from (
+            make_petastorm_dataset(reader)
+            .map(lambda row: view(row.picture), num_parallel_calls=_THREADS)
+            .batch(32)
+            .prefetch(2)
+        )
 
 
 def _view(data: bytes) -> np.ndarray:

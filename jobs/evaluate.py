@@ -1,4 +1,6 @@
-"""Encoders x layers x metrics on a sample of the catalogue, with a random control and a rating sheet; `--ratings` reads the sheets back."""
+"""Encoders x layers x metrics on a sample of the catalogue, with a random control and a rating sheet; `--ratings`
+reads the sheets back.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
 """Fits an encoder; run again after a kill, it goes on where it was.
 
-To a shop's catalogue, from the same file as the main job:  jobs/train.py --config conf/shop.yaml --set training.weights=FILE
-The one that ships with the package:                        jobs/train.py --config conf/default-encoder.yaml
+To a shop's catalogue, from the same file as the main job:
+    jobs/train.py --config conf/shop.yaml --set training.weights=FILE
+The one that ships with the package:
+    jobs/train.py --config conf/default-encoder.yaml
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""A published run small enough to count by hand: nine products, drawn pictures, tables as rows in the order of `vsspark.schemas`.
+"""A published run small enough to count by hand: nine products, drawn pictures, tables as rows in the order of
+`vsspark.schemas`.
 
-Four tees, three bags, one hat (so: nothing but backfill), and a product whose pictures are both unusable. k is 3; bag B3 has a short list.
+Four tees, three bags, one hat (so: nothing but backfill), and a product whose pictures are both unusable. k is 3; bag
+B3 has a short list.
 """
 
 from __future__ import annotations
@@ -15,8 +17,28 @@ RUN_ID, MODEL = "20261121-020000", "default:abc123"
 K = 3
 BOLD, SCRIPT = 'Tee & <b>"bold"</b>', "<script>document.title='owned'</script>"
 QUOTED = "T\"2'><img src=x>"
-NAMES = {"T1": BOLD, QUOTED: "Plain tee", "T3": "Third tee", "T4": None, "B1": "Bag one", "B2": "Bag two", "B3": "Bag three", "H1": "Straw hat", "X1": SCRIPT}
-CATEGORY = {"T1": "Tees", QUOTED: "Tees", "T3": "Tees", "T4": "Tees", "B1": "Bags", "B2": "Bags", "B3": "Bags", "H1": "Hats", "X1": "Bags"}
+NAMES = {
+    "T1": BOLD,
+    QUOTED: "Plain tee",
+    "T3": "Third tee",
+    "T4": None,
+    "B1": "Bag one",
+    "B2": "Bag two",
+    "B3": "Bag three",
+    "H1": "Straw hat",
+    "X1": SCRIPT,
+}
+CATEGORY = {
+    "T1": "Tees",
+    QUOTED: "Tees",
+    "T3": "Tees",
+    "T4": "Tees",
+    "B1": "Bags",
+    "B2": "Bags",
+    "B3": "Bags",
+    "H1": "Hats",
+    "X1": "Bags",
+}
 COLOUR = {"Tees": (220, 30, 40), "Bags": (20, 90, 200), "Hats": (240, 180, 0)}  # RGB, filling most of the picture
 LISTS = {  # product -> (similar product, similarity), best first
     "T1": [(QUOTED, 0.95), ("T3", 0.90), ("T4", 0.70)],
@@ -37,10 +59,40 @@ def published_tables(folder: Path) -> dict[str, list[tuple]]:
         for position in range(2):
             uri = str(folder / f"{len(images)} ü#%20.png")
             ids[product, position] = len(images) + 1
-            images.append((len(images) + 1, product, uri, position, NAMES[product], category, 10.0 + len(images), None, {"season": "summer"}, None))
+            images.append(
+                (
+                    len(images) + 1,
+                    product,
+                    uri,
+                    position,
+                    NAMES[product],
+                    category,
+                    10.0 + len(images),
+                    None,
+                    {"season": "summer"},
+                    None,
+                )
+            )
             if product != "X1":
                 draw(uri, COLOUR[category], position)
-                embeddings.append((len(images), "0" * 64, MODEL, [1.0, 0.0], category, {category: 0.9}, "encoder", uri, 100, "64-1", RUN_ID, None, 90, 120))
+                embeddings.append(
+                    (
+                        len(images),
+                        "0" * 64,
+                        MODEL,
+                        [1.0, 0.0],
+                        category,
+                        {category: 0.9},
+                        "encoder",
+                        uri,
+                        100,
+                        "64-1",
+                        RUN_ID,
+                        None,
+                        90,
+                        120,
+                    )
+                )
     missing = str(folder / "gone.jpg")
     images.append((len(images) + 1, "T1", missing, 2, BOLD, "Tees", 10.0, None, None, None))
     quarantine = [
@@ -52,12 +104,19 @@ def published_tables(folder: Path) -> dict[str, list[tuple]]:
     price = {row[1]: row[6] for row in reversed(images)}
     first_uri = {row[1]: row[2] for row in reversed(images)}
     similar = [
-        (product, rank, other, similarity, first_uri[product], first_uri[other], CATEGORY[product], CATEGORY[other], price[product], price[other],
+        (product, rank, other, similarity, first_uri[product], first_uri[other],
+         CATEGORY[product], CATEGORY[other], price[product], price[other],
          "visual" if CATEGORY[product] == CATEGORY[other] else "backfill", MODEL, RUN_ID, dt.date(2026, 11, 21))
         for product, others in LISTS.items()
         for rank, (other, similarity) in enumerate(others, 1)
     ]  # fmt: skip
-    return {"images": images, "embeddings": embeddings, "quarantine": quarantine, "similar_products": similar, "runs": [tuple(run_row().values())]}
+    return {
+        "images": images,
+        "embeddings": embeddings,
+        "quarantine": quarantine,
+        "similar_products": similar,
+        "runs": [tuple(run_row().values())],
+    }
 
 
 def run_row() -> dict:

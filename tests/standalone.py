@@ -15,11 +15,19 @@ REPO = Path(__file__).resolve().parents[1]
 
 
 class Standalone:
-    """url: for `spark.master`. environment: of its processes and of who submits to it. workers: the processes whose children are the executors."""
+    """url: for `spark.master`. environment: of its processes and of who submits to it. workers: the processes whose
+    children are the executors.
+    """
 
     def __init__(self, folder: Path, environment: dict[str, str]):
         self.folder = folder
-        self.environment = {**os.environ, "SPARK_NO_DAEMONIZE": "1", "PYTHONPATH": str(REPO), "PYSPARK_PYTHON": sys.executable, **environment}
+        self.environment = {
+            **os.environ,
+            "SPARK_NO_DAEMONIZE": "1",
+            "PYTHONPATH": str(REPO),
+            "PYSPARK_PYTHON": sys.executable,
+            **environment,
+        }
         self.master: subprocess.Popen | None = None
         self.workers: list[subprocess.Popen] = []
         self.port = free_port()
@@ -32,7 +40,9 @@ class Standalone:
     def add_worker(self, host: str, cores: int) -> None:
         number = len(self.workers)
         folder = self.folder / f"work{number}"
-        self.workers.append(self._start("Worker", host, "--cores", str(cores), "--memory", "2g", "--work-dir", str(folder), self.url))
+        self.workers.append(
+            self._start("Worker", host, "--cores", str(cores), "--memory", "2g", "--work-dir", str(folder), self.url)
+        )
 
     def stop(self) -> None:
         processes = [process for process in (*self.workers, self.master) if process is not None]
@@ -48,15 +58,22 @@ class Standalone:
         import pyspark
 
         log = self.folder / f"{role}-{len(self.workers)}.log"
-        command = [str(Path(pyspark.__file__).parent / "bin" / "spark-class"), f"org.apache.spark.deploy.{role.lower()}.{role}", "--host", host]
+        command = [
+            str(Path(pyspark.__file__).parent / "bin" / "spark-class"),
+            f"org.apache.spark.deploy.{role.lower()}.{role}",
+            "--host",
+            host,
+        ]
         environment = {**self.environment, "SPARK_LOCAL_IP": host}
         with log.open("w") as out:
-            return subprocess.Popen([*command, "--webui-port", "0", *arguments], env=environment, stdout=out, stderr=out, cwd=self.folder)
+            return subprocess.Popen(
+                [*command, "--webui-port", "0", *arguments], env=environment, stdout=out, stderr=out, cwd=self.folder
+            )
 
 
 @contextmanager
 def standalone(folder: Path, hosts: Sequence[str], cores: int, environment: dict[str, str]) -> Iterator[Standalone]:
-    """The cluster with a worker on each host, all of them names of this machine; its logs and work lie in the folder."""
+    """A cluster with a worker on each host; all hosts are names of this machine. Logs and work lie in the folder."""
     cluster = Standalone(folder, environment)
     try:
         cluster.start_master()

@@ -1,7 +1,8 @@
 """PySpark's daemon of Python workers, silent where the JVM lets an idle worker go.
 
-After a minute without a task the JVM closes a worker's socket. PySpark's worker answers with what it takes for an error; over a Unix socket
-(`spark.python.unix.domain.socket.enabled`, see `vsspark.session`) that answer fails at once, and its traceback ends in the log of a good run.
+After a minute without a task the JVM closes a worker's socket. PySpark's worker answers with what it takes for an
+error; over a Unix socket (`spark.python.unix.domain.socket.enabled`, see `vsspark.session`) that answer fails at
+once, and its traceback ends in the log of a good run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""GPUs of executors: a stage that wants them asks for one per task, with the cores that belong to it; every other stage runs a task per core."""
+"""GPUs of executors: a stage that wants them asks for one per task, with the cores that belong to it; every other
+stage runs a task per core.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ def cores_per_gpu(spark: SparkSession) -> int | None:
 
 
 def one_gpu_per_task(cpus: int | None) -> ResourceProfile | None:
-    """A stage's own resources: a GPU to itself and the cores that feed it; the stages around it ask for neither. None where there are no such cores."""
+    """A stage's own resources: a GPU to itself and the cores that feed it; the stages around it ask for neither. None
+    where there are no such cores.
+    """
     if cpus is None:
         return None
     return ResourceProfileBuilder().require(TaskResourceRequests().cpus(cpus).resource("gpu", 1)).build
@@ -27,7 +31,8 @@ def one_gpu_per_task(cpus: int | None) -> ResourceProfile | None:
 def take_gpu() -> bool:
     """Whether Spark has given this task a GPU; all others are then hidden from CUDA, to which it is the first one.
 
-    CUDA looks once, when it is first used in the process. Raises ConfigError where the worker's earlier task had another GPU.
+    CUDA looks once, when it is first used in the process. Raises ConfigError where the worker's earlier task had
+    another GPU.
     """
     given = TaskContext.get().resources().get("gpu")
     if given is None:
@@ -36,7 +41,8 @@ def take_gpu() -> bool:
     seen = os.environ.get("VSSPARK_GPUS")
     if seen not in (None, wanted):
         raise ConfigError(
-            f"this Python worker runs on GPU {seen} and its task was given {wanted}: give executors one GPU each, or set spark.python.worker.reuse=false"
+            f"this Python worker runs on GPU {seen} and its task was given {wanted}: "
+            "give executors one GPU each, or set spark.python.worker.reuse=false"
         )
     os.environ["VSSPARK_GPUS"] = os.environ["CUDA_VISIBLE_DEVICES"] = wanted
     return True

@@ -1,4 +1,6 @@
-"""What must not be seen in logs, tables and trackers, blanked: values whose key or text tells that they are credentials."""
+"""What must not be seen in logs, tables and trackers, blanked: values whose key or text tells that they are
+credentials.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +9,28 @@ from collections.abc import Mapping
 from typing import Any
 
 MASK = "***"
-_SECRET = r"(?:secret|password|passwd|token|credential|signature|(?:access|account|api|private|encryption)[._-]?key|\.key)"
+_SECRET = (
+    r"(?:secret|password|passwd|token|credential|signature|(?:access|account|api|private|encryption)[._-]?key|\.key)"
+)
 _SECRET_KEY = re.compile(rf"(?i){_SECRET}|(?:^|[._-])(?:key|sas|pwd)(?:$|[._-])")
-# scheme://user:password@host. AWS's secret keys may hold a slash; so may the path behind a port, which buckets do not have.
+# scheme://user:password@host. AWS's secret keys may hold a slash; so may the path behind a port, which buckets do not
+# have.
 _USER_INFO = re.compile(
     r"""(?ix) (?: (?<=://) (?: [^/\s@]+ | [^/\s@:\["']+ : (?!\d+/) [^\s@"']* )
                 | (?: (?<=s3://) | (?<=s3[an]://) ) [^/\s@:\["']+ : [^\s@"']* )
               @ (?: [^/\s@"']* @ )*"""
 )
 # -Dx.password=..., ?X-Amz-Signature=..., {'secret.key': '...'}
-_ASSIGNED = re.compile(rf"""(?i)([\w.\-]*{_SECRET}[\w.\-]*["']?\s*[=:]\s*)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s&;,]+)""")
+_ASSIGNED = re.compile(
+    rf"""(?i)([\w.\-]*{_SECRET}[\w.\-]*["']?\s*[=:]\s*)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s&;,]+)"""
+)
 _SAS = re.compile(r"(?i)([?&](?:sig|sv|se)=)[^\s&]+")  # Azure's shared access signatures
 
 
 def masked(tree: Any) -> Any:
-    """The same tree of dicts, lists and scalars with every credential replaced by ***, and all that lies below a credential's name."""
+    """The same tree of dicts, lists and scalars with every credential replaced by ***, and all that lies below a
+    credential's name.
+    """
     if isinstance(tree, Mapping):
         return {key: MASK if _is_secret(key, value) else masked(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
@@ -45,4 +54,5 @@ def is_secret_name(key: str) -> bool:
 
 
 def _is_secret(key: Any, value: Any) -> bool:
-    return value is not None and not isinstance(value, bool) and is_secret_name(str(key))  # YAML has keys that are numbers
+    # YAML has keys that are numbers.
+    return value is not None and not isinstance(value, bool) and is_secret_name(str(key))

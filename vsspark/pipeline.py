@@ -100,9 +100,14 @@ def rollback(spark: SparkSession, config: Config, args: argparse.Namespace) -> N
     """Makes an earlier published run current again: `--to RUN_ID`, or the one before the current."""
     with Run(spark, config, args.run_id, args.run_date) as run:
         published, current = run.store.published_runs("similar_products"), run.store.current_run("similar_products")
-        target = args.to or next(iter(published[published.index(current) + 1 :] if current in published else published), None)
+        target = args.to or next(
+            iter(published[published.index(current) + 1 :] if current in published else published), None
+        )
         if target is None:
-            raise StorageError(f"there is no run published before {current} below output.path={run.store.root}; it has {', '.join(published) or 'none'}")
+            raise StorageError(
+                f"there is no run published before {current} below output.path={run.store.root}; "
+                f"it has {', '.join(published) or 'none'}"
+            )
         with run.progress.stage("rollback", f"from {current} to {target}"):
             versions = run.store.restore("similar_products", target)
         row = run.store.run_row(target)
@@ -128,11 +133,13 @@ def evaluate(spark: SparkSession, config: Config, args: argparse.Namespace) -> N
 
 
 def query(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
-    """Products like the pictures given, from the published run; exit code 2 where none of the pictures could be used."""
+    """Print products similar to the given pictures, from the published run; exit code 2 if no picture can be used."""
     run_id, answers = answer_images(spark, config, args.images, args.k)
     print(to_json(run_id, answers) if args.json else to_text(answers))
     if all(answer.reason is not None for answer in answers):
-        raise DataQualityError(f"none of the {len(answers)} pictures could be used, the first is {answers[0].reason}: {answers[0].detail}")
+        raise DataQualityError(
+            f"none of the {len(answers)} pictures could be used, the first is {answers[0].reason}: {answers[0].detail}"
+        )
 
 
 def train(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
@@ -183,7 +190,10 @@ def _positive(text: str) -> int:
     return number
 
 
-JOBS = {job.__name__: job for job in (recommend, ingest, embed, neighbours, publish, rollback, report, evaluate, query, train)}
+JOBS = {
+    job.__name__: job
+    for job in (recommend, ingest, embed, neighbours, publish, rollback, report, evaluate, query, train)
+}
 ARGUMENTS = {
     "recommend": force_arguments,
     "publish": force_arguments,

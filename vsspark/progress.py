@@ -34,7 +34,8 @@ class _MaskingFormatter(logging.Formatter):
 class Progress:
     """Counts and wall seconds of the stages of one run, announced as they happen.
 
-    describe: is told the stage's name as it starts and None as it ends; SparkContext.setJobDescription, so that Spark's own pages name it.
+    describe: is told the stage's name as it starts and None as it ends; SparkContext.setJobDescription, so that
+    Spark's own pages name it.
     """
 
     describe: Callable[[str | None], None]

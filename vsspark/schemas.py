@@ -1,6 +1,7 @@
 """The tables' columns, in one place: what is written, what BI reads, what tests build rows from.
 
-`conform(df, schema)` stands at each table edge. Nullability is not compared: Parquet reads every column back as nullable.
+`conform(df, schema)` stands at each table edge. Nullability is not compared: Parquet reads every column back as
+nullable.
 """
 
 from __future__ import annotations
@@ -42,11 +43,12 @@ IMAGES = StructType([
     _field("price", DoubleType(), "in the catalogue's currency, where it gives one"),
     _field("in_stock", BooleanType(), "where the catalogue says"),
     _field("attributes", MapType(StringType(), StringType()), "the catalogue's further columns, as text"),
-    _field("box", StringType(), "the product's box: left top right bottom, pixels as a viewer shows the picture; null: the whole picture"),
+    _field("box", StringType(),
+           "the product's box: left top right bottom, pixels as a viewer shows the picture; null: the whole picture"),
 ])  # fmt: skip
 
-# array<float> and not binary: 20,000 x 1280 take 77 MB either way, BI reads it in plain SQL, and Arrow hands it to NumPy as one
-# buffer without an object per row (0.23 s against 0.13 s for binary; docs/embedding.md).
+# array<float> and not binary: 20,000 x 1280 take 77 MB either way, BI reads it in plain SQL, and Arrow hands it to
+# NumPy as one buffer without an object per row (0.23 s against 0.13 s for binary; docs/embedding.md).
 EMBEDDINGS = StructType([
     _field("image_id", LongType(), "images.image_id"),
     _field("content_hash", StringType(), "SHA-256 of the file's bytes, hex"),
@@ -57,7 +59,8 @@ EMBEDDINGS = StructType([
     _field("head", StringType(), "what predicted the categories: encoder, or a hash of the head fitted in the run"),
     _field("source_uri", StringType(), "images.uri, where the bytes were read from"),
     _field("size_bytes", LongType(), "of the file"),
-    _field("fingerprint", StringType(), "the file's size and modification time, or its ETag: where it is the same, the file is not read again"),
+    _field("fingerprint", StringType(),
+           "the file's size and modification time, or its ETag: where it is the same, the file is not read again"),
     _field("run_id", StringType(), "the run that wrote the row"),
     _field("box", StringType(), "images.box, the part of the picture that was embedded; null: all of it"),
     _field("width", IntegerType(), "of the whole picture as a viewer shows it, pixels"),
@@ -105,21 +108,32 @@ RUNS = StructType([
     _field("run_date", DateType(), "the date the run was for"),
     _field("started_at", TimestampType(), "UTC"),
     _field("finished_at", TimestampType(), "UTC"),
-    _field("status", StringType(), "published, unchanged (nothing to do), staged (a single stage), refused (by the gate), failed, rolled_back; publishing: killed then"),
+    _field("status", StringType(),
+           "published, unchanged (nothing to do), staged (a single stage), "
+           "refused (by the gate), failed, rolled_back; publishing: killed then"),
     _field("message", StringType(), "why it was refused or failed"),
     _field("model_version", StringType(), "embeddings.model_version"),
     _field("config", StringType(), "the resolved configuration, JSON"),
     _field("counts", MapType(StringType(), LongType()), "rows in and out of every stage"),
     _field("metrics", MapType(StringType(), DoubleType()), "quality figures the gate looked at"),
     _field("seconds", MapType(StringType(), DoubleType()), "wall seconds per stage"),
-    _field("inputs", StringType(), "a hash of catalogue, files, model and settings: what a run is made from, but for a head that was kept"),
-    _field("versions", MapType(StringType(), LongType()), "the Delta version of every table that belongs to a published run"),
+    _field("inputs", StringType(),
+           "a hash of catalogue, files, model and settings: what a run is made from, but for a head that was kept"),
+    _field("versions", MapType(StringType(), LongType()),
+           "the Delta version of every table that belongs to a published run"),
     _field("forced_by", StringType(), "who published in spite of the gate, and why"),
-    _field("embedded_by", StringType(), "the run whose embeddings and quarantine the tables held when this one was over"),
+    _field("embedded_by", StringType(),
+           "the run whose embeddings and quarantine the tables held when this one was over"),
     _field("owed", ArrayType(StringType()), "what a published run lacks, done by the next call: report, tracking"),
 ])  # fmt: skip
 
-_SPARE_ITEM = StructType([StructField("rank", IntegerType()), StructField("item_image_id", LongType()), StructField("similarity", FloatType())])
+_SPARE_ITEM = StructType(
+    [
+        StructField("rank", IntegerType()),
+        StructField("item_image_id", LongType()),
+        StructField("similarity", FloatType()),
+    ]
+)
 
 SEARCHED = StructType([
     _field("image_id", LongType(), "images.image_id"),
@@ -142,7 +156,8 @@ HEADS = StructType([
     _field("categories", ArrayType(StringType()), "(c,) in ascending order"),
     _field("weights", BinaryType(), "(d, c) float32, little endian, row by row"),
     _field("bias", BinaryType(), "(c,) float32, little endian"),
-    _field("accuracy", DoubleType(), "share of held-out images it was right about when it was fitted; null: none held out"),
+    _field("accuracy", DoubleType(),
+           "share of held-out images it was right about when it was fitted; null: none held out"),
     _field("labels", ArrayType(StringType()), "the catalogue's categories when it was fitted"),
     _field("agreement", DoubleType(), "share of the labelled images it predicted the label of when it was fitted"),
     _field("images", LongType(), "usable images when it was fitted"),

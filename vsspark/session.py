@@ -13,7 +13,8 @@ from functools import lru_cache
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
-# Set where nothing else was said: the config's `spark:` section wins over --conf and spark-defaults.conf, and all three win over these.
+# Set where nothing else was said: the config's `spark:` section wins over --conf and spark-defaults.conf, and all
+# three win over these.
 _DEFAULTS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -48,17 +49,23 @@ _S3_OPTIONS = (
 
 def create(app_name: str, properties: dict[str, str | int | float | bool]) -> SparkSession:
     """The session: the one spark-submit or a notebook already made, else a local one on all cores."""
-    # The driver's own TensorFlow (export, training) and the workers forked in local mode read these from the environment.
+    # The driver's own TensorFlow (export, training) and the workers forked in local mode read these from the
+    # environment.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if not os.environ.get("SPARK_ENV_LOADED"):  # started as `python jobs/NAME.py`: the workers are this interpreter too, not the PATH's python3
+    # Started as `python jobs/NAME.py`: the workers are this interpreter too, not the PATH's python3.
+    if not os.environ.get("SPARK_ENV_LOADED"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    SparkContext._ensure_initialized()  # starts or joins the JVM; only then does SparkConf() know what spark-submit was told
+    # Starts or joins the JVM; only then does SparkConf() know what spark-submit was told.
+    SparkContext._ensure_initialized()
     conf = SparkConf()
     if not conf.contains("spark.master"):
         conf.set("spark.master", "local[*]")
     for key, value in properties.items():
-        conf.set(key if key.startswith("spark.") else f"spark.{key}", str(value).lower() if isinstance(value, bool) else str(value))
+        conf.set(
+            key if key.startswith("spark.") else f"spark.{key}",
+            str(value).lower() if isinstance(value, bool) else str(value),
+        )
     local = conf.get("spark.master").startswith("local")
     defaults = _DEFAULTS | (_LOCAL_DEFAULTS if local else {}) | _unix_sockets(conf)
     for key, value in defaults.items():
@@ -71,10 +78,12 @@ def create(app_name: str, properties: dict[str, str | int | float | bool]) -> Sp
 
 
 def _unix_sockets(conf: SparkConf) -> dict[str, str]:
-    """Settings that let Python workers on this machine talk over Unix sockets in a folder of their own; none where they would not work.
+    """Settings that let Python workers on this machine talk over Unix sockets in a folder of their own; none where
+    they would not work.
 
-    Over TCP every Python task and every collect waits 40 ms for a delayed acknowledgement. The executors of a cluster may not have this package
-    where their daemon starts (`--py-files` reaches only its workers), nor a folder whose name is short enough: there it is for the operator to say.
+    Over TCP every Python task and every collect waits 40 ms for a delayed acknowledgement. The executors of a cluster
+    may not have this package where their daemon starts (`--py-files` reaches only its workers), nor a folder whose
+    name is short enough: there it is for the operator to say.
     """
     if not re.fullmatch(r"local(\[[^\]]*\])?", conf.get("spark.master")) or conf.get("spark.submit.pyFiles", ""):
         return {}
@@ -108,10 +117,14 @@ def reconnect(spark: SparkSession) -> None:
 
 
 def storage_options(spark: SparkSession) -> dict[str, str]:
-    """The Hadoop settings the Python workers need to read object storage as the JVM does. Holds secrets: never log it."""
+    """The Hadoop settings the Python workers need to read object storage as the JVM does. Holds secrets: never log
+    it.
+    """
     hadoop = spark.sparkContext._jsc.hadoopConfiguration()
     per_bucket = hadoop.getPropsWithPrefix("fs.s3a.bucket.")
-    return {key: value for key in _S3_OPTIONS if (value := hadoop.get(key))} | {f"fs.s3a.bucket.{key}": per_bucket[key] for key in per_bucket}
+    return {key: value for key in _S3_OPTIONS if (value := hadoop.get(key))} | {
+        f"fs.s3a.bucket.{key}": per_bucket[key] for key in per_bucket
+    }
 
 
 def task_slots(spark: SparkSession) -> int:

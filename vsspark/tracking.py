@@ -1,4 +1,6 @@
-"""Published and refused runs in MLflow: resolved configuration, counts, seconds per stage, quality metrics and the report; secrets stay out."""
+"""Published and refused runs in MLflow: resolved configuration, counts, seconds per stage, quality metrics and the
+report; secrets stay out.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ _METRICS_AT_ONCE = 1000
 def log_run(config: Config, run: Mapping[str, Any], report_html_path: str | None) -> None:
     """Logs a RUNS row (as a dict) and its report, where it has one, as one MLflow run of `mlflow.experiment`.
 
-    Raises ConfigError for an experiment that was deleted, StorageError when the tracking store cannot be reached or written.
+    Raises ConfigError for an experiment that was deleted, StorageError when the tracking store cannot be reached or
+    written.
     """
     client = _client(config.mlflow)
     from mlflow.entities import Metric, Param
@@ -35,7 +38,11 @@ def log_run(config: Config, run: Mapping[str, Any], report_html_path: str | None
     tags = {name: str(run[name]) for name in ("run_id", "run_date", "model_version", "status")}
     if run.get("message"):
         tags["message"] = mask_text(run["message"])
-    figures = {f"{group}.{name}": value for group in ("counts", "seconds", "metrics") for name, value in (run.get(group) or {}).items()}
+    figures = {
+        f"{group}.{name}": value
+        for group in ("counts", "seconds", "metrics")
+        for name, value in (run.get(group) or {}).items()
+    }
     metrics = [Metric(name, float(value), finished, 0) for name, value in figures.items()]
     params = [Param(name, value[:_PARAM_LENGTH]) for name, value in flattened(config.public()).items()]
     try:
@@ -46,13 +53,20 @@ def log_run(config: Config, run: Mapping[str, Any], report_html_path: str | None
         client.log_batch(logged, metrics=metrics)
         if report_html_path is not None:
             client.log_artifact(logged, report_html_path)
-        client.set_terminated(logged, status="FINISHED" if run["status"] == "published" else "FAILED", end_time=finished)
+        client.set_terminated(
+            logged, status="FINISHED" if run["status"] == "published" else "FAILED", end_time=finished
+        )
     except (MlflowException, OSError) as error:
-        raise StorageError(f"mlflow.tracking_uri={mask_text(config.mlflow.tracking_uri)}: {mask_text(str(error))}") from None
+        raise StorageError(
+            f"mlflow.tracking_uri={mask_text(config.mlflow.tracking_uri)}: {mask_text(str(error))}"
+        ) from None
 
 
-def log_comparison(config: Config, name: str, metrics: Mapping[str, float], table: Mapping[str, list], files: Sequence[Path]) -> None:
-    """Logs figures, a table (columns of equal length, table.json) and files as one MLflow run `name` of `mlflow.experiment`.
+def log_comparison(
+    config: Config, name: str, metrics: Mapping[str, float], table: Mapping[str, list], files: Sequence[Path]
+) -> None:
+    """Logs figures, a table (columns of equal length, table.json) and files as one MLflow run `name` of
+    `mlflow.experiment`.
 
     Raises as `log_run` does.
     """
@@ -74,11 +88,15 @@ def log_comparison(config: Config, name: str, metrics: Mapping[str, float], tabl
             client.log_artifact(logged, str(file))
         client.set_terminated(logged)
     except (MlflowException, OSError) as error:
-        raise StorageError(f"mlflow.tracking_uri={mask_text(config.mlflow.tracking_uri)}: {mask_text(str(error))}") from None
+        raise StorageError(
+            f"mlflow.tracking_uri={mask_text(config.mlflow.tracking_uri)}: {mask_text(str(error))}"
+        ) from None
 
 
 def check_store(config: MlflowConfig) -> None:
-    """Raises what `log_run` would raise for a store that cannot be reached: asked before the work, not after the table is out."""
+    """Raises what `log_run` would raise for a store that cannot be reached: asked before the work, not after the
+    table is out.
+    """
     client = _client(config)
     from mlflow.exceptions import MlflowException
 
@@ -106,9 +124,12 @@ def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _client(config: MlflowConfig) -> MlflowClient:
-    """A client of the tracking store. Importing MLflow takes a second or two and switches on telemetry and chatter: both wait until they are wanted."""
+    """A client of the tracking store. Importing MLflow takes a second or two and switches on telemetry and chatter:
+    both wait until they are wanted.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # the run is already published: do not hold the job for minutes
+    # The run is already published: do not hold the job for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     database = _sqlite_file(config.tracking_uri)
@@ -123,7 +144,9 @@ def _client(config: MlflowConfig) -> MlflowClient:
             logging.getLogger("mlflow").setLevel(logging.ERROR)  # importing it sets its own level
             return MlflowClient(tracking_uri=config.tracking_uri)
         except (MlflowException, OSError) as error:
-            raise StorageError(f"mlflow.tracking_uri={mask_text(config.tracking_uri)} cannot be used: {mask_text(str(error))}") from None
+            raise StorageError(
+                f"mlflow.tracking_uri={mask_text(config.tracking_uri)} cannot be used: {mask_text(str(error))}"
+            ) from None
 
 
 def _experiment(client: MlflowClient, config: MlflowConfig) -> str:
@@ -134,7 +157,10 @@ def _experiment(client: MlflowClient, config: MlflowConfig) -> str:
         location = None if database is None else (database.parent / f"{database.stem}-artifacts").as_uri()
         return client.create_experiment(config.experiment, artifact_location=location)
     if found.lifecycle_stage != "active":
-        raise ConfigError(f"mlflow.experiment={config.experiment} was deleted in {mask_text(config.tracking_uri)}: restore it or name another")
+        raise ConfigError(
+            f"mlflow.experiment={config.experiment} was deleted in {mask_text(config.tracking_uri)}: "
+            "restore it or name another"
+        )
     return found.experiment_id
 
 

@@ -15,11 +15,14 @@ from pyspark.sql.types import StructType
 _frozen_modules = 0
 
 
-def map_in_arrow(df: DataFrame, task: Callable, schema: StructType | str, profile: ResourceProfile | None = None) -> DataFrame:
+def map_in_arrow(
+    df: DataFrame, task: Callable, schema: StructType | str, profile: ResourceProfile | None = None
+) -> DataFrame:
     """`df.mapInArrow(task, schema)`, without what PySpark does to a worker with many modules between two tasks.
 
-    A worker that is used again collects garbage after every task, and so walks through every object of every module it has imported: 50 ms with
-    pandas, Numba and ONNX Runtime, in which the core is idle for Spark. Modules stay, so they are taken out of the collector's sight once.
+    A worker that is used again collects garbage after every task, and so walks through every object of every module
+    it has imported: 50 ms with pandas, Numba and ONNX Runtime, in which the core is idle for Spark. Modules stay, so
+    they are taken out of the collector's sight once.
     """
     return df.mapInArrow(partial(_without_modules_in_sight, task), schema, profile=profile)
 
@@ -27,7 +30,8 @@ def map_in_arrow(df: DataFrame, task: Callable, schema: StructType | str, profil
 def _without_modules_in_sight(task: Callable, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     global _frozen_modules
     yield from task(batches)
-    if len(sys.modules) > _frozen_modules:  # not after every task: what is frozen is never collected, and tasks leave garbage too
+    # Not after every task: what is frozen is never collected, and tasks leave garbage too.
+    if len(sys.modules) > _frozen_modules:
         gc.collect()
         gc.freeze()
         _frozen_modules = len(sys.modules)

@@ -33,12 +33,15 @@ def test_probes_stop_when_their_probabilities_add_up(spark):
 
 
 def test_at_most_so_many_probes(spark):
-    assert {len(p) for _, p in _probes(with_blocks(_rows(spark), BlockingConfig(probes=1, probability=1.0))).values()} == {1}
+    assert {
+        len(p) for _, p in _probes(with_blocks(_rows(spark), BlockingConfig(probes=1, probability=1.0))).values()
+    } == {1}
 
 
 def test_the_catalogues_own_category_as_block_still_probes_the_probable_ones(spark):
     found = _probes(with_blocks(_rows(spark), BlockingConfig(by="catalogue_category", probes=2, probability=0.5)))
-    # Blocks: hat = 0, skirt = 1 (row 3 has no category and goes to its predicted one); row 1's probable "dress" has no block.
+    # Blocks: hat = 0, skirt = 1 (row 3 has no category and goes to its predicted one); row 1's probable "dress" has
+    # no block.
     assert found == {1: (0, [0]), 2: (1, [1]), 3: (0, [0])}
 
 
@@ -52,7 +55,10 @@ def test_categories_are_predicted_for_every_row_over_several_batches(spark, own_
     x = rng.normal(size=(40, 4)).astype(np.float32)
     head = Head(np.eye(4, 3, dtype=np.float32) * 20, np.zeros(3, np.float32), ("a", "b", "c"))
     p = head.probabilities(x)
-    rows = spark.createDataFrame([(i, x[i].tolist(), p[i].tolist()) for i in range(40)], "image_id long, embedding array<float>, probabilities array<float>")
+    rows = spark.createDataFrame(
+        [(i, x[i].tolist(), p[i].tolist()) for i in range(40)],
+        "image_id long, embedding array<float>, probabilities array<float>",
+    )
     done = predict_categories(rows, None if own_head else head, ("a", "b", "c")).collect()
     assert len(done) == 40
     for row in done:
@@ -65,7 +71,8 @@ def test_categories_are_predicted_for_every_row_over_several_batches(spark, own_
 
 def test_the_sample_is_bounded_and_the_same_every_time(spark):
     rows = spark.createDataFrame(
-        [(i, f"p{i}", "c" if i % 2 else None, [float(i), 1.0]) for i in range(100)], "image_id long, product_id string, category string, embedding array<float>"
+        [(i, f"p{i}", "c" if i % 2 else None, [float(i), 1.0]) for i in range(100)],
+        "image_id long, product_id string, category string, embedding array<float>",
     )
     config = BlockingConfig(fit_sample=10)
     x, labels, products = sample_embeddings(rows, config, labelled=True)

@@ -18,7 +18,9 @@ BLOCKING = BlockingConfig()
 
 def _head(seed: int) -> Head:
     rng = np.random.default_rng(seed)
-    return Head(rng.standard_normal((5, 3)).astype(np.float32), rng.standard_normal(3).astype(np.float32), ("a", "b", "c"), 0.75)
+    return Head(
+        rng.standard_normal((5, 3)).astype(np.float32), rng.standard_normal(3).astype(np.float32), ("a", "b", "c"), 0.75
+    )
 
 
 def _fitted(seed: int = 0, agreement: float | None = 0.9) -> Fitted:
@@ -60,7 +62,12 @@ def test_why_it_is_fitted_again(now, images, tolerance, reason):
 
 
 def test_labels_are_compared_where_there_are_any(spark):
-    predicted = spark.createDataFrame([(1, "a"), (2, "a"), (3, "b"), (4, "b")], "image_id long, predicted_category string")
-    images = spark.createDataFrame([(1, "a"), (2, "b"), (3, "b"), (4, None), (5, "z")], "image_id long, category string")
-    assert compare_labels(predicted, images) == Labels(frozenset("ab"), pytest.approx(2 / 3))  # image 5 could not be embedded
+    predicted = spark.createDataFrame(
+        [(1, "a"), (2, "a"), (3, "b"), (4, "b")], "image_id long, predicted_category string"
+    )
+    images = spark.createDataFrame(
+        [(1, "a"), (2, "b"), (3, "b"), (4, None), (5, "z")], "image_id long, category string"
+    )
+    # Image 5 could not be embedded.
+    assert compare_labels(predicted, images) == Labels(frozenset("ab"), pytest.approx(2 / 3))
     assert compare_labels(predicted, images.where("category IS NULL")) == Labels(frozenset(), None)

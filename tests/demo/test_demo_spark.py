@@ -24,16 +24,32 @@ def test_one_row_per_photo_with_the_products_truth(generated):
     _, _, rows = generated
     expected = [(product_spec(11, i), photo) for i in range(60) for photo in photo_specs(product_spec(11, i))]
     assert len(rows) == len(expected) == len({row.image for row in rows})
-    for row, (product, photo) in zip(rows, expected, strict=True):  # ids and positions are zero-padded: path order is product order
-        assert (row.product_id, row.category, row.colour, row.pattern) == (product.product_id, product.kind, product.colour, product.pattern)
-        assert (row.view, row.background, row.price, row.in_stock, row.name) == (photo.view, photo.background, product.price, product.in_stock, product.name)
+    # Ids and positions are zero-padded: path order is product order.
+    for row, (product, photo) in zip(rows, expected, strict=True):
+        assert (row.product_id, row.category, row.colour, row.pattern) == (
+            product.product_id,
+            product.kind,
+            product.colour,
+            product.pattern,
+        )
+        assert (row.view, row.background, row.price, row.in_stock, row.name) == (
+            photo.view,
+            photo.background,
+            product.price,
+            product.in_stock,
+            product.name,
+        )
 
 
 def test_files_hold_the_drawn_bytes_and_missing_ones_are_missing(generated):
     config, _, rows = generated
     root = Path(config.path)
     by_image = {row.image: row for row in rows}
-    photos = {(p.product_id, photo.position): (p, photo) for p in (product_spec(11, i) for i in range(60)) for photo in photo_specs(p)}
+    photos = {
+        (p.product_id, photo.position): (p, photo)
+        for p in (product_spec(11, i) for i in range(60))
+        for photo in photo_specs(p)
+    }
     damaged = 0
     for image, row in by_image.items():
         product, photo = photos[row.product_id, int(image.split("-")[1])]
@@ -45,7 +61,9 @@ def test_files_hold_the_drawn_bytes_and_missing_ones_are_missing(generated):
         else:
             assert (root / image).stat().st_size > 2000
     assert damaged >= 1
-    assert {p.relative_to(root).as_posix() for p in (root / "images").rglob("*.jpg")} == {i for i in by_image if (root / i).exists()}
+    assert {p.relative_to(root).as_posix() for p in (root / "images").rglob("*.jpg")} == {
+        i for i in by_image if (root / i).exists()
+    }
 
 
 def test_what_is_there_is_not_drawn_again_and_another_catalogue_replaces_it(spark, generated, tmp_path):

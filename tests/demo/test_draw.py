@@ -1,4 +1,4 @@
-"""The pictures: the same bytes every time, views and products that differ, the product's colour where the product is."""
+"""The demo's pictures: the same bytes every time; views and products differ; a product has its colour."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from vsspark.demo.scene import HEIGHT, WIDTH
 
 
 def _first(**wanted):
-    return next(p for p in (product_spec(7, i) for i in range(4000)) if all(getattr(p, name) == value for name, value in wanted.items()))
+    return next(
+        p
+        for p in (product_spec(7, i) for i in range(4000))
+        if all(getattr(p, name) == value for name, value in wanted.items())
+    )
 
 
 def test_the_same_photo_is_the_same_bytes():
@@ -28,14 +32,19 @@ def test_the_same_photo_is_the_same_bytes():
 def test_every_kind_is_drawn_in_every_view(kind):
     for variant in sorted({p.variant for p in (product_spec(7, i) for i in range(800)) if p.kind == kind}):
         product = _first(kind=kind, variant=variant)
-        pictures = [render_photo(product, PhotoSpec(i, view, "white", None)) for i, view in enumerate(("front", "worn", "back", "detail"))]
+        pictures = [
+            render_photo(product, PhotoSpec(i, view, "white", None))
+            for i, view in enumerate(("front", "worn", "back", "detail"))
+        ]
         for picture in pictures:
             assert picture.shape == (HEIGHT, WIDTH, 3)
             assert picture.dtype == np.uint8
         for picture in pictures[:3]:  # a detail may fill the picture
             covered = (np.abs(picture.astype(int) - picture[2, 2].astype(int)).sum(2) > 60).mean()
             assert 0.05 < covered < 0.98, f"{kind} {variant}"
-        assert all(np.abs(a.astype(int) - b.astype(int)).mean() > 2 for i, a in enumerate(pictures) for b in pictures[:i])
+        assert all(
+            np.abs(a.astype(int) - b.astype(int)).mean() > 2 for i, a in enumerate(pictures) for b in pictures[:i]
+        )
 
 
 @pytest.mark.parametrize("colour", ["red", "navy", "mustard", "green"])
@@ -44,7 +53,9 @@ def test_a_plain_shirt_shows_its_colour_in_the_middle(colour):
     picture = render_photo(product, PhotoSpec(0, "front", "white", None))
     middle = picture[HEIGHT // 2 - 15 : HEIGHT // 2 + 15, WIDTH // 2 - 15 : WIDTH // 2 + 15].reshape(-1, 3).mean(0)
     nearest = min(COLOURS, key=lambda name: np.linalg.norm(_direction(COLOURS[name]) - _direction(middle)))
-    assert np.linalg.norm(_direction(COLOURS[colour]) - _direction(middle)) < 0.15, f"{colour} looks like {nearest}: {middle}"
+    assert np.linalg.norm(_direction(COLOURS[colour]) - _direction(middle)) < 0.15, (
+        f"{colour} looks like {nearest}: {middle}"
+    )
 
 
 def _direction(colour) -> np.ndarray:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 
-from vsspark.demo.products import BACKGROUNDS, COLOURS, DAMAGES, FAMILY_SIZE, KINDS, PATTERNS, VIEWS, photo_specs, product_spec
+from vsspark.demo.products import (
+    BACKGROUNDS,
+    COLOURS,
+    DAMAGES,
+    FAMILY_SIZE,
+    KINDS,
+    PATTERNS,
+    VIEWS,
+    photo_specs,
+    product_spec,
+)
 
 
 def test_a_product_depends_on_seed_and_index_alone():

@@ -1,4 +1,4 @@
-"""A network whose answer is known: the embedding is the picture's mean colour, the probabilities three fixed numbers."""
+"""A network with known results: the embedding is the picture's mean colour, the probabilities are three constants."""
 
 from __future__ import annotations
 
@@ -26,8 +26,14 @@ def write_network(path: Path, head: bool = False) -> Path:
     values = [numpy_helper.from_array(np.array([1, 2]), "axes"), numpy_helper.from_array(np.float32(20), "dark")]
     outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 3])]
     if head:
-        nodes += [helper.make_node("Mul", ["mean", "zero"], ["nothing"]), helper.make_node("Add", ["nothing", "fixed"], ["probabilities"])]
-        values += [numpy_helper.from_array(np.float32(0), "zero"), numpy_helper.from_array(np.array([[0.5, 0.25, 0.25]], np.float32), "fixed")]
+        nodes += [
+            helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+            helper.make_node("Add", ["nothing", "fixed"], ["probabilities"]),
+        ]
+        values += [
+            numpy_helper.from_array(np.float32(0), "zero"),
+            numpy_helper.from_array(np.array([[0.5, 0.25, 0.25]], np.float32), "fixed"),
+        ]
         outputs.append(helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 3]))
     pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", *SIZE, 3])
     graph = helper.make_graph(nodes, "colours", [pixels], outputs, values)

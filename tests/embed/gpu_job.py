@@ -1,4 +1,6 @@
-"""Run by spark-submit: embeds pictures where executors announce GPUs, and writes down which task had which; `gpu_job.py FOLDER`."""
+"""Run by spark-submit: embeds pictures where executors announce GPUs, and writes down which task had which;
+`gpu_job.py FOLDER`.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,13 @@ def watch(batches):
     began = time.time()
     time.sleep(1)
     resources = {name: list(resource.addresses) for name, resource in context.resources().items()}
-    seen = {"executor": os.getcwd(), "gpus": resources.get("gpu"), "cpus": context.cpus(), "began": began, "ended": time.time()}
+    seen = {
+        "executor": os.getcwd(),
+        "gpus": resources.get("gpu"),
+        "cpus": context.cpus(),
+        "began": began,
+        "ended": time.time(),
+    }
     yield pa.RecordBatch.from_pydict({"seen": [json.dumps(seen)]})
 
 
@@ -43,11 +51,19 @@ def taken(batches):
 
 
 def search(spark: SparkSession, folder: Path, device: str) -> tuple[list[tuple[int, int]], list[str | None]]:
-    """The lists of 400 rows on a line, where each one's nearest are those beside it, and which GPUs its workers had been given."""
+    """The lists of 400 rows on a line, where each one's nearest are those beside it, and which GPUs its workers had
+    been given.
+    """
     items = spark.range(400).selectExpr(
-        "id AS image_id", "id AS group_id", "array(cast(id AS float), 1f) AS embedding", "cast(id % 2 AS int) AS block", "array(0, 1) AS probes"
+        "id AS image_id",
+        "id AS group_id",
+        "array(cast(id AS float), 1f) AS embedding",
+        "cast(id % 2 AS int) AS block",
+        "array(0, 1) AS probes",
     )
-    found = search_neighbours(items, f"{folder}/tiles-{device}", KnnConfig(k=2, metric="l2", device=device, tile_rows=64), {})
+    found = search_neighbours(
+        items, f"{folder}/tiles-{device}", KnnConfig(k=2, metric="l2", device=device, tile_rows=64), {}
+    )
     lists = sorted((row.query_image_id, row.item_image_id) for row in found.collect())
     return lists, [row.gpu for row in spark.range(0, 8, 1, 8).mapInArrow(taken, "gpu string").collect()]
 
@@ -68,7 +84,8 @@ def main(folder: Path) -> int:
     config = EncoderConfig(unit_norm=False)
     model = prepare(spark, encoder, config)
     images = spark.createDataFrame(
-        [(i, str(path), None) for i, path in enumerate(sorted(folder.glob("*.png")))], "image_id long, uri string, fingerprint string"
+        [(i, str(path), None) for i, path in enumerate(sorted(folder.glob("*.png")))],
+        "image_id long, uri string, fingerprint string",
     ).repartition(8)
     embedded = [row.asDict() for row in embed_images(images, model, ImagesConfig(), config, {}).collect()]
     with_profile = images.mapInArrow(watch, "seen string", profile=one_gpu_per_task(model.cpus_per_gpu)).collect()

@@ -20,7 +20,9 @@ from colours import colour_encoder, colour_of, write_pictures
 def images(spark, tmp_path):
     paths = write_pictures(tmp_path, 50)
     paths[13] = str(tmp_path / "none.jpg")
-    return spark.createDataFrame([(i, path, f"f{i}") for i, path in enumerate(paths)], "image_id long, uri string, fingerprint string")
+    return spark.createDataFrame(
+        [(i, path, f"f{i}") for i, path in enumerate(paths)], "image_id long, uri string, fingerprint string"
+    )
 
 
 def test_one_row_out_per_row_in(spark, images, tmp_path):
@@ -50,7 +52,9 @@ def test_an_empty_table_gives_an_empty_table(spark, images, tmp_path):
 
 def test_spread_deals_a_folder_of_large_photos_out_to_every_partition(spark):
     images = spark.range(2000).selectExpr("id AS image_id", "id < 240 AS large").repartition(1)
-    counted = spread(images, 2000, 3).where("large").groupBy(F.spark_partition_id().alias("partition")).count().collect()
+    counted = (
+        spread(images, 2000, 3).where("large").groupBy(F.spark_partition_id().alias("partition")).count().collect()
+    )
     assert len(counted) == 12
     assert max(row["count"] for row in counted) <= 2 * 240 / 12
 

@@ -32,7 +32,9 @@ def engine(tmp_path_factory):
 
 
 def record_batches(uris: list[str], rows: int = 5) -> list[pa.RecordBatch]:
-    table = pa.table({"image_id": pa.array(range(1000, 1000 + len(uris)), pa.int64()), "uri": pa.array(uris, pa.string())})
+    table = pa.table(
+        {"image_id": pa.array(range(1000, 1000 + len(uris)), pa.int64()), "uri": pa.array(uris, pa.string())}
+    )
     return table.to_batches(max_chunksize=rows)
 
 
@@ -62,7 +64,13 @@ def test_bad_pictures_are_set_aside_one_by_one(tmp_path, engine):
     (tmp_path / "page.jpg").write_bytes(b"<html>")
     (tmp_path / "empty.jpg").touch()
     Image.new("RGB", (30, 30), (200, 200, 0)).save(tmp_path / "nan.png")  # blue 0 - 20 has no square root
-    bad = {2: ("fetch", "missing"), 5: ("decode", "not_an_image"), 6: ("fetch", "empty"), 7: ("encode", "not_finite"), 11: ("fetch", "unreadable")}
+    bad = {
+        2: ("fetch", "missing"),
+        5: ("decode", "not_an_image"),
+        6: ("fetch", "empty"),
+        7: ("encode", "not_finite"),
+        11: ("fetch", "unreadable"),
+    }
     paths[2], paths[5], paths[6] = str(tmp_path / "none.jpg"), str(tmp_path / "page.jpg"), str(tmp_path / "empty.jpg")
     paths[7], paths[11] = str(tmp_path / "nan.png"), str(tmp_path)
     rows = embed(paths, engine)
@@ -96,9 +104,15 @@ def test_a_box_is_embedded_in_place_of_the_picture_and_a_wrong_one_is_set_aside(
     picture.paste((60, 120, 60), (30, 0, 60, 40))
     picture.save(tmp_path / "halves.png")
     boxes = ["0 0 30 40", "30 0 60 40", "45 10 400 400", None, "12 30 8 90", "60 0 90 40", "left top"]
-    batch = pa.record_batch([pa.array(range(len(boxes)), pa.int64()), pa.array([str(tmp_path / "halves.png")] * len(boxes)), pa.array(boxes)],
-        names=["image_id", "uri", "box"])  # fmt: skip
-    rows = {row["image_id"]: row for found in embed_batches([batch], engine, SIZE, IMAGES, RAW, {}, threads=1) for row in found.to_pylist()}
+    ids, uris = range(len(boxes)), [str(tmp_path / "halves.png")] * len(boxes)
+    batch = pa.record_batch(
+        [pa.array(ids, pa.int64()), pa.array(uris), pa.array(boxes)], names=["image_id", "uri", "box"]
+    )
+    rows = {
+        row["image_id"]: row
+        for found in embed_batches([batch], engine, SIZE, IMAGES, RAW, {}, threads=1)
+        for row in found.to_pylist()
+    }
     for i, colour in enumerate([(90, 60, 60), (60, 120, 60), (60, 120, 60), (75, 90, 60)]):
         np.testing.assert_allclose(rows[i]["embedding"], np.subtract(colour, 20), atol=0.5)
         assert (rows[i]["width"], rows[i]["height"]) == (60, 40)
@@ -147,7 +161,9 @@ def test_no_more_photos_are_asked_for_than_may_wait(tmp_path):
 
 
 def test_a_task_that_ends_early_leaves_no_thread(tmp_path):
-    photos = load_photos(((i, path, None) for i, path in enumerate(write_pictures(tmp_path, 40))), SIZE, IMAGES, {}, threads=1, ahead=30)
+    photos = load_photos(
+        ((i, path, None) for i, path in enumerate(write_pictures(tmp_path, 40))), SIZE, IMAGES, {}, threads=1, ahead=30
+    )
     next(photos)
     photos.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("photos")]

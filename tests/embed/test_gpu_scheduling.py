@@ -1,4 +1,6 @@
-"""GPU scheduling without a GPU: a real standalone master and two workers that announce pretend GPUs through a discovery script."""
+"""GPU scheduling without a GPU: a real standalone master and two workers that announce pretend GPUs through a
+discovery script.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,11 @@ def cluster(tmp_path):
     script = tmp_path / "gpus.sh"
     script.write_text('#!/bin/sh\necho \'{"name": "gpu", "addresses": ["0", "1"]}\'\n')
     script.chmod(0o755)
-    announced = {"SPARK_WORKER_OPTS": f"-Dspark.worker.resource.gpu.amount=2 -Dspark.worker.resource.gpu.discoveryScript={script}"}
+    announced = {
+        "SPARK_WORKER_OPTS": (
+            f"-Dspark.worker.resource.gpu.amount=2 -Dspark.worker.resource.gpu.discoveryScript={script}"
+        )
+    }
     with standalone(tmp_path, ["127.0.0.1", "127.0.0.1"], 4, announced) as running:
         yield running
 
@@ -54,7 +60,11 @@ def test_tasks_that_embed_or_search_have_a_gpu_each_to_themselves(cluster, tmp_p
         *(part for name, value in settings.items() for part in ("--conf", f"{name}={value}")),
     ]
     done = subprocess.run(
-        [*command, str(Path(__file__).parent / "gpu_job.py"), str(photos)], env=cluster.environment, capture_output=True, text=True, cwd=tmp_path
+        [*command, str(Path(__file__).parent / "gpu_job.py"), str(photos)],
+        env=cluster.environment,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads((photos / "result.json").read_text())

@@ -1,4 +1,6 @@
-"""Pictures in an object store that throttles, hangs up, dawdles and loses the end of what it sends: every one embedded, or set aside with its reason."""
+"""Pictures in an object store that throttles, hangs up, dawdles and loses the end of what it sends: every one
+embedded, or set aside with its reason.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "images"))
 from colours import SIZE, colour_of, write_network, write_pictures
 from unreliable_store import KEYS, Faults, s3_server, unreliable
 
-IMAGES = ImagesConfig(timeout_s=0.5, attempts=8, fetch_threads=8)  # a reading is two requests: one in two million fails eight times
+# A reading is two requests: one in two million fails eight times.
+IMAGES = ImagesConfig(timeout_s=0.5, attempts=8, fetch_threads=8)
 FOLDER = "s3a://shop/a folder"
 
 
@@ -33,7 +36,12 @@ def store():
 
 
 def batches(names: list[str]) -> list[pa.RecordBatch]:
-    table = pa.table({"image_id": pa.array(range(len(names)), pa.int64()), "uri": pa.array([f"{FOLDER}/{name}" for name in names], pa.string())})
+    table = pa.table(
+        {
+            "image_id": pa.array(range(len(names)), pa.int64()),
+            "uri": pa.array([f"{FOLDER}/{name}" for name in names], pa.string()),
+        }
+    )
     return table.to_batches(max_chunksize=64)
 
 
@@ -49,7 +57,15 @@ def test_a_tenth_of_the_requests_fail(store, tmp_path, count):
     port, client = store
     pictures = [Path(path).read_bytes() for path in write_pictures(tmp_path, 60)]
     names = [f"{count} {i}.png" for i in range(count)]
-    bad = {3: "missing", 7: "empty", 11: "not_an_image", 19: "missing", 23: "unreadable", 29: "unreadable", 31: "truncated"}
+    bad = {
+        3: "missing",
+        7: "empty",
+        11: "not_an_image",
+        19: "missing",
+        23: "unreadable",
+        29: "unreadable",
+        31: "truncated",
+    }
     contents = {i: pictures[i % 60] for i in range(count)} | {7: b"", 11: b"<html>", 31: pictures[0][:60]}
     for i, name in enumerate(names):
         if i != 3:
@@ -65,12 +81,16 @@ def test_a_tenth_of_the_requests_fail(store, tmp_path, count):
         stated = rows_of(stat_files(batches(names), IMAGES, options))
         client.delete_object(Bucket="shop", Key=f"a folder/{names[19]}")  # gone between the check and the reading
         hashed = rows_of(hash_files(batches(names), IMAGES, options))
-        embedded = rows_of(embed_batches(batches(names), engine, SIZE, IMAGES, EncoderConfig(unit_norm=False), options, threads=2))
+        embedded = rows_of(
+            embed_batches(batches(names), engine, SIZE, IMAGES, EncoderConfig(unit_norm=False), options, threads=2)
+        )
         seconds = time.monotonic() - started
     assert set(stated) == set(hashed) == set(embedded) == set(range(count))
     for i in range(count):
         known = bad.get(i) != "unreadable" and i != 3
-        assert (stated[i]["size_bytes"], stated[i]["fingerprint"] is None) == ((len(contents[i]), False) if known else (None, True)), i
+        assert (stated[i]["size_bytes"], stated[i]["fingerprint"] is None) == (
+            (len(contents[i]), False) if known else (None, True)
+        ), i
         readable = bad.get(i) not in ("missing", "empty", "unreadable")
         digest = hashlib.sha256(contents[i]).hexdigest() if readable else None
         assert hashed[i]["content_hash"] == embedded[i]["content_hash"] == digest, i
@@ -79,7 +99,10 @@ def test_a_tenth_of_the_requests_fail(store, tmp_path, count):
         if i not in bad:
             np.testing.assert_allclose(embedded[i]["embedding"], np.subtract(colour_of(i % 60), 20), atol=0.01)
     failed = sum(times for fault, times in faults.seen.items() if not fault.endswith("none"))
-    print(f"{count} objects in {seconds:.0f} s, {faults.seen.total()} requests of which {failed} failed: {dict(faults.seen)}")
+    print(
+        f"{count} objects in {seconds:.0f} s, {faults.seen.total()} requests of which {failed} failed: "
+        f"{dict(faults.seen)}"
+    )
     print(Counter(row["reason"] for row in embedded.values()))
     assert failed > 0.08 * faults.seen.total()
     assert faults.seen["GET truncated"] > 0

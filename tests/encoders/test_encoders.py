@@ -47,7 +47,9 @@ def test_both_engines_give_what_keras_predicts(mobilenet, weights):
     import keras
 
     images = pictures(11, 224)
-    expected = mobilenet[1].predict(keras.applications.mobilenet_v2.preprocess_input(images.astype(np.float32)), verbose=0)
+    expected = mobilenet[1].predict(
+        keras.applications.mobilenet_v2.preprocess_input(images.astype(np.float32)), verbose=0
+    )
     encoder = encoders.load("mobilenet_v2", weights)
     assert (encoder.input_size, encoder.dim, encoder.categories) == ((224, 224), 1280, None)
     for name, path in encoder.files.items():
@@ -96,7 +98,9 @@ def test_encode_takes_any_number_and_size_of_pictures(weights):
     together = encoder.encode(pictures(5, 224), batch_size=2)[0]
     np.testing.assert_allclose(together[4:], encoder.encode(pictures(5, 224)[4:], batch_size=3)[0], atol=1e-6)
     large = np.full((1, 500, 300, 3), 90, np.uint8)
-    np.testing.assert_allclose(encoder.encode(large)[0], encoder.encode(np.full((1, 224, 224, 3), 90, np.uint8))[0], atol=1e-6)
+    np.testing.assert_allclose(
+        encoder.encode(large)[0], encoder.encode(np.full((1, 224, 224, 3), 90, np.uint8))[0], atol=1e-6
+    )
     with pytest.raises(ValueError, match="float32"):
         encoder.encode(np.zeros((1, 224, 224, 3), np.float32))
 
@@ -110,7 +114,9 @@ def test_any_named_layer_is_an_embedding(mobilenet, weights):
     assert encoder.model_version.startswith("mobilenet_v2.block_16_project_BN-")
     images = pictures(3, 224)
     inner = keras.Model(model.input, model.get_layer("block_16_project_BN").output)
-    expected = inner.predict(keras.applications.mobilenet_v2.preprocess_input(images.astype(np.float32)), verbose=0).mean(axis=(1, 2))
+    expected = inner.predict(
+        keras.applications.mobilenet_v2.preprocess_input(images.astype(np.float32)), verbose=0
+    ).mean(axis=(1, 2))
     assert cosines(encoder.encode(images)[0], expected).min() >= 0.9999
 
 
@@ -118,7 +124,13 @@ def test_the_model_version_changes_with_the_file_and_with_the_layer(tmp_path):
     first, second = tmp_path / "a.h5", tmp_path / "b.h5"
     first.write_bytes(b"weights")
     second.write_bytes(b"weights!")
-    versions = {content_hash(first), content_hash(second), content_hash(first, b"layer"), content_hash(b"first", b"layer"), content_hash(b"firstl", b"ayer")}
+    versions = {
+        content_hash(first),
+        content_hash(second),
+        content_hash(first, b"layer"),
+        content_hash(b"first", b"layer"),
+        content_hash(b"firstl", b"ayer"),
+    }
     assert len(versions) == 5
     assert content_hash(first) == content_hash(first)
 
@@ -133,12 +145,21 @@ encoder = encoders.load("mobilenet_v2", sys.argv[1])
 encoder.encode(np.zeros((2, 224, 224, 3), np.uint8))
 print(encoder.model_version, {"tensorflow", "keras", "pyspark"} & set(sys.modules) or "light")
 """
-    done = subprocess.run([sys.executable, "-c", script, weights], capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)})
+    done = subprocess.run(
+        [sys.executable, "-c", script, weights],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
     assert done.stdout.split() == [version, "light"]
 
 
 def test_tensorflow_is_imported_without_its_noise():
-    script = "from vsspark.encoders.quiet import import_tensorflow; import_tensorflow(); import keras, sys; print('heard', file=sys.stderr)"
+    script = (
+        "from vsspark.encoders.quiet import import_tensorflow; import_tensorflow(); import keras, sys; "
+        "print('heard', file=sys.stderr)"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr == "heard\n"
 
@@ -148,7 +169,9 @@ def test_the_table_holds_every_network_of_keras_applications():
 
     offered = {name for name in dir(keras.applications) if name[0].isupper()}
     assert {backbone.builder for backbone in BACKBONES.values()} == offered
-    assert all(hasattr(getattr(keras.applications, backbone.module), "preprocess_input") for backbone in BACKBONES.values())
+    assert all(
+        hasattr(getattr(keras.applications, backbone.module), "preprocess_input") for backbone in BACKBONES.values()
+    )
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "efficientnet_b0", "resnet50", "densenet121"])
@@ -182,10 +205,15 @@ def test_the_classifiers_layers_bring_the_top_along():
 
 
 def test_unknown_names_and_layers_list_the_known_ones(weights):
-    with pytest.raises(ConfigError, match=r"encoder\.name: got 'mobilnet_v2' \(did you mean mobilenet_v2\?\); known are default, .*vgg19, xception") as caught:
+    with pytest.raises(
+        ConfigError,
+        match=r"encoder\.name: got 'mobilnet_v2' \(did you mean mobilenet_v2\?\); known are default, .*vgg19, xception",
+    ) as caught:
         encoders.load("mobilnet_v2")
     assert caught.value.exit_code == 2
-    with pytest.raises(ConfigError, match=r"encoder\.layer: mobilenet_v2 has no layer 'fc7'; it has .*block_16_project_BN.*predictions"):
+    with pytest.raises(
+        ConfigError, match=r"encoder\.layer: mobilenet_v2 has no layer 'fc7'; it has .*block_16_project_BN.*predictions"
+    ):
         encoders.load("mobilenet_v2", weights, "fc7")
     with pytest.raises(ConfigError, match=r"encoder\.weights: vgg16 needs weights"):
         encoders.load("vgg16")

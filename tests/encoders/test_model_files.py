@@ -85,7 +85,9 @@ def test_an_archive_with_classes_from_elsewhere_is_refused(tmp_path):
 
     config = {"module": "os", "class_name": "system", "config": {}, "registered_name": "os>system"}
     with zipfile.ZipFile(tmp_path / "evil.keras", "w") as archive:
-        archive.writestr("config.json", json.dumps({"module": "keras", "class_name": "Functional", "config": {"layers": [config]}}))
+        archive.writestr(
+            "config.json", json.dumps({"module": "keras", "class_name": "Functional", "config": {"layers": [config]}})
+        )
     with pytest.raises(ConfigError, match=r"os\.system"):
         check_keras_archive(tmp_path / "evil.keras", "encoder.name")
 
@@ -103,7 +105,8 @@ def mlflow_store(tmp_path_factory):
 
 
 def register(mlflow, model, name: str, **options) -> None:
-    with mlflow.start_run():  # the requirements are given, because finding them out imports TensorFlow in another process
+    # The requirements are given, because finding them out imports TensorFlow in another process.
+    with mlflow.start_run():
         mlflow.keras.log_model(model, name="model", registered_model_name=name, pip_requirements=["keras"], **options)
 
 

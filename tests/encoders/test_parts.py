@@ -24,7 +24,8 @@ def plain(colour: tuple[int, int, int], side: int = 64) -> np.ndarray:
 @pytest.mark.parametrize("width", [0.1, 0.3])
 def test_a_sharpened_cosine_is_the_gaussian_kernel(width):
     rng = np.random.default_rng(0)
-    x = unit(rng.normal(size=(30, 20)) + 3 * rng.normal(size=20))  # cosines from .7 to 1, where kernels of these widths bend
+    # Cosines from .7 to 1, where kernels of these widths bend.
+    x = unit(rng.normal(size=(30, 20)) + 3 * rng.normal(size=20))
     found = np.asarray(sharpened(x, 4096, width, "waves"))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(found @ found.T, np.exp((x @ x.T - 1) / width), atol=4 / 4096**0.5)
@@ -45,7 +46,11 @@ def test_colours_fall_into_the_bins_of_opencvs_lab():
         counts = np.square(histogram(plain(colour)))[0]  # their length, not their sum, is 1
         counts = (counts / counts.sum()).reshape(5, 9, 9)
         centres = (np.arange(5) + 0.5) * 20, (np.arange(9) - 4) * 100 / 9
-        found = [(counts.sum((1, 2)) * centres[0]).sum(), (counts.sum((0, 2)) * centres[1]).sum(), (counts.sum((0, 1)) * centres[1]).sum()]
+        found = [
+            (counts.sum((1, 2)) * centres[0]).sum(),
+            (counts.sum((0, 2)) * centres[1]).sum(),
+            (counts.sum((0, 1)) * centres[1]).sum(),
+        ]
         inside = [np.clip(lab[0], centres[0][0], centres[0][-1]), *np.clip(lab[1:], centres[1][0], centres[1][-1])]
         np.testing.assert_allclose(found, inside, atol=0.5)
 

@@ -19,7 +19,10 @@ BAD = "<script>alert('x')</script>|y"
 @pytest.fixture
 def results():
     share = Figure(0.5, 0.25, 1.0, 8)
-    rows = (Row("random", {"category_at_1": share}), Row(f"{BAD} l2", {"category_at_1": share, "same_product_at_1": None}, 4, 1.25, 0.5))
+    rows = (
+        Row("random", {"category_at_1": share}),
+        Row(f"{BAD} l2", {"category_at_1": share, "same_product_at_1": None}, 4, 1.25, 0.5),
+    )
     encoders = (
         EncoderLine(BAD, "v-1", 256, True, 3.0, True, HeadFigures(share, 0.0414)),
         EncoderLine("plain", "v-2", 1280, False, 4.0, False, None),
@@ -51,7 +54,11 @@ def test_html_escapes_every_name_and_names_every_unusable_image(results):
 
 def test_the_files_and_what_mlflow_gets(results, tmp_path):
     folder = output_folder(EvaluationConfig(path=str(tmp_path / "deep")), "n1")
-    assert [path.name for path in write_results(results, folder)] == ["evaluation.md", "evaluation.html", "evaluation.json"]
+    assert [path.name for path in write_results(results, folder)] == [
+        "evaluation.md",
+        "evaluation.html",
+        "evaluation.json",
+    ]
     every = json.loads((folder / "evaluation.json").read_text())
     assert len(every["unusable"]) == 21
     assert every["table"]["category_at_1_low"] == [0.25, 0.25]

@@ -21,7 +21,9 @@ def test_agreement_counts_right_wrong_and_what_cannot_be_judged():
 
 
 def test_precision_is_over_the_neighbours_there_are():
-    np.testing.assert_allclose(precision(np.array([[1, 0, 0, 1], [1, np.nan, np.nan, np.nan], [np.nan] * 4])), [0.5, 1, np.nan])
+    np.testing.assert_allclose(
+        precision(np.array([[1, 0, 0, 1], [1, np.nan, np.nan, np.nan], [np.nan] * 4])), [0.5, 1, np.nan]
+    )
 
 
 def test_the_random_share_leaves_the_querys_own_group_out():
@@ -57,7 +59,12 @@ def _sample(n=60, senders=True):
     categories = products % 4
     categories[:3] = -1
     return Sample(
-        np.arange(n) * 7, np.array([f"{i}.jpg" for i in range(n)]), products, categories, ("a", "b", "c", "d"), rng.integers(0, 9, n) if senders else None
+        np.arange(n) * 7,
+        np.array([f"{i}.jpg" for i in range(n)]),
+        products,
+        categories,
+        ("a", "b", "c", "d"),
+        rng.integers(0, 9, n) if senders else None,
     )
 
 
@@ -67,7 +74,11 @@ def test_the_figures_are_those_of_a_brute_force(metric):
     x = np.random.default_rng(4).normal(size=(60, 12)).astype(np.float32)
     queries = draw_queries(60, config)
     assert len(np.unique(queries)) == 40
-    order = NearestNeighbors(n_neighbors=60, metric={"cosine": "cosine", "l2": "l2", "l1": "l1"}[metric]).fit(x).kneighbors(x[queries])[1]
+    order = (
+        NearestNeighbors(n_neighbors=60, metric={"cosine": "cosine", "l2": "l2", "l1": "l1"}[metric])
+        .fit(x)
+        .kneighbors(x[queries])[1]
+    )
     lists = [[i for i in row if i != q] for q, row in zip(queries, order, strict=True)]
     c, p, s = sample.categories, sample.products, sample.senders
     labelled = [(q, row) for q, row in zip(queries, lists, strict=True) if c[q] >= 0]
@@ -79,7 +90,9 @@ def test_the_figures_are_those_of_a_brute_force(metric):
     expected = {
         "category_at_1": np.mean([c[r[0]] == c[q] for q, r in labelled]),
         "precision_at_k": np.mean([np.mean(c[r[:5]] == c[q]) for q, r in labelled]),
-        "same_product_at_1": np.mean([p[r[0]] == p[q] for q, r in zip(queries, lists, strict=True) if (p == p[q]).sum() > 1]),
+        "same_product_at_1": np.mean(
+            [p[r[0]] == p[q] for q, r in zip(queries, lists, strict=True) if (p == p[q]).sum() > 1]
+        ),
         "category_at_1_other_product": np.mean([c[first(q, r, p)] == c[q] for q, r in labelled]),
         "category_at_1_other_sender": np.mean([c[first(q, r, s)] == c[q] for q, r in labelled]),
     }
@@ -110,7 +123,8 @@ def test_what_is_drawn_reaches_what_the_random_control_promises():
     assert (sample.products[drawn] != sample.products[queries]).all()
     right = agreement(drawn[:, None], queries, sample.categories)[:, 0]
     assert np.nanmean(right) == pytest.approx(row.figures["category_at_1_other_product"].value, abs=0.07)
-    assert row.figures["same_product_at_1"].value == pytest.approx(15 / 399, abs=0.005)  # 16 images a product on average
+    # 16 images a product on average.
+    assert row.figures["same_product_at_1"].value == pytest.approx(15 / 399, abs=0.005)
     assert set(row.figures) == {"category_at_1", "precision_at_k", "same_product_at_1", "category_at_1_other_product"}
 
 
@@ -123,7 +137,9 @@ def test_one_product_alone_has_no_other_to_draw():
 
 
 def test_a_head_is_judged_on_the_categories_it_knows():
-    sample = Sample(np.arange(4), np.array(list("abcd")), np.arange(4), np.array([0, 1, 2, -1]), ("hat", "sock", "kite"), None)
+    sample = Sample(
+        np.arange(4), np.array(list("abcd")), np.arange(4), np.array([0, 1, 2, -1]), ("hat", "sock", "kite"), None
+    )
     p = np.array([[0.9, 0.1], [0.8, 0.2], [0.5, 0.5], [0.5, 0.5]], np.float32)
     found = head_figures(p, ("hat", "sock"), sample, EvaluationConfig())
     assert (found.top1.value, found.top1.count) == (0.5, 2)

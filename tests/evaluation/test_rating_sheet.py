@@ -14,7 +14,14 @@ from vsspark.config import ImagesConfig
 from vsspark.evaluation.rating_sheet import blind_pairs, to_page, write_sheet
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 NEAREST = {"secret-a": np.array([3, 4, 5]), "secret-b": np.array([3, 5, -1]), "random": np.array([4, 5, 0])}
 QUERIES = np.array([0, 1, 2])
 
@@ -69,7 +76,9 @@ def test_only_the_key_says_who_found_what(sheet):
     assert [(row["sheet"], row["pair"], row["query_image"], row["item_image"], row["rating"]) for row in blank] == [
         ("n1", str(pair.number), uris[pair.query], uris[pair.item], "") for pair in pairs
     ]
-    assert sorted((row["pair"], row["model"]) for row in _rows(folder / "rating_key.csv")) == sorted((str(p.number), m) for p in pairs for m in p.models)
+    assert sorted((row["pair"], row["model"]) for row in _rows(folder / "rating_key.csv")) == sorted(
+        (str(p.number), m) for p in pairs for m in p.models
+    )
 
 
 def test_the_page_fetches_nothing_and_says_where_a_picture_is_gone(sheet):
@@ -86,7 +95,15 @@ def test_a_name_in_the_page_is_escaped():
 
 
 def _browse(folder, page, *options):
-    command = [CHROMIUM, *QUIET, f"--user-data-dir={folder / 'profile'}", "--window-size=900,1200", *options, "--dump-dom", page.as_uri()]
+    command = [
+        CHROMIUM,
+        *QUIET,
+        f"--user-data-dir={folder / 'profile'}",
+        "--window-size=900,1200",
+        *options,
+        "--dump-dom",
+        page.as_uri(),
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
@@ -94,12 +111,16 @@ def _browse(folder, page, *options):
 def test_in_a_browser_the_script_runs_under_its_policy_and_what_is_clicked_is_saved(sheet, tmp_path):
     page = sheet[0] / "rating_sheet.html"
     assert "<output>0 of 6 rated</output>" in _browse(tmp_path, page)
-    # A page of the same pairs with one more script, which clicks and keeps what the button would save; the policy allows the page's own alone.
+    # A page of the same pairs with one more script, which clicks and keeps what the button would save; the policy
+    # allows the page's own alone.
     clicks = """<script>
       document.querySelector('[name=pair-2][value="4"]').click();
       document.querySelector('[name=pair-6][value="1"]').click();
       document.querySelector("#rater").value = "Ann / Ö";
-      URL.createObjectURL = (blob) => { blob.text().then((text) => { document.title += JSON.stringify(text); }); return "#"; };
+      URL.createObjectURL = (blob) => {
+        blob.text().then((text) => { document.title += JSON.stringify(text); });
+        return "#";
+      };
       HTMLAnchorElement.prototype.click = function () { document.title = this.download; };
       document.querySelector("#save").click();
     </script></body>"""
@@ -108,7 +129,10 @@ def test_in_a_browser_the_script_runs_under_its_policy_and_what_is_clicked_is_sa
     guarded.write_text(text.replace("</body>", clicks), encoding="utf-8")
     assert "<output>0 of 6 rated</output>" in _browse(tmp_path, guarded)
     clicked = tmp_path / "clicked.html"
-    clicked.write_text(text.replace('<meta http-equiv="Content-Security-Policy"', "<meta name=off").replace("</body>", clicks), encoding="utf-8")
+    clicked.write_text(
+        text.replace('<meta http-equiv="Content-Security-Policy"', "<meta name=off").replace("</body>", clicks),
+        encoding="utf-8",
+    )
     dom = _browse(tmp_path, clicked, "--virtual-time-budget=2000")
     assert "<output>2 of 6 rated</output>" in dom
     title = dom.partition("<title>")[2].partition("</title>")[0]

@@ -39,17 +39,25 @@ def test_alpha_is_that_of_krippendorffs_example():
     assert krippendorff_alpha(units) == pytest.approx(0.849, abs=0.0005)
 
 
-@pytest.mark.parametrize(("units", "expected"), [([[1], [2]], None), ([[3, 3], [3, 3]], None), ([[1, 1], [5, 5]], 1), ([[1, 5], [1, 5]], -0.5)])
+@pytest.mark.parametrize(
+    ("units", "expected"),
+    [([[1], [2]], None), ([[3, 3], [3, 3]], None), ([[1, 1], [5, 5]], 1), ([[1, 5], [1, 5]], -0.5)],
+)
 def test_alpha_at_its_ends(units, expected):
     assert krippendorff_alpha(units) == (None if expected is None else pytest.approx(expected))
 
 
 def test_a_pair_counts_for_every_model_that_found_it_and_raters_are_averaged(config, fill):
     one = fill("anna.csv", "sheet,pair,rating\nn1,1,5\nn1,2,1\nn1,3,\nn1,4,1\n")
-    two = fill("béla.csv", "\ufeffsheet;pair;query_image;item_image;rating\nn1;1;x.jpg;y.jpg;4\nn1;3;x.jpg;z.jpg;3\n")  # a spreadsheet's
+    # A spreadsheet's.
+    two = fill("béla.csv", "\ufeffsheet;pair;query_image;item_image;rating\nn1;1;x.jpg;y.jpg;4\nn1;3;x.jpg;z.jpg;3\n")
     found = summarise_ratings([one, two], config)
     assert (found.sheet, found.raters, found.shared_pairs) == ("n1", 2, 1)
-    assert {model: (mean.value, mean.count) for model, mean in found.models.items()} == {"b cosine": (3.75, 2), "a cosine": (2.75, 2), "random": (1, 1)}
+    assert {model: (mean.value, mean.count) for model, mean in found.models.items()} == {
+        "b cosine": (3.75, 2),
+        "a cosine": (2.75, 2),
+        "random": (1, 1),
+    }
     assert list(found.models) == ["b cosine", "a cosine", "random"]
     assert found.models["a cosine"].low == 1
     assert found.models["a cosine"].high == 4.5

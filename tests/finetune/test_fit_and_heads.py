@@ -31,7 +31,9 @@ def made_up(products: int, seed: int) -> Features:
 
 
 def settings(**changed) -> ShopTrainingConfig:
-    return ShopTrainingConfig(**({"embedding_dim": 12, "batch_size": 30, "epochs": 4, "patience": 99, "learning_rate": 1e-3} | changed))
+    return ShopTrainingConfig(
+        **({"embedding_dim": 12, "batch_size": 30, "epochs": 4, "patience": 99, "learning_rate": 1e-3} | changed)
+    )
 
 
 def run(folder: Path, **changed):
@@ -49,13 +51,19 @@ def test_the_pair_loss_by_hand():
     same, other = math.exp(1.0 / 0.5), math.exp(0.6 / 0.5)
     for hard in (1.0, 3.0):
         by_hand = -math.log(same / (same + 2 * hard * other))
-        assert float(pair_loss(embedding, product, even, 0.5, np.array([5, 5, 5, 5]), hard)) == pytest.approx(by_hand, rel=1e-5)
-        unknown = pair_loss(embedding, product, even, 0.5, np.array([-1, -1, -1, -1]), hard)  # without a category nothing is hard
+        assert float(pair_loss(embedding, product, even, 0.5, np.array([5, 5, 5, 5]), hard)) == pytest.approx(
+            by_hand, rel=1e-5
+        )
+        # Without a category nothing is hard.
+        unknown = pair_loss(embedding, product, even, 0.5, np.array([-1, -1, -1, -1]), hard)
         assert float(unknown) == pytest.approx(-math.log(same / (same + 2 * other)), rel=1e-5)
-    lone = np.array([0, 0, 1, 2])  # the last two have no partner: their own loss is 0, and a weight of 0 takes them out of the mean
+    # The last two have no partner: their own loss is 0, and a weight of 0 takes them out of the mean.
+    lone = np.array([0, 0, 1, 2])
     by_hand = -math.log(same / (same + 2 * other))
     assert float(pair_loss(embedding, lone, even, 0.5)) == pytest.approx(by_hand / 2, rel=1e-5)
-    assert float(pair_loss(embedding, lone, np.array([1, 1, 0, 0], np.float32), 0.5)) == pytest.approx(by_hand, rel=1e-5)
+    assert float(pair_loss(embedding, lone, np.array([1, 1, 0, 0], np.float32), 0.5)) == pytest.approx(
+        by_hand, rel=1e-5
+    )
 
 
 def test_the_category_loss_by_hand():
@@ -71,7 +79,8 @@ def test_the_category_loss_by_hand():
 
 @pytest.mark.parametrize("recipe", ["two_headed", "transfer"])
 def test_the_heads_learn(tmp_path, recipe):
-    fast = {"learning_rate": 1e-2, "epochs": 8} if recipe == "two_headed" else {}  # the published recipe has a rate of its own
+    # The published recipe has a rate of its own.
+    fast = {"learning_rate": 1e-2, "epochs": 8} if recipe == "two_headed" else {}
     heads, progress = run(tmp_path, recipe=recipe, **fast)
     first, best = progress.history[0], max(progress.history, key=lambda epoch: epoch["held_out"])
     assert progress.best == best["held_out"] > first["held_out"]
@@ -99,7 +108,8 @@ def test_the_last_heads_have_learnt_from_the_held_out_products_too(tmp_path, rec
     unseen = made_up(80, 1)
     before, after = (each(unseen.views[:, 0].astype(np.float32))[1].numpy().argmax(1) for each in (heads, last))
     assert (after[unseen.category == 3] == 3).mean() > 0.6
-    if recipe == "two_headed":  # the published recipe begins by lot, and may stay there where the held-out products are all it is judged by
+    # The published recipe begins by lot, and may stay there where the held-out products are all it is judged by.
+    if recipe == "two_headed":
         assert not (before == 3).any()
 
 
@@ -129,8 +139,13 @@ def test_shares_are_chosen_by_products_left_out_in_turns():
 
 def test_a_killed_fit_ends_where_one_that_was_not_killed_ends(tmp_path):
     straight = run(tmp_path / "a", epochs=30)[1]
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_fit_and_heads as t; from pathlib import Path; t.run(Path(sys.argv[1]), epochs=30)"
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "b")], env=os.environ | {"PYTHONPATH": str(REPO)})
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_fit_and_heads as t; "
+        "from pathlib import Path; t.run(Path(sys.argv[1]), epochs=30)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "b")], env=os.environ | {"PYTHONPATH": str(REPO)}
+    )
     last = tmp_path / "b" / "last.npz"
     while process.poll() is None and _epoch(last) < 2:
         time.sleep(0.01)
@@ -140,7 +155,9 @@ def test_a_killed_fit_ends_where_one_that_was_not_killed_ends(tmp_path):
     resumed = run(tmp_path / "b", epochs=30)[1]
     assert [epoch["epoch"] for epoch in resumed.history] == list(range(31))
     # Sums run in another order on every run with more than one thread.
-    np.testing.assert_allclose([e["loss"] for e in resumed.history[1:]], [e["loss"] for e in straight.history[1:]], rtol=1e-3)
+    np.testing.assert_allclose(
+        [e["loss"] for e in resumed.history[1:]], [e["loss"] for e in straight.history[1:]], rtol=1e-3
+    )
 
 
 def _epoch(file: Path) -> int:

@@ -15,7 +15,8 @@ def test_every_row_is_an_anchor_once_and_its_positive_is_another_of_its_product(
         anchor, positive = draw_pairs(product, np.random.default_rng(seed))
         assert sorted(anchor.tolist()) == list(range(7))
         assert (product[anchor] == product[positive]).all()
-        assert {row for row in range(7) if positive[anchor == row] == row} == {3}  # the one product with a single picture
+        # The one product with a single picture.
+        assert {row for row in range(7) if positive[anchor == row] == row} == {3}
         seen |= set(zip(anchor.tolist(), positive.tolist(), strict=True))
     assert len(seen) == 4 * 3 + 2 * 1 + 1  # every possible pair comes up
     one, other = (draw_pairs(product, np.random.default_rng(seed))[0].tolist() for seed in (1, 2))
@@ -42,7 +43,8 @@ def test_fewer_rows_than_features_give_the_same_distances_as_the_whole_space():
     padded = np.concatenate([x, np.zeros((100, 40), np.float32)])  # more rows than features: the other branch
     assert few.shape == (12, 3)
     assert np.isfinite(padded @ discriminant(x, label, 8, shrink=0.6)).all()
-    np.testing.assert_allclose(x @ principal(x, 11) @ principal(x, 11).T, x, atol=1e-4)  # 12 centred rows span 11 dimensions
+    # 12 centred rows span 11 dimensions.
+    np.testing.assert_allclose(x @ principal(x, 11) @ principal(x, 11).T, x, atol=1e-4)
 
 
 def test_weighted_rows_are_centred_by_their_weights():
@@ -64,7 +66,8 @@ def test_a_row_of_weight_two_counts_as_two_rows():
     weight = np.where(np.arange(60) % 3 == 0, 2.0, 1.0)
     rows = np.repeat(np.arange(60), weight.astype(int))
     twice, weighed = discriminant(x[rows], label[rows], 5, shrink=0.3), discriminant(x, label, 5, 0.3, weight)
-    np.testing.assert_allclose(np.abs(x @ weighed), np.abs(x @ twice), rtol=1e-3, atol=1e-4)  # an axis may point either way
+    # An axis may point either way.
+    np.testing.assert_allclose(np.abs(x @ weighed), np.abs(x @ twice), rtol=1e-3, atol=1e-4)
     assert not np.allclose(np.abs(x @ discriminant(x, label, 5, 0.3)), np.abs(x @ twice), rtol=1e-2, atol=1e-2)
 
 

@@ -13,7 +13,9 @@ from vsspark.errors import ConfigError
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return load_config(None, ["training.register_as=shop", "training.seed=5", f"mlflow.tracking_uri=sqlite:///{tmp_path}/mlflow.db"])
+    return load_config(
+        None, ["training.register_as=shop", "training.seed=5", f"mlflow.tracking_uri=sqlite:///{tmp_path}/mlflow.db"]
+    )
 
 
 def fitted(flip: bool):
@@ -24,7 +26,9 @@ def fitted(flip: bool):
 
     keras.utils.set_random_seed(2)
     rgb = keras.Input((32, 24, 3))
-    trunk = keras.Model(rgb, keras.layers.Flatten()(keras.layers.MaxPooling2D(8)(keras.layers.Conv2D(4, 3, padding="same")(rgb / 255))))
+    trunk = keras.Model(
+        rgb, keras.layers.Flatten()(keras.layers.MaxPooling2D(8)(keras.layers.Conv2D(4, 3, padding="same")(rgb / 255)))
+    )
     heads = build_heads(trunk.output_shape[1], 2, load_config().training)
     return trunk, heads, join(trunk, heads, flip)
 
@@ -35,11 +39,15 @@ def test_the_main_jobs_loader_takes_what_was_registered(config):
     from vsspark.finetune.networks import Mixture, join
     from vsspark.finetune.register import register
 
-    network = join(*fitted(flip=True)[:2], True, Mixture(roots=0.5, colour=0.1))  # every layer a finished encoder may have
+    # Every layer a finished encoder may have.
+    network = join(*fitted(flip=True)[:2], True, Mixture(roots=0.5, colour=0.1))
     confusion = np.array([[3, 1], [0, 2]])
     curves = {"heads": [{"epoch": 0, "held_out": 0.5}, {"epoch": 1, "loss": 2.0, "held_out": 0.75}]}
     for version in (1, 2):
-        assert register(network, ("hat", "shoe"), config, {"minutes": "0.1"}, curves, {"top1": 0.8}, confusion) == "models:/shop@live"
+        assert (
+            register(network, ("hat", "shoe"), config, {"minutes": "0.1"}, curves, {"top1": 0.8}, confusion)
+            == "models:/shop@live"
+        )
         assert mlflow.MlflowClient().get_model_version_by_alias("shop", "live").version == version
     found = mlflow.models.get_model_info("models:/shop@live")
     assert found.metadata == {"categories": ["hat", "shoe"]}
@@ -48,8 +56,15 @@ def test_the_main_jobs_loader_takes_what_was_registered(config):
     run = mlflow.get_run(found.run_id)
     assert run.data.params["seed"] == "5"
     assert run.data.metrics["top1"] == 0.8
-    assert [point.value for point in mlflow.MlflowClient().get_metric_history(found.run_id, "heads.held_out")] == [0.5, 0.75]
-    assert mlflow.artifacts.load_text(f"{run.info.artifact_uri}/confusion_matrix.csv").splitlines() == ["true \\ predicted,hat,shoe", "hat,3,1", "shoe,0,2"]
+    assert [point.value for point in mlflow.MlflowClient().get_metric_history(found.run_id, "heads.held_out")] == [
+        0.5,
+        0.75,
+    ]
+    assert mlflow.artifacts.load_text(f"{run.info.artifact_uri}/confusion_matrix.csv").splitlines() == [
+        "true \\ predicted,hat,shoe",
+        "hat,3,1",
+        "shoe,0,2",
+    ]
 
     loaded = encoders.load("models:/shop@live")
     assert loaded.categories == ("hat", "shoe")
@@ -77,7 +92,9 @@ def test_what_stands_beside_the_embedding_has_its_share_of_the_cosine():
     embedding, probabilities = (output.numpy() for output in plain(images))
     roots, colours = np.sqrt(probabilities), np.asarray(colour_histogram(images))
     beside_roots = join(trunk, heads, False, Mixture(roots=0.5))(images)[0].numpy()
-    np.testing.assert_allclose(beside_roots @ beside_roots.T, (embedding @ embedding.T + 0.25 * roots @ roots.T) / 1.25, atol=1e-5)
+    np.testing.assert_allclose(
+        beside_roots @ beside_roots.T, (embedding @ embedding.T + 0.25 * roots @ roots.T) / 1.25, atol=1e-5
+    )
     whole = join(trunk, heads, False, Mixture(roots=0.5, colour=0.6))(images)[0].numpy()
     expected = (embedding @ embedding.T + 0.25 * roots @ roots.T + 0.6 * np.exp((colours @ colours.T - 1) / 0.1)) / 1.85
     assert expected[0, 1] - expected[0, 3] > 0.1
@@ -92,7 +109,8 @@ def test_colours_stand_beside_the_embedding_where_there_is_a_product_to_be_found
     category, probabilities = np.zeros(80, int), np.ones((80, 1))
     blind, knows = rng.normal(size=(80, 6)), np.eye(40)[product]
     blind /= np.linalg.norm(blind, axis=1, keepdims=True)
-    own, wrong = np.eye(40)[product], np.eye(40)[(np.arange(80) + 1) // 2 % 40]  # a colour a product; the colour of another product's picture
+    # A colour a product; the colour of another product's picture.
+    own, wrong = np.eye(40)[product], np.eye(40)[(np.arange(80) + 1) // 2 % 40]
     hardly = np.hstack([np.full((80, 1), 4.0), knows]) / 17**0.5  # cosines of 1 and .94
     assert choose_mixture(blind, probabilities, own, product, category).colour > 0
     assert choose_mixture(knows, probabilities, own, product, category).colour > 0  # does no harm
@@ -116,11 +134,16 @@ def test_roots_are_as_long_as_the_held_out_pictures_want_them():
     assert weigh_roots(knows, product, category) == 0.0
     noisy = knows + 0.25 * np.random.default_rng(0).normal(size=knows.shape)
     noisy /= np.linalg.norm(noisy, axis=1, keepdims=True)
-    half, whole = (figures_of(np.hstack([noisy, length * np.sqrt(probabilities)]), probabilities, product, category)["held_out"] for length in (0.5, 1.0))
+    half, whole = (
+        figures_of(np.hstack([noisy, length * np.sqrt(probabilities)]), probabilities, product, category)["held_out"]
+        for length in (0.5, 1.0)
+    )
     assert 0 < whole - half < 0.04  # less than chance, among 80 pictures
     assert weigh_roots(noisy, product, category) == 0.5
     figures = figures_of(np.eye(80)[:, :3] + knows[:, :3], probabilities, product, category)
-    assert figures["held_out"] == pytest.approx(((figures["top1"] + figures["category_at_1"]) / 2 + figures["product_at_1"]) / 2)
+    assert figures["held_out"] == pytest.approx(
+        ((figures["top1"] + figures["category_at_1"]) / 2 + figures["product_at_1"]) / 2
+    )
 
 
 def test_calibration_turns_confidence_down_to_what_is_right():
@@ -147,7 +170,8 @@ def test_bands_are_means_over_rows_of_the_map():
 
     from vsspark.finetune.networks import build_trunk
 
-    backbone = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(96, 96, 3))  # its last map has 3 rows
+    # Its last map has 3 rows.
+    backbone = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(96, 96, 3))
     training = load_config(None, ["training.side=96", "training.layers=[out_relu]", "training.bands=3"]).training
     images = np.random.default_rng(4).uniform(0, 255, (2, 96, 96, 3)).astype(np.float32)
     features = build_trunk(training, backbone)(images).numpy()
@@ -165,14 +189,21 @@ def test_a_pyramid_is_the_mean_over_the_picture_in_several_sizes():
     keras.utils.set_random_seed(3)
     backbone = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(None, None, 3))
     assert feature_layers(backbone, None, 128) == ["out_relu", "block_15_add", "block_12_add"]
-    training = load_config(None, ["training.side=128", "training.layers=[out_relu]", "training.pyramid=[1, 2]"]).training
+    training = load_config(
+        None, ["training.side=128", "training.layers=[out_relu]", "training.pyramid=[1, 2]"]
+    ).training
     images = np.random.default_rng(4).uniform(0, 255, (2, 128, 128, 3)).astype(np.float32)
     halved = images.reshape(2, 64, 2, 64, 2, 3).mean((2, 4))
-    sizes = [backbone(keras.applications.mobilenet_v2.preprocess_input(each.copy())).numpy().mean((1, 2)) for each in (images, halved)]
+    sizes = [
+        backbone(keras.applications.mobilenet_v2.preprocess_input(each.copy())).numpy().mean((1, 2))
+        for each in (images, halved)
+    ]
     expected = np.mean([each / np.linalg.norm(each, axis=1, keepdims=True) for each in sizes], axis=0)
     np.testing.assert_allclose(build_trunk(training, backbone)(images).numpy(), expected, atol=1e-5)
     for wrong, got in (("[1, 3]", 3), ("[2, 2]", 2), ("[1, 8]", 8)):
-        with pytest.raises(ConfigError, match=rf"training.*pyramid: got {got}, expected different numbers that divide side \(128\)"):
+        with pytest.raises(
+            ConfigError, match=rf"training.*pyramid: got {got}, expected different numbers that divide side \(128\)"
+        ):
             load_config(None, ["training.side=128", f"training.pyramid={wrong}"])
 
 

@@ -44,7 +44,9 @@ def test_train_register_recommend(spark, tmp_path, weights, capsys, monkeypatch)
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "photos"
     rows = add_bad_files(folder, draw_shop(folder))
-    settings = [f"training.{key}={value}" for key, value in (TINY | {"weights": weights, "path": tmp_path / "set"}).items()]
+    settings = [
+        f"training.{key}={value}" for key, value in (TINY | {"weights": weights, "path": tmp_path / "set"}).items()
+    ]
     assert train.main(arguments(folder, str(tmp_path / "out"), *settings)) == 0
     assert capsys.readouterr().out == "train: models:/drawn@live\n"
 
@@ -70,7 +72,9 @@ def test_train_register_recommend(spark, tmp_path, weights, capsys, monkeypatch)
     more = ["encoder.name=models:/drawn@live", "gate.max_quarantined=0.5"]
     assert recommend.main(arguments(folder, output, *more)) == 0
     con = connect(output)
-    assert {row[0] for row in con.sql("select distinct predicted_category from embeddings").fetchall()} <= set(categories)
+    assert {row[0] for row in con.sql("select distinct predicted_category from embeddings").fetchall()} <= set(
+        categories
+    )
     (published,) = {row[0] for row in con.sql("select distinct model_version from similar_products").fetchall()}
     assert published.startswith(f"drawn.v{version.version}-")
 
@@ -94,7 +98,9 @@ def test_the_published_re_training_on_the_commonest_categories(tmp_path, weights
     con = connect(f"{tmp_path}/out")
     assert con.sql("select distinct len(embedding) from embeddings").fetchall() == [(4096,)]  # fc1
     assert con.sql("select count(distinct predicted_category) <= 3 from embeddings").fetchall() == [(True,)]
-    assert con.sql("select count(distinct product_id) from embeddings join images using (image_id)").fetchall() == [(24,)]
+    assert con.sql("select count(distinct product_id) from embeddings join images using (image_id)").fetchall() == [
+        (24,)
+    ]
 
 
 @pytest.mark.parametrize(

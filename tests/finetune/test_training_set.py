@@ -60,9 +60,13 @@ def test_a_worker_whose_share_is_all_held_out_is_refused(spark, tmp_path):
     picture = encode_picture(np.zeros((SIDE, SIDE, 3), np.uint8))
     rows = [(i, i, f"P{i}", 0, "train" if i < 2 else "validation", picture) for i in range(4)]
     schema = "image_id long, product long, product_id string, category int, split string, picture binary"
-    write_training_set(spark, spark.createDataFrame(rows, schema).repartitionByRange(2, "split"), f"{tmp_path}/set", SIDE)
+    write_training_set(
+        spark, spark.createDataFrame(rows, schema).repartitionByRange(2, "split"), f"{tmp_path}/set", SIDE
+    )
     check_shares(f"{tmp_path}/set", 1)
-    with pytest.raises(ConfigError, match=r"TF_CONFIG: 2 workers, but all pictures of .* that worker [01] would read are held out"):
+    with pytest.raises(
+        ConfigError, match=r"TF_CONFIG: 2 workers, but all pictures of .* that worker [01] would read are held out"
+    ):
         check_shares(f"{tmp_path}/set", 2)
 
 
@@ -79,7 +83,10 @@ def test_every_picture_is_read_back_once(shop):
                 _, product_id, uri, name, _ = source[int(image_id)]
                 products.setdefault(product_id, set()).add((split, int(product)))
                 assert category == {"hat": 0, "shoe": 1, None: -1}[name]
-                stored, original = decode_picture(picture), decode_image(Path(uri).read_bytes(), (SIDE, SIDE), ImagesConfig())
+                stored, original = (
+                    decode_picture(picture),
+                    decode_image(Path(uri).read_bytes(), (SIDE, SIDE), ImagesConfig()),
+                )
                 assert np.abs(stored.astype(int) - original).mean() < 6  # JPEG's loss
     assert sorted(seen) == sorted(set(source) - {1})
     assert all(len(places) == 1 for places in products.values())  # split by product
@@ -123,9 +130,13 @@ def test_features_of_whole_pictures_are_those_the_finished_encoder_will_see(shop
     monkeypatch.chdir(tmp_path)
     keras.utils.set_random_seed(0)
     rgb = keras.Input((SIDE, SIDE, 3))
-    trunk = keras.Model(rgb, keras.layers.Flatten()(keras.layers.MaxPooling2D(16)(keras.layers.Conv2D(5, 3, padding="same")(rgb / 255))))
+    trunk = keras.Model(
+        rgb, keras.layers.Flatten()(keras.layers.MaxPooling2D(16)(keras.layers.Conv2D(5, 3, padding="same")(rgb / 255)))
+    )
     exported = export("trunk", "tiny", trunk, None)
-    pictures = np.stack([decode_picture(data) for group in read_groups(shop[2], "train") for data in group.picture]).astype(np.float32)
+    pictures = np.stack(
+        [decode_picture(data) for group in read_groups(shop[2], "train") for data in group.picture]
+    ).astype(np.float32)
     for flip in (False, True, False):  # each is kept apart from the other
         found = compute_features(shop[2], "train", 3, exported, ShopTrainingConfig(side=SIDE, flip=flip))
         assert found.views.shape == (len(pictures), 3, trunk.output_shape[1])
@@ -143,10 +154,14 @@ def test_random_views_stand_before_other_backgrounds_where_asked():
     whole, *plain = picture_views(data, 5, SIDE, 60, 1)
     same, *moved = picture_views(data, 5, SIDE, 60, 1, backgrounds=0.5)
     np.testing.assert_array_equal(whole, same)  # the whole picture is as it is
-    uncoloured = [sum(((view.min(2) > 120) & (np.ptp(view, 2) < 14)).mean() > 0.15 for view in views) for views in (plain, moved)]
+    uncoloured = [
+        sum(((view.min(2) > 120) & (np.ptp(view, 2) < 14)).mean() > 0.15 for view in views) for views in (plain, moved)
+    ]
     assert uncoloured[0] > 50
-    assert 0.5 * uncoloured[0] < uncoloured[1] < 0.9 * uncoloured[0]  # half stay, and two in five of the new ones are white or grey too
-    assert all((view[:, :, 2].astype(int) - view[:, :, 0] > 60).mean() > 0.05 for view in moved)  # the garment is in all of them
+    # Half stay, and two in five of the new ones are white or grey too.
+    assert 0.5 * uncoloured[0] < uncoloured[1] < 0.9 * uncoloured[0]
+    # The garment is in all of them.
+    assert all((view[:, :, 2].astype(int) - view[:, :, 0] > 60).mean() > 0.05 for view in moved)
 
 
 def test_only_the_commonest_categories_are_learnt_from(spark, tmp_path):
@@ -160,8 +175,18 @@ def test_only_the_commonest_categories_are_learnt_from(spark, tmp_path):
         cv2.imwrite(str(tmp_path / f"{index}.png"), rng.integers(0, 255, (40, 40, 3), np.uint8))
         lines.append(f"P{index},{index}.png,{'hat' if index < 14 else 'shoe' if index < 26 else 'sock'}")
     (tmp_path / "catalogue.csv").write_text("\n".join([*lines, ""]))
-    sets = [f"catalogue.table={tmp_path}/catalogue.csv", "catalogue.columns.product_id=sku", "catalogue.columns.image=photo", "catalogue.columns.category=kind"]
-    sets += [f"training.path={tmp_path}/set", f"training.stored_side={SIDE}", "training.holdout=0.3", "training.top_categories=2"]
+    sets = [
+        f"catalogue.table={tmp_path}/catalogue.csv",
+        "catalogue.columns.product_id=sku",
+        "catalogue.columns.image=photo",
+        "catalogue.columns.category=kind",
+    ]
+    sets += [
+        f"training.path={tmp_path}/set",
+        f"training.stored_side={SIDE}",
+        "training.holdout=0.3",
+        "training.top_categories=2",
+    ]
     written = prepare_training_set(spark, load_config(None, sets), "run", Cluster())
     assert written.categories == ("hat", "shoe")
     groups = [group for split in ("train", "validation") for group in read_groups(written.folder, split)]

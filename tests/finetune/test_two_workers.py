@@ -1,4 +1,6 @@
-"""Two processes train one network over loopback, each on its own share of the pictures, and end with the same weights."""
+"""Two processes train one network over loopback, each on its own share of the pictures, and end with the same
+weights.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +44,10 @@ with cluster.strategy.scope():
     embedding = keras.layers.UnitNormalization()(keras.layers.Dense(6)(x))
     network = keras.Model(rgb, [embedding, keras.layers.Dense(2, activation="softmax")(embedding)])
 learnt = TrainingSet(folder, ("hat", "shoe"), (%d, %d), {"train": %d, "validation": 8}, {}, 0)
-progress = fit_unfrozen(network, network, learnt, np.ones(2, np.float32), validation_pictures(folder, config.side), config, Path(folder).parent / "run", cluster)
-np.savez(own, epochs=progress.epoch, workers=cluster.strategy.num_replicas_in_sync, **{f"w{i}": w for i, w in enumerate(network.get_weights())})
+pictures, run = validation_pictures(folder, config.side), Path(folder).parent / "run"
+progress = fit_unfrozen(network, network, learnt, np.ones(2, np.float32), pictures, config, run, cluster)
+weights = {f"w{i}": w for i, w in enumerate(network.get_weights())}
+np.savez(own, epochs=progress.epoch, workers=cluster.strategy.num_replicas_in_sync, **weights)
 """
 
 
@@ -56,10 +60,22 @@ def test_two_workers_end_with_the_same_weights(spark, tmp_path):
     rows = []
     for index in range(PICTURES + 8):
         picture = encode_picture(rng.integers(0, 255, (SIDE, SIDE, 3), np.uint8))
-        rows.append((index, index // 2, f"P{index // 2}", index // 2 % 2, "train" if index < PICTURES else "validation", picture))
+        rows.append(
+            (
+                index,
+                index // 2,
+                f"P{index // 2}",
+                index // 2 % 2,
+                "train" if index < PICTURES else "validation",
+                picture,
+            )
+        )
     schema = "image_id long, product long, product_id string, category int, split string, picture binary"
     write_training_set(spark, spark.createDataFrame(rows, schema).repartition(4), folder, SIDE)
-    shares = [{int(i) for group in read_groups(folder, "train", shard=(worker, 2)) for i in group.image_id} for worker in (0, 1)]
+    shares = [
+        {int(i) for group in read_groups(folder, "train", shard=(worker, 2)) for i in group.image_id}
+        for worker in (0, 1)
+    ]
     assert shares[0].isdisjoint(shares[1])
     assert shares[0] | shares[1] == set(range(PICTURES))
 
@@ -69,7 +85,14 @@ def test_two_workers_end_with_the_same_weights(spark, tmp_path):
     for index in range(2):
         place = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
         environment = os.environ | {"TF_CONFIG": json.dumps(place), "PYTHONPATH": str(REPO), "CUDA_VISIBLE_DEVICES": ""}
-        running.append(subprocess.Popen([sys.executable, "-c", code, folder, f"{tmp_path}/{index}.npz"], env=environment, stderr=subprocess.PIPE, text=True))
+        running.append(
+            subprocess.Popen(
+                [sys.executable, "-c", code, folder, f"{tmp_path}/{index}.npz"],
+                env=environment,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
     for process in running:
         _, said = process.communicate(timeout=500)
         assert process.returncode == 0, said[-3000:]
@@ -87,10 +110,26 @@ def test_the_job_on_two_machines_registers_once(tmp_path):
 
     folder = tmp_path / "photos"
     draw_shop(folder, products=12, images=2)
-    keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(64, 64, 3)).save_weights(tmp_path / "born.weights.h5")
-    learn = {"side": 64, "stored_side": 80, "views": 2, "epochs": 2, "embedding_dim": 32, "batch_size": 8, "holdout": 0.3, "unfreeze": 3, "unfrozen_epochs": 1}
+    keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(64, 64, 3)).save_weights(
+        tmp_path / "born.weights.h5"
+    )
+    learn = {
+        "side": 64,
+        "stored_side": 80,
+        "views": 2,
+        "epochs": 2,
+        "embedding_dim": 32,
+        "batch_size": 8,
+        "holdout": 0.3,
+        "unfreeze": 3,
+        "unfrozen_epochs": 1,
+    }
     learn |= {"weights": tmp_path / "born.weights.h5", "path": tmp_path / "set", "register_as": "both"}
-    command = [sys.executable, "jobs/train.py", *arguments(folder, f"{tmp_path}/out", *(f"training.{key}={value}" for key, value in learn.items()))]
+    command = [
+        sys.executable,
+        "jobs/train.py",
+        *arguments(folder, f"{tmp_path}/out", *(f"training.{key}={value}" for key, value in learn.items())),
+    ]
     workers = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     running = []
     for index in range(2):

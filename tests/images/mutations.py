@@ -31,7 +31,9 @@ def segment(marker: int, body: bytes) -> bytes:
 def tiff(tags: dict[int, int], payload: bytes) -> bytes:
     """A TIFF of one strip or tile: every tag one LONG; the value -1 stands for the payload's place."""
     place = 8 + 2 + 12 * len(tags) + 4
-    entries = b"".join(struct.pack("<HHLL", tag, 4, 1, place if value == -1 else value) for tag, value in sorted(tags.items()))
+    entries = b"".join(
+        struct.pack("<HHLL", tag, 4, 1, place if value == -1 else value) for tag, value in sorted(tags.items())
+    )
     return b"II*\0" + struct.pack("<LH", 8, len(tags)) + entries + bytes(4) + payload
 
 
@@ -42,10 +44,15 @@ def seeds() -> dict[str, bytes]:
     deep = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
     turned = Image.Exif()
     turned[0x0112], turned[0x010F], turned[0x011A] = 6, "maker", 300.0
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace("sRGB".encode("utf-16-be"), "mine".encode("utf-16-be"))
+    profile = (
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+        .tobytes()
+        .replace("sRGB".encode("utf-16-be"), "mine".encode("utf-16-be"))
+    )
 
     def frames() -> dict:
-        return {"save_all": True, "append_images": [rgb.rotate(90), rgb.rotate(180)]}  # made anew: saving as JPEG leaves its settings on a picture
+        # Made anew: saving as JPEG leaves its settings on a picture.
+        return {"save_all": True, "append_images": [rgb.rotate(90), rgb.rotate(180)]}
 
     tiles = {256: 96, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: 96, 323: 64, 324: -1}
     tile = zlib.compress(np.asarray(gray)[:64].tobytes())
@@ -54,7 +61,9 @@ def seeds() -> dict[str, bytes]:
         "jpeg-progressive": encoded(rgb.copy(), "JPEG", progressive=True, subsampling=0),
         "jpeg-gray": encoded(gray.copy(), "JPEG"),
         "jpeg-cmyk": encoded(rgb.convert("CMYK"), "JPEG"),
-        "jpeg-exif-profile": encoded(rgb.copy(), "JPEG", exif=turned, icc_profile=profile, comment=b"a comment", restart_marker_blocks=2),
+        "jpeg-exif-profile": encoded(
+            rgb.copy(), "JPEG", exif=turned, icc_profile=profile, comment=b"a comment", restart_marker_blocks=2
+        ),
         "mpo": encoded(rgb.copy(), "MPO", **frames()),
         "png": encoded(rgb.copy(), "PNG"),
         "png-alpha-exif": encoded(rgba, "PNG", exif=turned, icc_profile=profile),
@@ -128,7 +137,11 @@ def _splice(data: bytes, other: bytes, dice: random.Random) -> bytes:
 
 def _insert(data: bytes, other: bytes, dice: random.Random) -> bytes:
     at, start = _place(data, dice), _place(other, dice)
-    return data[:at] + (dice.randbytes(dice.randrange(64)) if dice.random() < 0.5 else other[start : start + dice.randrange(512)]) + data[at:]
+    return (
+        data[:at]
+        + (dice.randbytes(dice.randrange(64)) if dice.random() < 0.5 else other[start : start + dice.randrange(512)])
+        + data[at:]
+    )
 
 
 def _drop(data: bytes, other: bytes, dice: random.Random) -> bytes:
@@ -144,7 +157,12 @@ def _repeat(data: bytes, other: bytes, dice: random.Random) -> bytes:
 
 def _nonsense_metadata(data: bytes, other: bytes, dice: random.Random) -> bytes:
     """EXIF, colour profile or text that is none, where the format keeps such."""
-    tags = b"".join(struct.pack("<HHLL", dice.randrange(1 << 16), dice.randrange(1, 14), dice.choice(NUMBERS), dice.randrange(1 << 10)) for _ in range(40))
+    tags = b"".join(
+        struct.pack(
+            "<HHLL", dice.randrange(1 << 16), dice.randrange(1, 14), dice.choice(NUMBERS), dice.randrange(1 << 10)
+        )
+        for _ in range(40)
+    )
     exif = b"II*\0" + struct.pack("<LH", dice.choice((8, 8, 0, 0xFFFFFFF0)), 40) + tags + bytes(4)
     if data.startswith(b"\xff\xd8"):
         profile = b"ICC_PROFILE\0" + dice.randbytes(2) + dice.randbytes(200)
@@ -155,4 +173,15 @@ def _nonsense_metadata(data: bytes, other: bytes, dice: random.Random) -> bytes:
     return _insert(data, exif, dice)
 
 
-_WAYS: tuple[Callable[[bytes, bytes, random.Random], bytes], ...] = (_flip, _flip, _cut, _number, _number, _splice, _insert, _drop, _repeat, _nonsense_metadata)
+_WAYS: tuple[Callable[[bytes, bytes, random.Random], bytes], ...] = (
+    _flip,
+    _flip,
+    _cut,
+    _number,
+    _number,
+    _splice,
+    _insert,
+    _drop,
+    _repeat,
+    _nonsense_metadata,
+)

@@ -1,4 +1,6 @@
-"""Small files that claim, or hold, far more than they should: refused before the memory or the time is spent, in every format that is decoded."""
+"""Small files that claim, or hold, far more than they should: refused before the memory or the time is spent, in
+every format that is decoded.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,10 @@ def many_pixels() -> dict[str, bytes]:
     return {
         "jpeg": encoded(blank, "JPEG", quality=10),
         "jpeg-progressive": encoded(blank, "JPEG", quality=10, progressive=True),
-        "png": b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">II", 10_000, 10_000) + bytes((1, 0, 0, 0, 0))) + chunk(b"IDAT", rows) + chunk(b"IEND", b""),
+        "png": b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">II", 10_000, 10_000) + bytes((1, 0, 0, 0, 0)))
+        + chunk(b"IDAT", rows)
+        + chunk(b"IEND", b""),
         "gif": encoded(blank, "GIF"),
         "gif-screen": bytes(gif),
         "webp": encoded(blank.convert("RGB"), "WEBP", quality=1, method=0),
@@ -68,7 +73,11 @@ def many_parts() -> dict[str, bytes]:
     screen, frame = in_two(gif, b",")
     scans = encoded(Image.new("L", (7000, 7000), 90), "JPEG", progressive=True)
     last = scans[scans.rindex(b"\xff\xda") : -2]
-    directory = struct.pack("<H", 60_000) + b"".join(struct.pack("<HHLL", 1 + i, 1, 700_000, 8) for i in range(60_000)) + bytes(4)
+    directory = (
+        struct.pack("<H", 60_000)
+        + b"".join(struct.pack("<HHLL", 1 + i, 1, 700_000, 8) for i in range(60_000))
+        + bytes(4)
+    )
     big_directory = struct.pack("<HHQQ", 8, 0, 16, 2**40) + bytes(20) * 100_000
     return {
         "jpeg-scans": scans[:-2] + last * 5000 + scans[-2:],
@@ -96,7 +105,10 @@ def hidden_data() -> dict[str, bytes]:
         "png-pixels": png[:33] + chunk(b"IDAT", nothing) + chunk(b"IEND", b""),
         "png-exif": signature + chunk(b"eXIf", exif) + chunks,
         "jpeg-exif": jpeg[:2] + segment(0xE1, b"Exif\0\0" + exif) + jpeg[2:],
-        "tiff-jpeg": tiff({256: 100, 257: 100, 258: 8, 259: 7, 262: 1, 277: 1, 278: 100, 273: -1, 279: 10**6}, encoded(Image.new("L", (7200, 7200)), "JPEG")),
+        "tiff-jpeg": tiff(
+            {256: 100, 257: 100, 258: 8, 259: 7, 262: 1, 277: 1, 278: 100, 273: -1, 279: 10**6},
+            encoded(Image.new("L", (7200, 7200)), "JPEG"),
+        ),
     }
 
 
@@ -104,7 +116,12 @@ def outcomes(folder: Path, files: dict[str, bytes], max_pixels: int = MAX_PIXELS
     for name, data in files.items():
         (folder / name).write_bytes(data)
     found = {path.name: outcome for path, outcome in decoded([folder / name for name in files], max_pixels).items()}
-    print({name: (len(files[name]), outcome["reason"], round(outcome["seconds"], 2), round(outcome["mib"], 1)) for name, outcome in found.items()})
+    print(
+        {
+            name: (len(files[name]), outcome["reason"], round(outcome["seconds"], 2), round(outcome["mib"], 1))
+            for name, outcome in found.items()
+        }
+    )
     return found
 
 
@@ -133,7 +150,9 @@ def test_data_that_no_pixel_needs_takes_no_memory(tmp_path):
 
 @pytest.mark.slow
 def test_a_decode_takes_no_more_memory_than_promised(tmp_path):
-    """6 million pixels per format; the promise is made in `decode`'s own words, for the largest picture that is allowed."""
+    """6 million pixels per format; the promise is made in `decode`'s own words, for the largest picture that is
+    allowed.
+    """
     side = 2400
     noise = np.random.default_rng(0).integers(0, 255, (side // 8, side // 8, 4), np.uint8)
     rgba = Image.fromarray(noise, "RGBA").resize((side, side))

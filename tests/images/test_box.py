@@ -39,7 +39,9 @@ def test_a_text_of_four_whole_numbers_is_a_box():
     assert parse_box(None) is None
 
 
-@pytest.mark.parametrize("text", ["", "1 2 3", "1 2 3 4 5", "a b c d", "1.5 2 3 4", "9 2 9 4", "1 5 3 4", "0 0 1e3 1e3", "? 0 9 9"])
+@pytest.mark.parametrize(
+    "text", ["", "1 2 3", "1 2 3 4 5", "a b c d", "1.5 2 3 4", "9 2 9 4", "1 5 3 4", "0 0 1e3 1e3", "? 0 9 9"]
+)
 def test_any_other_text_is_refused_and_quoted(text):
     with pytest.raises(ImageError) as caught:
         parse_box(text)
@@ -52,7 +54,9 @@ def test_what_sticks_out_is_cut_off_and_what_lies_outside_or_is_tiny_is_refused(
     for outside in (Box(100, 0, 120, 20), Box(-20, 0, 0, 20), Box(0, -9, 20, 0), Box(0, 50, 9, 60)):
         with pytest.raises(ImageError, match="nothing of it is inside the picture of 100x50"):
             outside.clipped(100, 50, 8)
-    with pytest.raises(ImageError, match="1x1 pixels of it are inside the picture of 100x50, the shorter side must have 8"):
+    with pytest.raises(
+        ImageError, match="1x1 pixels of it are inside the picture of 100x50, the shorter side must have 8"
+    ):
         Box(0, 0, 1, 1).clipped(100, 50, 8)  # shares of the width and height, taken for pixels
 
 
@@ -80,7 +84,9 @@ def test_a_large_jpeg_is_decoded_small_but_never_smaller_than_the_encoder_sees(m
 
 def test_a_box_of_the_whole_picture_changes_nothing():
     data = encoded(photo(333, 217), "JPEG", 8)
-    np.testing.assert_array_equal(decode_photo(data, (32, 32), CONFIG, Box(0, 0, 217, 333)).pixels, decode_photo(data, (32, 32), CONFIG).pixels)
+    np.testing.assert_array_equal(
+        decode_photo(data, (32, 32), CONFIG, Box(0, 0, 217, 333)).pixels, decode_photo(data, (32, 32), CONFIG).pixels
+    )
 
 
 def test_the_smallest_box_there_may_be_is_enlarged():

@@ -41,7 +41,9 @@ def refusal(data: bytes, config: ImagesConfig = CONFIG) -> Reason:
 
 def assert_colour(pixels: np.ndarray, colour: tuple[int, int, int], tolerance: int = 2) -> None:
     assert pixels.dtype == np.uint8
-    assert np.abs(pixels.astype(int) - colour).max() <= tolerance, f"got {pixels.reshape(-1, 3).mean(axis=0)}, expected {colour}"
+    assert np.abs(pixels.astype(int) - colour).max() <= tolerance, (
+        f"got {pixels.reshape(-1, 3).mean(axis=0)}, expected {colour}"
+    )
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
@@ -51,7 +53,8 @@ def test_a_plain_picture_keeps_its_colour_in_every_format(kind):
     assert_colour(pixels, (200, 40, 90), tolerance=4)
 
 
-# Where each stored corner ends up, from the EXIF standard's own words ("row 0 is the visual right side, column 0 the visual top" is 6).
+# Where each stored corner ends up, from the EXIF standard's own words ("row 0 is the visual right side, column 0 the
+# visual top" is 6).
 SEEN = {
     1: (RED, GREEN, BLUE, YELLOW),
     2: (GREEN, RED, YELLOW, BLUE),
@@ -87,7 +90,8 @@ def test_a_cmyk_jpeg_as_adobe_writes_it_inverted():
 
 
 def test_a_cmyk_jpeg_without_adobes_marker_is_not_inverted():
-    data = encoded(Image.new("CMYK", (64, 64), (255, 0, 0, 255)), "JPEG")  # written inverted: the file holds 0, 255, 255, 0
+    # Written inverted: the file holds 0, 255, 255, 0.
+    data = encoded(Image.new("CMYK", (64, 64), (255, 0, 0, 255)), "JPEG")
     at = data.index(b"\xff\xee")
     length = int.from_bytes(data[at + 2 : at + 4], "big")
     plain = data[:at] + data[at + 2 + length :]
@@ -98,7 +102,8 @@ def test_a_cmyk_jpeg_without_adobes_marker_is_not_inverted():
 def test_sixteen_bits_a_channel_become_eight(tmp_path):
     gray, colour = tmp_path / "gray.png", tmp_path / "colour.png"
     cv2.imwrite(str(gray), np.full((40, 40), 0x80FF, np.uint16))
-    cv2.imwrite(str(colour), np.full((40, 40, 3), (0x10FF, 0x40FF, 0xC0FF), np.uint16))  # OpenCV's order: blue, green, red
+    # OpenCV's order: blue, green, red.
+    cv2.imwrite(str(colour), np.full((40, 40, 3), (0x10FF, 0x40FF, 0xC0FF), np.uint16))
     assert_colour(decode_image(gray.read_bytes(), SIZE, CONFIG), (0x80, 0x80, 0x80), tolerance=1)
     assert_colour(decode_image(colour.read_bytes(), SIZE, CONFIG), (0xC0, 0x40, 0x10), tolerance=1)
 
@@ -163,7 +168,14 @@ def test_a_jpeg_with_stray_bytes_behind_it_is_usable():
 
 
 def test_bytes_that_are_no_image_say_what_they_are():
-    for data in (b"<!DOCTYPE html><html><body>404</body></html>", b"just text", b"\x00\x00\x00\x18ftypmp42", b"RIFF\x24\x00\x00\x00WAVEfmt ", b"", b"%PDF-1.7"):
+    for data in (
+        b"<!DOCTYPE html><html><body>404</body></html>",
+        b"just text",
+        b"\x00\x00\x00\x18ftypmp42",
+        b"RIFF\x24\x00\x00\x00WAVEfmt ",
+        b"",
+        b"%PDF-1.7",
+    ):
         assert refusal(data) is Reason.NOT_AN_IMAGE
 
 
@@ -197,7 +209,16 @@ def test_more_pixels_than_allowed_are_refused_by_the_header():
 def test_scaled_decoding_never_falls_below_the_target():
     from vsspark.images.decode import _decode_jpeg
 
-    for width, height in ((447, 700), (448, 448), (449, 900), (1000, 1000), (3000, 448), (4000, 3000), (225, 224), (100, 80)):
+    for width, height in (
+        (447, 700),
+        (448, 448),
+        (449, 900),
+        (1000, 1000),
+        (3000, 448),
+        (4000, 3000),
+        (225, 224),
+        (100, 80),
+    ):
         pixels = _decode_jpeg(encoded(Image.new("RGB", (width, height)), "JPEG"), (224, 224))
         assert pixels.shape[0] >= min(224, height)
         assert pixels.shape[1] >= min(224, width)
@@ -218,6 +239,9 @@ def test_squash_averages_fine_detail_and_keeps_the_mean():
 
 
 def test_importing_the_room_leaves_spark_and_tensorflow_alone():
-    script = "import sys, vsspark.images.fetch, vsspark.images.decode; print(sorted({'pyspark', 'tensorflow', 'keras'} & set(sys.modules)))"
+    script = (
+        "import sys, vsspark.images.fetch, vsspark.images.decode; "
+        "print(sorted({'pyspark', 'tensorflow', 'keras'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -20,11 +20,28 @@ def refusal(uri: str) -> ImageError:
 
 
 @pytest.mark.parametrize(
-    "name", ["plain.jpg", "two words.jpg", "100%.jpg", "a%20b.jpg", "no#1.jpg", "why?.jpg", "Größe–ル.jpg", "c:d.jpg", " lead.jpg", "new\nline.jpg"]
+    "name",
+    [
+        "plain.jpg",
+        "two words.jpg",
+        "100%.jpg",
+        "a%20b.jpg",
+        "no#1.jpg",
+        "why?.jpg",
+        "Größe–ル.jpg",
+        "c:d.jpg",
+        " lead.jpg",
+        "new\nline.jpg",
+    ],
 )
 def test_names_stand_for_themselves(tmp_path, name):
     (tmp_path / name).write_bytes(b"bytes of " + name.encode())
-    for uri in (str(tmp_path / name), f"file:{tmp_path / name}", f"file://{tmp_path / name}", f"file://localhost{tmp_path / name}"):
+    for uri in (
+        str(tmp_path / name),
+        f"file:{tmp_path / name}",
+        f"file://{tmp_path / name}",
+        f"file://localhost{tmp_path / name}",
+    ):
         assert read_image(uri, CONFIG) == b"bytes of " + name.encode()
 
 

@@ -38,7 +38,11 @@ def moto():
     server.start()
     port = server.get_host_and_port()[1]
     client = boto3.client(
-        "s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="very-secret"
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="very-secret",
     )
     client.create_bucket(Bucket="shop")
     for name in NAMES:
@@ -74,13 +78,25 @@ def test_what_cannot_be_read_has_its_reason(moto):
 def test_an_objects_fingerprint_is_its_etag(moto):
     size, fingerprint = stat_image("s3a://shop/photos/two words.jpg", CONFIG, moto)
     body = b"bytes of two words.jpg"
-    assert (size, fingerprint) == (len(body), hashlib.md5(body).hexdigest())  # what S3 says of an object uploaded in one part
-    for nothing in ("s3a://shop/photos/none.jpg", "s3a://shop/photos/", "s3a://shop", "s3a://", "s3a://shop/a//b.jpg", "gs://shop/photos/plain.jpg"):
+    # What S3 says of an object uploaded in one part.
+    assert (size, fingerprint) == (len(body), hashlib.md5(body).hexdigest())
+    for nothing in (
+        "s3a://shop/photos/none.jpg",
+        "s3a://shop/photos/",
+        "s3a://shop",
+        "s3a://",
+        "s3a://shop/a//b.jpg",
+        "gs://shop/photos/plain.jpg",
+    ):
         assert stat_image(nothing, CONFIG, moto) is None, nothing
 
 
 def test_one_buckets_settings_win_over_all_buckets(moto):
-    elsewhere = {**moto, "fs.s3a.endpoint": "http://127.0.0.1:9", "fs.s3a.bucket.shop.endpoint": moto["fs.s3a.endpoint"]}
+    elsewhere = {
+        **moto,
+        "fs.s3a.endpoint": "http://127.0.0.1:9",
+        "fs.s3a.bucket.shop.endpoint": moto["fs.s3a.endpoint"],
+    }
     assert read_image("s3a://shop/photos/plain.jpg", CONFIG, elsewhere) == b"bytes of plain.jpg"
 
 
@@ -89,7 +105,11 @@ def test_open_filesystem_lists_a_folder(moto):
 
     filesystem, path = open_filesystem("s3a://shop/photos/", moto)
     assert path == "shop/photos"
-    assert {info.base_name for info in filesystem.get_file_info(FileSelector(path))} == {*NAMES, "empty.jpg", "large.jpg"}
+    assert {info.base_name for info in filesystem.get_file_info(FileSelector(path))} == {
+        *NAMES,
+        "empty.jpg",
+        "large.jpg",
+    }
 
 
 BODY = b"a photo" * 1000
@@ -113,7 +133,9 @@ class Misbehaving(BaseHTTPRequestHandler):
         if "always" not in self.path and times > 2:
             return self._answer(206, BODY)
         if "throttled" in self.path:
-            return self._answer(503, b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>")
+            return self._answer(
+                503, b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+            )
         self.send_response(206)
         self.send_header("Content-Length", str(len(BODY)))
         self.end_headers()

@@ -100,15 +100,20 @@ def test_crop_and_blank_show_the_garment():
     assert red[1].mean() > 0.8
     white = (blank.pixels > 240).all(axis=2)
     assert (red[2] | white).mean() > 0.85
-    assert not (np.abs(blank.pixels.astype(int) - (120, 190, 120)).max(axis=2) < 25).any()  # nothing of the background is left
+    # Nothing of the background is left.
+    assert not (np.abs(blank.pixels.astype(int) - (120, 190, 120)).max(axis=2) < 25).any()
 
 
 def test_without_a_finder_or_a_find_the_picture_is_whole():
     data = encoded(picture((120, 190, 120), noise=6), "JPEG")
-    np.testing.assert_array_equal(decode_product(data, (64, 64), ImagesConfig()).pixels, decode_photo(data, (64, 64), ImagesConfig()).pixels)
+    np.testing.assert_array_equal(
+        decode_product(data, (64, 64), ImagesConfig()).pixels, decode_photo(data, (64, 64), ImagesConfig()).pixels
+    )
     plain = encoded(np.full((40, 60, 3), 77, np.uint8))
     for config in (CROP, BLANK):
-        np.testing.assert_array_equal(decode_product(plain, (32, 32), config).pixels, decode_photo(plain, (32, 32), config).pixels)
+        np.testing.assert_array_equal(
+            decode_product(plain, (32, 32), config).pixels, decode_photo(plain, (32, 32), config).pixels
+        )
 
 
 def test_a_given_box_wins_over_the_finder():
@@ -124,7 +129,9 @@ def test_a_large_picture_is_cut_from_all_its_pixels():
     """The garment of a picture eight times as large has stripes that a small copy would not show."""
     pixels = np.full((2880, 2304, 3), 250, np.uint8)
     pixels[720:2640, 480:1520] = (150, 40, 60)
-    pixels[720:2640:16, 480:1520] = pixels[721:2640:16, 480:1520] = pixels[722:2640:16, 480:1520] = pixels[723:2640:16, 480:1520] = (40, 40, 160)
+    pixels[720:2640:16, 480:1520] = pixels[721:2640:16, 480:1520] = pixels[722:2640:16, 480:1520] = pixels[
+        723:2640:16, 480:1520
+    ] = (40, 40, 160)
     crop = decode_product(encoded(pixels), (512, 512), CROP).pixels
     middle = crop[100:400, 200:300].astype(int).mean(axis=1)  # (rows, 3)
     assert middle[:, 2].std() > 20
@@ -139,4 +146,8 @@ def test_blanking_at_another_size_softens_edges_only():
 
 
 def test_the_model_version_says_what_was_cut():
-    assert [preprocessing_mark(config) for config in (ImagesConfig(), CROP, BLANK)] == ["", "-crop-grabcut-1", "-blank-grabcut-1"]
+    assert [preprocessing_mark(config) for config in (ImagesConfig(), CROP, BLANK)] == [
+        "",
+        "-crop-grabcut-1",
+        "-blank-grabcut-1",
+    ]

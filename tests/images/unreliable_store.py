@@ -1,4 +1,6 @@
-"""A real S3 endpoint (moto's server, a process of its own) behind a proxy on loopback that damages a share of the answers."""
+"""A real S3 endpoint (moto's server, a process of its own) behind a proxy on loopback that damages a share of the
+answers.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,16 @@ FORBIDDEN = b"<Error><Code>AccessDenied</Code><Message>Access Denied.</Message><
 
 @dataclass
 class Faults:
-    """What goes wrong, and how often it did. `failing` of the requests get one of `kinds`, `truncated` of the GETs lose the end of their body."""
+    """What goes wrong, and how often it did. `failing` of the requests get one of `kinds`, `truncated` of the GETs
+    lose the end of their body.
+    """
 
     failing: float = 0.0
     truncated: float = 0.0
     kinds: tuple[str, ...] = ("slow_down", "reset", "silent", "slow_body", "reset_in_body")
     silent_s: float = 1.0  # longer than the reader's timeout
-    always: dict[str, str] = field(default_factory=dict)  # part of an object's name -> the fault each of its requests meets
+    # Part of an object's name -> the fault each of its requests meets.
+    always: dict[str, str] = field(default_factory=dict)
     seen: Counter = field(default_factory=Counter)
     dice: random.Random = field(default_factory=lambda: random.Random(1))
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -62,9 +67,18 @@ def s3_server() -> Iterator[tuple[int, object]]:
     server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], **quiet)
     try:
         client = boto3.client(
-            "s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1", aws_access_key_id=KEYS["access"], aws_secret_access_key=KEYS["secret"]
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{port}",
+            region_name="us-east-1",
+            aws_access_key_id=KEYS["access"],
+            aws_secret_access_key=KEYS["secret"],
         )
-        for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.2), retry=retry_if_exception_type(EndpointConnectionError), reraise=True):
+        for attempt in Retrying(
+            stop=stop_after_delay(60),
+            wait=wait_fixed(0.2),
+            retry=retry_if_exception_type(EndpointConnectionError),
+            reraise=True,
+        ):
             with attempt:
                 client.create_bucket(Bucket="shop")
         yield port, client
@@ -127,7 +141,8 @@ def unreliable(port: int, faults: Faults) -> Iterator[dict[str, str]]:
                 self.wfile.write(body)
 
         def reset(self) -> None:
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST instead of FIN
+            # RST instead of FIN.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
             self.close_connection = True
 

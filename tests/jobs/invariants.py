@@ -15,7 +15,10 @@ def connect(output: str, storage_options: dict | None = None) -> duckdb.DuckDBPy
         if DeltaTable.is_deltatable(f"{output}/{table}", storage_options):
             con.register(table, DeltaTable(f"{output}/{table}", storage_options=storage_options).to_pyarrow_table())
         elif any(Path(f"{output}/{table}").rglob("*.parquet")):  # a partitioned folder without rows holds no file
-            con.execute(f"create view {table} as select * from read_parquet('{output}/{table}/**/*.parquet', hive_partitioning = true)")
+            con.execute(
+                f"create view {table} as select * "
+                f"from read_parquet('{output}/{table}/**/*.parquet', hive_partitioning = true)"
+            )
     return con
 
 
@@ -25,28 +28,53 @@ def check(con: duckdb.DuckDBPyConnection, k: int, run_id: str) -> None:
     def one(sql: str):
         return con.execute(sql).fetchall()[0][0]
 
-    assert one("select count(*) from (select product_id, rank from similar_products group by all having count(*) > 1)") == 0
-    assert one("select count(*) from (select product_id, similar_product_id from similar_products group by all having count(*) > 1)") == 0
+    assert (
+        one("select count(*) from (select product_id, rank from similar_products group by all having count(*) > 1)")
+        == 0
+    )
+    assert (
+        one(
+            "select count(*) from (select product_id, similar_product_id from similar_products "
+            "group by all having count(*) > 1)"
+        )
+        == 0
+    )
     assert one("select count(*) from similar_products where product_id = similar_product_id") == 0
-    assert one("select count(*) from (select product_id from similar_products group by 1 having min(rank) <> 1 or max(rank) <> count(*))") == 0
+    assert (
+        one(
+            "select count(*) from (select product_id from similar_products "
+            "group by 1 having min(rank) <> 1 or max(rank) <> count(*))"
+        )
+        == 0
+    )
     following = """select *, lag(source) over w as s, lag(similarity) over w as v, lag(similar_product_id) over w as p
         from similar_products window w as (partition by product_id order by rank)"""
     assert one(f"select count(*) from ({following}) where s = 'backfill' and source = 'visual'") == 0
     assert one(f"select count(*) from ({following}) where s = source and similarity > v") == 0
-    assert one(f"select count(*) from ({following}) where s = source and similarity = v and similar_product_id < p") == 0
+    assert (
+        one(f"select count(*) from ({following}) where s = source and similarity = v and similar_product_id < p") == 0
+    )
     usable = "select distinct product_id from images semi join embeddings using (image_id)"
     expected = min(k, one(f"select count(*) from ({usable})") - 1)
-    short = one(f"select count(*) from ({usable}) u where (select count(*) from similar_products s where s.product_id = u.product_id) <> {expected}")
-    assert short == 0
-    lost = one(f"select (select count(*) from images) - (select count(*) from embeddings) - (select count(*) from quarantine where run_id = '{run_id}')")
-    assert lost == 0
-    assert one("select count(*) from similar_products s join images i on s.image_uri = i.uri where i.product_id = s.product_id") >= one(
-        "select count(*) from similar_products"
+    short = one(
+        f"select count(*) from ({usable}) u "
+        f"where (select count(*) from similar_products s where s.product_id = u.product_id) <> {expected}"
     )
+    assert short == 0
+    lost = one(
+        "select (select count(*) from images) - (select count(*) from embeddings) "
+        f"- (select count(*) from quarantine where run_id = '{run_id}')"
+    )
+    assert lost == 0
+    assert one(
+        "select count(*) from similar_products s join images i on s.image_uri = i.uri where i.product_id = s.product_id"
+    ) >= one("select count(*) from similar_products")
 
 
 class _Similarity(float):
-    """Equal to another that differs by no more than float32 makes of another order of summation; rounded ones would differ at a boundary."""
+    """Equal to another that differs by no more than float32 makes of another order of summation; rounded ones would
+    differ at a boundary.
+    """
 
     __hash__ = None
 
@@ -60,10 +88,12 @@ class _Similarity(float):
 def content(output: str) -> list[list[tuple]]:
     """What readers can ask, without the names of runs; comparable by `==`, similarities to float32's error."""
     con = connect(output)
-    neighbours = con.sql("select query_image_id, rank, similarity, item_image_id from neighbours order by 1, 2").fetchall()
+    neighbours = con.sql(
+        "select query_image_id, rank, similarity, item_image_id from neighbours order by 1, 2"
+    ).fetchall()
     lists = con.sql(
-        """select product_id, rank, similarity, similar_product_id, image_uri, similar_image_uri, category, price, similar_price, source
-           from similar_products order by 1, 2"""
+        """select product_id, rank, similarity, similar_product_id, image_uri, similar_image_uri, category, price,
+           similar_price, source from similar_products order by 1, 2"""
     ).fetchall()
     images = con.sql("select image_id, content_hash, predicted_category from embeddings order by 1").fetchall()
     return [images, *([(*row[:2], _Similarity(row[2]), *row[3:]) for row in rows] for rows in (neighbours, lists))]

@@ -1,7 +1,8 @@
-"""A process that keeps replacing the pictures of a folder until it is told to stop: `python rewrite_photos.py FOLDER CONTENTS SEEN SEED`.
+"""A process that keeps replacing the pictures of a folder until it is told to stop: `python rewrite_photos.py FOLDER
+CONTENTS SEEN SEED`.
 
-CONTENTS holds pictures of one size in bytes; SEEN gets every state a file has been in, named by its SHA-256. A line on stdin ends it; then it
-prints how many files it has rewritten.
+CONTENTS holds pictures of one size in bytes; SEEN gets every state a file has been in, named by its SHA-256. A line
+on stdin ends it; then it prints how many files it has rewritten.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import time
 from pathlib import Path
 
 AT_ONCE = 40  # files that are in pieces at a time
-THERE = 0.25  # share of a new picture that stands in the file before the rest follows: less than any picture without its padding
+# Share of a new picture that stands in the file before the rest follows: less than any picture without its padding.
+THERE = 0.25
 
 
 def main(folder: Path, contents: Path, seen: Path, seed: int) -> None:
@@ -23,7 +25,10 @@ def main(folder: Path, contents: Path, seen: Path, seed: int) -> None:
     photos, pictures = sorted(folder.glob("p*.jpg")), [path.read_bytes() for path in sorted(contents.iterdir())]
     rewritten = 0
     while not select.select([sys.stdin], [], [], 0)[0]:
-        replaced = [(photo, dice.choice(("renamed", "emptied", "overwritten", "gone")), dice.choice(pictures)) for photo in dice.sample(photos, AT_ONCE)]
+        replaced = [
+            (photo, dice.choice(("renamed", "emptied", "overwritten", "gone")), dice.choice(pictures))
+            for photo in dice.sample(photos, AT_ONCE)
+        ]
         for photo, way, new in replaced:
             unfinished = begin(photo, way, new)
             for state in (unfinished, new):

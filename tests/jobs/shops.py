@@ -1,4 +1,6 @@
-"""Small real shops for the jobs to run on: pictures drawn by the demo generator, and every kind of bad file beside them."""
+"""Small real shops for the jobs to run on: pictures drawn by the demo generator, and every kind of bad file beside
+them.
+"""
 
 from __future__ import annotations
 
@@ -49,13 +51,23 @@ def draw_shop(folder: Path, products: int = 12, images: int = 2) -> list[dict]:
         for place, photo in enumerate(photo_specs(product)[:images]):
             name = f"p{index:02d}-{place}.jpg"
             (folder / name).write_bytes(encode_photo(product, replace(photo, damage=None)))
-            rows.append({"sku": f"P{index:02d}", "photo": name, "kind": product.kind, "cost": f"{product.price:.2f}", "colour": "x"})
+            rows.append(
+                {
+                    "sku": f"P{index:02d}",
+                    "photo": name,
+                    "kind": product.kind,
+                    "cost": f"{product.price:.2f}",
+                    "colour": "x",
+                }
+            )
     write_catalogue(folder, rows)
     return rows
 
 
 def add_bad_files(folder: Path, rows: list[dict]) -> list[dict]:
-    """Every kind of file that cannot be used, as images of product BAD, and every odd one that can, as images of product ODD."""
+    """Every kind of file that cannot be used, as images of product BAD, and every odd one that can, as images of
+    product ODD.
+    """
     good = cv2.imread(str(folder / rows[0]["photo"]))
     rgb = Image.fromarray(cv2.cvtColor(good, cv2.COLOR_BGR2RGB))
     (folder / "empty.jpg").write_bytes(b"")
@@ -93,6 +105,16 @@ def write_catalogue(folder: Path, rows: list[dict]) -> None:
 def arguments(folder: Path, output: str, *more: str) -> list[str]:
     """Job arguments for a shop below `folder`, writing below `output`."""
     columns = {"product_id": "sku", "image": "photo", "category": "kind", "price": "cost"}
-    sets = [f"catalogue.table={folder}/catalogue.csv", *[f"catalogue.columns.{k}={v}" for k, v in columns.items()], f"output.path={output}"]
-    sets += [f"mlflow.tracking_uri=sqlite:///{folder}/mlflow.db", f"report.path={folder}/report.html", "recommend.k=5", "knn.k=5", *more]
+    sets = [
+        f"catalogue.table={folder}/catalogue.csv",
+        *[f"catalogue.columns.{k}={v}" for k, v in columns.items()],
+        f"output.path={output}",
+    ]
+    sets += [
+        f"mlflow.tracking_uri=sqlite:///{folder}/mlflow.db",
+        f"report.path={folder}/report.html",
+        "recommend.k=5",
+        "knn.k=5",
+        *more,
+    ]
     return [part for item in sets for part in ("--set", item)]

@@ -1,4 +1,6 @@
-"""Boxes and found foregrounds from the catalogue to the published table: what is embedded again, what is not, what is set aside."""
+"""Boxes and found foregrounds from the catalogue to the published table: what is embedded again, what is not, what is
+set aside.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,20 @@ def _content(output: str, run: str) -> list[list[tuple]]:
 
 
 def _counts(output: str, run_id: str) -> dict[str, int]:
-    return next(dict(row["counts"]) for row in DeltaTable(f"{output}/runs").to_pyarrow_table().to_pylist() if row["run_id"] == run_id)
+    return next(
+        dict(row["counts"])
+        for row in DeltaTable(f"{output}/runs").to_pyarrow_table().to_pylist()
+        if row["run_id"] == run_id
+    )
 
 
 def _without_boxes(spark, output: str) -> None:
     """The tables as a release that knew of no boxes left them."""
     for table, partitions in (("images", []), ("embeddings", ["model_version"])):
         rows = spark.read.format("delta").load(f"{output}/{table}").drop("box").localCheckpoint()
-        rows.write.format("delta").mode("overwrite").option("overwriteSchema", True).partitionBy(*partitions).save(f"{output}/{table}")
+        rows.write.format("delta").mode("overwrite").option("overwriteSchema", True).partitionBy(*partitions).save(
+            f"{output}/{table}"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +71,8 @@ def nights(spark, tmp_path_factory):
 def test_a_boxed_copy_has_an_embedding_of_its_own(nights):
     _, output, _ = nights
     check(connect(output), 5, "three")
-    sql = """select images.product_id, embeddings.content_hash, embeddings.box, embedding from embeddings join images using (image_id)
+    sql = """select images.product_id, embeddings.content_hash, embeddings.box, embedding
+        from embeddings join images using (image_id)
         where product_id in ('P00', 'COPY') order by 1 desc"""
     boxed, whole = connect(output).sql(sql).fetchall()
     assert (boxed[1], boxed[2], whole[2]) == (whole[1], "40 40 240 300", None)
@@ -80,9 +89,15 @@ def test_only_what_has_another_box_is_embedded_again(nights):
 
 def test_a_wrong_box_is_set_aside_with_its_code(nights):
     _, output, _ = nights
-    rows = connect(output).sql("select product_id, stage, reason, detail from quarantine where run_id = 'three'").fetchall()
+    rows = (
+        connect(output)
+        .sql("select product_id, stage, reason, detail from quarantine where run_id = 'three'")
+        .fetchall()
+    )
     assert [row[:3] for row in rows] == [("P02", "decode", "bad_box")]
-    assert rows[0][3] == "box 9000 0 9100 90: nothing of it is inside the picture of 288x360, the shorter side must have 8"
+    assert (
+        rows[0][3] == "box 9000 0 9100 90: nothing of it is inside the picture of 288x360, the shorter side must have 8"
+    )
 
 
 def test_the_result_is_that_of_a_run_from_scratch(nights):

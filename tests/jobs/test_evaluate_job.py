@@ -10,7 +10,14 @@ from shops import BAD, add_bad_files, arguments, draw_shop
 
 from jobs import evaluate
 
-SMALL = ["evaluation.sample=60", "evaluation.queries=12", "evaluation.k=3", "evaluation.resamples=50", "evaluation.rated_queries=4", "evaluation.sender=colour"]
+SMALL = [
+    "evaluation.sample=60",
+    "evaluation.queries=12",
+    "evaluation.k=3",
+    "evaluation.resamples=50",
+    "evaluation.rated_queries=4",
+    "evaluation.sender=colour",
+]
 TWO = "evaluation.encoders=[{name: default}, {name: default, unit_norm: false}]"
 
 
@@ -27,14 +34,23 @@ def test_every_model_metric_and_unusable_image_is_in_the_files(compared):
     folder, rows, _ = compared
     found = json.loads((folder / "evaluation/e1/evaluation.json").read_text(encoding="utf-8"))
     metrics = ("cosine", "l2", "l1", "hamming")
-    assert found["table"]["model"] == ["random", *(f"{title} {metric}" for title in ("default", "default (2)") for metric in metrics)]
+    assert found["table"]["model"] == [
+        "random",
+        *(f"{title} {metric}" for title in ("default", "default (2)") for metric in metrics),
+    ]
     assert (found["metrics"]["images"], found["metrics"]["quarantined"]) == (len(rows), len(BAD))
     assert {lost["uri"].removeprefix(f"{folder}/photos/"): lost["reason"] for lost in found["unusable"]} == BAD
     figures = found["metrics"]
-    assert figures["default cosine.category_at_1"] == figures["default l2.category_at_1"] == figures["default (2) cosine.category_at_1".replace("(2)", "_2_")]
+    assert (
+        figures["default cosine.category_at_1"]
+        == figures["default l2.category_at_1"]
+        == figures["default (2) cosine.category_at_1".replace("(2)", "_2_")]
+    )
     assert figures["default cosine.same_product_at_1"] > 2 * figures["random.same_product_at_1"]
     assert figures["default.head_top1"] > figures["random.category_at_1"]
-    assert {"category_at_1_other_product", "category_at_1_other_sender", "precision_at_k_other_sender"} < set(found["table"])
+    assert {"category_at_1_other_product", "category_at_1_other_sender", "precision_at_k_other_sender"} < set(
+        found["table"]
+    )
     assert (folder / "evaluation/e1/evaluation.html").exists()
     assert not list((folder / "out").glob("[a-z]*"))  # no table was written
     assert list((folder / "out/_evaluation").iterdir()) == []
@@ -45,13 +61,24 @@ def test_mlflow_has_the_figures_the_table_and_the_files(compared):
 
     folder, _, _ = compared
     client = MlflowClient(f"sqlite:///{folder}/photos/mlflow.db")
-    run = next(r for r in client.search_runs([client.get_experiment_by_name("vsspark").experiment_id]) if r.info.run_name == "e1")
+    run = next(
+        r
+        for r in client.search_runs([client.get_experiment_by_name("vsspark").experiment_id])
+        if r.info.run_name == "e1"
+    )
     assert run.data.metrics["default hamming.category_at_1"] == pytest.approx(
         json.loads((folder / "evaluation/e1/evaluation.json").read_text())["metrics"]["default hamming.category_at_1"]
     )
     assert run.data.params["evaluation.queries"] == "12"
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-    assert {"table.json", "evaluation.md", "evaluation.html", "evaluation.json", "rating_sheet.html", "rating_key.csv"} <= names
+    assert {
+        "table.json",
+        "evaluation.md",
+        "evaluation.html",
+        "evaluation.json",
+        "rating_sheet.html",
+        "rating_key.csv",
+    } <= names
 
 
 def test_a_filled_sheet_is_read_back(compared, capsys):
@@ -81,7 +108,10 @@ def test_a_filled_sheet_is_read_back(compared, capsys):
         (["--set", "evaluation.sender=photographer"], "evaluation.sender=photographer: expected a column of"),
         (["--set", "evaluation.sender=kind"], "that catalogue.columns does not name: colour"),
         (["--set", "evaluation.encoders=[{name: defualt}]"], "did you mean default"),
-        (["--set", "evaluation.encoders=[{nam: default}]"], "evaluation.encoders.0.nam: unknown key, allowed are batch_size"),
+        (
+            ["--set", "evaluation.encoders=[{nam: default}]"],
+            "evaluation.encoders.0.nam: unknown key, allowed are batch_size",
+        ),
         (["--set", "evaluation.path=/dev/null/x"], "evaluation.path=/dev/null/x"),
         (["--set", "evaluation.path=s3a://bucket/x"], "evaluation.path: got 's3a://bucket/x'"),
         (["--set", "catalogue.images_root=/nowhere"], "0 of 43 sampled images can be used by every encoder"),
@@ -106,5 +136,9 @@ def test_the_demo_catalogue_without_a_sheet(spark, tmp_path):
     ]
     settings += ["evaluation.rated_queries=0", "evaluation.metrics=[cosine]"]
     assert evaluate.main([part for item in settings for part in ("--set", item)] + ["--run-id", "d"]) == 0
-    assert sorted(path.name for path in (tmp_path / "e/d").iterdir()) == ["evaluation.html", "evaluation.json", "evaluation.md"]
+    assert sorted(path.name for path in (tmp_path / "e/d").iterdir()) == [
+        "evaluation.html",
+        "evaluation.json",
+        "evaluation.md",
+    ]
     assert json.loads((tmp_path / "e/d/evaluation.json").read_text())["table"]["model"] == ["random", "default cosine"]

@@ -1,4 +1,6 @@
-"""Executors and Python workers killed one by one while a job runs on a cluster of several: it ends with the table of an undisturbed run."""
+"""Executors and Python workers killed one by one while a job runs on a cluster of several: it ends with the table of
+an undisturbed run.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,31 @@ from worker_processes import busy, is_python_worker
 
 from jobs import recommend
 
-CLUSTER = ["spark.master=local-cluster[2,1,1024]", f"spark.executorEnv.PYTHONPATH={REPO}", "spark.ui.showConsoleProgress=false"]
+CLUSTER = [
+    "spark.master=local-cluster[2,1,1024]",
+    f"spark.executorEnv.PYTHONPATH={REPO}",
+    "spark.ui.showConsoleProgress=false",
+]
 MOST_PER_RUN = 6  # Spark gives a task up when it has failed four times
 STAGES = ("embed", "neighbours", "ingest", "products")  # the killing begins with one of them
 
 
 class ClusterJob:
-    """The job with two executors, each a process of its own; all that belongs to it is one session of the operating system."""
+    """The job with two executors, each a process of its own; all that belongs to it is one session of the operating
+    system.
+    """
 
     def __init__(self, arguments: list[str], log: Path):
         with log.open("w") as out:
             env = os.environ | {"PYTHONPATH": str(REPO)}
-            self.job = subprocess.Popen([sys.executable, "jobs/recommend.py", *arguments], cwd=REPO, env=env, stdout=out, stderr=out, start_new_session=True)
+            self.job = subprocess.Popen(
+                [sys.executable, "jobs/recommend.py", *arguments],
+                cwd=REPO,
+                env=env,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
         self.folders: set[Path] = set()
 
     def wait(self, timeout: float) -> int | None:
@@ -59,7 +74,9 @@ class ClusterJob:
         return kinds | {"worker": busy(kinds["worker"])}
 
     def kill_one(self, dice: random.Random) -> str | None:
-        """Kills a Python worker that has a task to do, or an executor: which kind it was; None where there is neither."""
+        """Kills a Python worker that has a task to do, or an executor: which kind it was; None where there is
+        neither.
+        """
         kinds = self.victims()
         kind = dice.choice([kind for kind, victims in kinds.items() if victims] or [None])
         if kind:
@@ -78,7 +95,9 @@ class ClusterJob:
 
 
 def _disturbed(own: list[str], log: Path, stage: str, dice: random.Random, killed: Counter) -> None:
-    """Runs the job while, from that stage on, its processes are killed; where Spark gives up, the same command again, in peace."""
+    """Runs the job while, from that stage on, its processes are killed; where Spark gives up, the same command again,
+    in peace.
+    """
     cluster = ClusterJob(own, log)
     try:
         while cluster.wait(0.2) is None and f" I {stage} " not in log.read_text():
@@ -130,8 +149,15 @@ def test_executors_and_workers_killed_one_by_one_change_no_row(spark, tmp_path):
             print(f"run {runs}, {night} night, from {STAGES[runs % 4]} on: {dict(killed - before)}", flush=True)
             assert content(str(output)) == expected
             check(connect(str(output)), 5, f"{night}-{runs}")
-            for table, key in (("embeddings", "image_id"), ("neighbours", "query_image_id, rank"), ("quarantine", "image_id, run_id")):
-                assert connect(str(output)).sql(f"select {key} from {table} group by all having count(*) > 1").fetchall() == []
+            for table, key in (
+                ("embeddings", "image_id"),
+                ("neighbours", "query_image_id, rank"),
+                ("quarantine", "image_id, run_id"),
+            ):
+                assert (
+                    connect(str(output)).sql(f"select {key} from {table} group by all having count(*) > 1").fetchall()
+                    == []
+                )
             assert not (output / "_staging").exists()
             assert not (output / "_work").exists()
             runs += 1

@@ -1,4 +1,6 @@
-"""A category head that a job fits, keeps and fits again: whichever night it was, the tables are those of a run from scratch."""
+"""A category head that a job fits, keeps and fits again: whichever night it was, the tables are those of a run from
+scratch.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,19 @@ def weights(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_after_a_head_is_fitted_again_the_tables_are_those_of_a_run_from_scratch(spark, weights, tmp_path, monkeypatch, capfd):
+def test_after_a_head_is_fitted_again_the_tables_are_those_of_a_run_from_scratch(
+    spark, weights, tmp_path, monkeypatch, capfd
+):
     monkeypatch.chdir(tmp_path)  # the network is exported below the folder a job is started in
     shop = tmp_path / "shop"
     rows = draw_shop(shop, products=40, images=1)
     network = ["encoder.name=mobilenet_v2", f"encoder.layer={LAYER}", f"encoder.weights={weights}"]
     own = arguments(shop, f"{tmp_path}/out", *network, *WIDE)
     kinds = sorted({row["kind"] for row in rows})
-    turned = [row | {"kind": kinds[(kinds.index(row["kind"]) + 1) % len(kinds)]} if number % 3 == 0 else row for number, row in enumerate(rows)]
+    turned = [
+        row | {"kind": kinds[(kinds.index(row["kind"]) + 1) % len(kinds)]} if number % 3 == 0 else row
+        for number, row in enumerate(rows)
+    ]
     new = [row | {"kind": "kimono"} if number in (5, 6, 7) else row for number, row in enumerate(rows)]
     heads, said = {}, {}
     nights = {
@@ -49,12 +56,15 @@ def test_after_a_head_is_fitted_again_the_tables_are_those_of_a_run_from_scratch
     for night, catalogue in nights.items():
         write_catalogue(shop, catalogue)
         photo = shop / catalogue[len(heads)]["photo"]
-        photo.write_bytes(photo.read_bytes() + b"\0")  # a picture of another content: its vector is the same, but for its name
+        # A picture of another content: its vector is the same, but for its name.
+        photo.write_bytes(photo.read_bytes() + b"\0")
         capfd.readouterr()
         assert recommend.main([*own, "--run-id", night]) == 0
         said[night] = capfd.readouterr().err
         check(connect(f"{tmp_path}/out"), 5, night)
-        (heads[night],) = {row[0] for row in connect(f"{tmp_path}/out").sql("select distinct head from embeddings").fetchall()}
+        (heads[night],) = {
+            row[0] for row in connect(f"{tmp_path}/out").sql("select distinct head from embeddings").fetchall()
+        }
         fresh = tmp_path / f"fresh-{night}"
         if "of an earlier run: " in said[night]:
             # From scratch, but for the head: one that is fitted to tonight's labels would be another.

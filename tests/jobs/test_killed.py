@@ -1,4 +1,6 @@
-"""Jobs killed without warning, and what the same command makes of it; two jobs at once; readers while runs are published and taken back."""
+"""Jobs killed without warning, and what the same command makes of it; two jobs at once; readers while runs are
+published and taken back.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,19 @@ from shops import REPO, arguments, draw_shop, write_catalogue
 
 from jobs import recommend, rollback
 
-CONTENT = "select * exclude (run_id, run_date) replace (round(similarity, 5) as similarity) from similar_products order by product_id, rank"
+CONTENT = (
+    "select * exclude (run_id, run_date) replace (round(similarity, 5) as similarity) "
+    "from similar_products order by product_id, rank"
+)
 LOCAL = ["spark.master=local[2]", "spark.driver.memory=2g"]
 
 
 def _start(arguments: list[str], log: Path) -> subprocess.Popen:
     """The job as a scheduler starts it, in a process group of its own."""
     with log.open("w") as out:
-        return subprocess.Popen([sys.executable, "jobs/recommend.py", *arguments], cwd=REPO, stdout=out, stderr=out, start_new_session=True)
+        return subprocess.Popen(
+            [sys.executable, "jobs/recommend.py", *arguments], cwd=REPO, stdout=out, stderr=out, start_new_session=True
+        )
 
 
 def _kill(job: subprocess.Popen) -> None:
@@ -36,15 +43,24 @@ def _finished(folder: Path) -> tuple[int, int]:
     if not files:
         return 0, 0
     names = ", ".join(f"'{file}'" for file in files)
-    return connect(f"{folder}/out").sql(f"select count(*), count(distinct content_hash) from read_parquet([{names}])").fetchall()[0]
+    return (
+        connect(f"{folder}/out")
+        .sql(f"select count(*), count(distinct content_hash) from read_parquet([{names}])")
+        .fetchall()[0]
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)  # twenty kills take a quarter of an hour
 def test_a_job_killed_again_and_again_ends_with_the_same_table_and_embeds_nothing_twice(spark, tmp_path):
-    """Each kill is followed by the same command; where a run is quicker than its kill, the next night's catalogue is another."""
+    """Each kill is followed by the same command; where a run is quicker than its kill, the next night's catalogue is
+    another.
+    """
     rows = draw_shop(tmp_path, products=150, images=2)
-    own = [*arguments(tmp_path, f"{tmp_path}/out", "gate.max_drift=1.0"), *[part for item in LOCAL for part in ("--set", item)]]
+    own = [
+        *arguments(tmp_path, f"{tmp_path}/out", "gate.max_drift=1.0"),
+        *[part for item in LOCAL for part in ("--set", item)],
+    ]
     random.seed(5)
     kills, nights, finished = 0, 0, 0
     while kills < int(os.environ.get("VSSPARK_KILLS", "5")):
@@ -56,7 +72,8 @@ def test_a_job_killed_again_and_again_ends_with_the_same_table_and_embeds_nothin
             _kill(job)
             kills += 1
             now, contents = _finished(tmp_path)
-            assert finished <= now == contents  # what a task had finished is there after the kill, and was not done again
+            # What a task had finished is there after the kill, and was not done again.
+            assert finished <= now == contents
             finished = now
             continue
         assert job.returncode == 0, (tmp_path / f"{name}.log").read_text()
@@ -121,7 +138,9 @@ print(queries)
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_readers_never_see_two_runs_at_once(spark, tmp_path):
-    """Every query reads the published run's tables as `runs.versions` names them, while other runs are published and taken back."""
+    """Every query reads the published run's tables as `runs.versions` names them, while other runs are published and
+    taken back.
+    """
     rows = draw_shop(tmp_path, products=8, images=1)
     output, stop = f"{tmp_path}/out", tmp_path / "stop"
     own = arguments(tmp_path, output, "gate.max_changed=1.0", "gate.max_products_lost=1.0")
@@ -133,7 +152,10 @@ def test_readers_never_see_two_runs_at_once(spark, tmp_path):
 
     night(0)
     # A process of its own: a reader that keeps the interpreter lock while it waits would hold up the jobs.
-    readers = [subprocess.Popen([sys.executable, "-c", READER, output, str(stop)], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    readers = [
+        subprocess.Popen([sys.executable, "-c", READER, output, str(stop)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     try:
         for number in range(1, int(os.environ.get("VSSPARK_NIGHTS", "4"))):
             night(number)

@@ -1,4 +1,6 @@
-"""Night after night on one output: nothing changed, a little changed, a feed that must not be published, two runs at once."""
+"""Night after night on one output: nothing changed, a little changed, a feed that must not be published, two runs at
+once.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,21 @@ def _versions(output: str) -> dict[str, int]:
 
 def _run(output: str, run_id: str) -> dict:
     rows = DeltaTable(f"{output}/runs").to_pyarrow_table().to_pylist()
-    return next(row | {"counts": dict(row["counts"]), "metrics": dict(row["metrics"])} for row in rows if row["run_id"] == run_id)
+    return next(
+        row | {"counts": dict(row["counts"]), "metrics": dict(row["metrics"])}
+        for row in rows
+        if row["run_id"] == run_id
+    )
 
 
 def _change(folder, rows: list[dict]) -> list[dict]:
-    """A night's changes: a photo replaced, one renamed, one touched, a product gone, one new with a copy of another's photo, a price."""
+    """A night's changes: a photo replaced, one renamed, one touched, a product gone, one new with a copy of another's
+    photo, a price.
+    """
     shutil.copy(folder / rows[0]["photo"], folder / "replaced.tmp")
     data = bytearray((folder / rows[3]["photo"]).read_bytes())
-    (folder / rows[1]["photo"]).write_bytes(bytes(data) + b"\0\0")  # bytes after the picture's end: another content, one that decodes
+    # Bytes after the picture's end: another content, one that decodes.
+    (folder / rows[1]["photo"]).write_bytes(bytes(data) + b"\0\0")
     (folder / rows[4]["photo"]).rename(folder / "renamed.jpg")
     os.utime(folder / rows[5]["photo"])
     shutil.copy(folder / rows[6]["photo"], folder / "copy.jpg")
@@ -72,7 +81,8 @@ def test_only_new_contents_see_the_network_and_only_touched_queries_are_searched
     check(connect(output), 5, "two")
     counts = _run(output, "two")["counts"]
     assert counts["embedded"] == 14
-    assert counts["inferred"] == 1  # the replaced photo: the renamed, the touched and the copied one are known by content
+    # The replaced photo: the renamed, the touched and the copied one are known by content.
+    assert counts["inferred"] == 1
 
 
 def test_the_result_is_that_of_a_run_from_scratch(spark, nights, tmp_path):
@@ -127,7 +137,9 @@ OutputLock(None, {output!r}, "the-first").acquire()
 print("held", flush=True)
 sys.stdin.read()
 """
-    holder = subprocess.Popen([sys.executable, "-c", code], cwd=REPO, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=REPO, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout.readline() == "held\n"
     assert recommend.main([*own, "--run-id", "second"]) == 2
     assert f"run the-first (process {holder.pid}" in capsys.readouterr().err
@@ -162,7 +174,10 @@ def test_a_run_called_twice_and_stopped_between_two_tables_does_not_spoil_the_ne
 
 @pytest.mark.slow
 def test_a_sold_out_product_that_leaves_takes_its_lists_along(spark, tmp_path):
-    rows = [row | {"stock": "no" if number == 3 else "yes"} for number, row in enumerate(draw_shop(tmp_path, products=10, images=1))]
+    rows = [
+        row | {"stock": "no" if number == 3 else "yes"}
+        for number, row in enumerate(draw_shop(tmp_path, products=10, images=1))
+    ]
     output = f"{tmp_path}/out"
     own = [*arguments(tmp_path, output, "recommend.in_stock_only=true"), "--set", "catalogue.columns.in_stock=stock"]
     write_catalogue(tmp_path, rows)
@@ -177,7 +192,15 @@ def test_a_sold_out_product_that_leaves_takes_its_lists_along(spark, tmp_path):
 def test_fitted_clusters_stay_until_the_catalogue_is_another(spark, tmp_path, caplog):
     rows = draw_shop(tmp_path, products=12, images=1)
     output = f"{tmp_path}/out"
-    own = arguments(tmp_path, output, "blocking.by=cluster", "blocking.clusters=3", "gate.max_changed=1", "gate.max_drift=1", "gate.max_products_lost=1")
+    own = arguments(
+        tmp_path,
+        output,
+        "blocking.by=cluster",
+        "blocking.clusters=3",
+        "gate.max_changed=1",
+        "gate.max_drift=1",
+        "gate.max_products_lost=1",
+    )
     heads = {}
     new_category = [*rows[:7], rows[7] | {"kind": "kimono"}]  # clusters owe the labels nothing
     for night, kept in (("one", rows[:7]), ("two", new_category), ("three", rows)):

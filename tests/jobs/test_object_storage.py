@@ -1,4 +1,6 @@
-"""The main job with its pictures and its tables in an object store: moto's server, asked over HTTP by Spark and by the Python workers."""
+"""The main job with its pictures and its tables in an object store: moto's server, asked over HTTP by Spark and by
+the Python workers.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,19 @@ def store(spark):
     hadoop = spark.sparkContext._jsc.hadoopConfiguration()
     for key, value in settings.items():
         hadoop.set(key, value)
-    client = boto3.client("s3", endpoint_url=endpoint, aws_access_key_id=KEYS["access"], aws_secret_access_key=KEYS["secret"], region_name="us-east-1")
-    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.2), retry=retry_if_exception_type(EndpointConnectionError), reraise=True):
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=KEYS["access"],
+        aws_secret_access_key=KEYS["secret"],
+        region_name="us-east-1",
+    )
+    for attempt in Retrying(
+        stop=stop_after_delay(60),
+        wait=wait_fixed(0.2),
+        retry=retry_if_exception_type(EndpointConnectionError),
+        reraise=True,
+    ):
         with attempt:
             client.create_bucket(Bucket="shop")
     yield endpoint, client
@@ -55,7 +68,9 @@ def test_pictures_and_tables_in_a_bucket(spark, store, tmp_path, capfd):
     rows = draw_shop(tmp_path, products=5, images=1)
     for row in rows[:-1]:
         client.upload_file(str(tmp_path / row["photo"]), "shop", f"photos/new season/{row['photo']}")
-    own = arguments(tmp_path, "s3a://shop/tables", "catalogue.images_root=s3a://shop/photos/new season", "gate.max_quarantined=0.5")
+    own = arguments(
+        tmp_path, "s3a://shop/tables", "catalogue.images_root=s3a://shop/photos/new season", "gate.max_quarantined=0.5"
+    )
     own += ["--set", f"spark.hadoop.fs.s3a.secret.key={KEYS['secret']}"]
     assert recommend.main([*own, "--run-id", "s3"]) == 0
     options = {
@@ -67,7 +82,9 @@ def test_pictures_and_tables_in_a_bucket(spark, store, tmp_path, capfd):
     }
     con = connect("s3://shop/tables", options)
     check(con, 5, "s3")
-    assert con.execute("select reason, uri from quarantine").fetchall() == [("missing", f"s3a://shop/photos/new season/{rows[-1]['photo']}")]
+    assert con.execute("select reason, uri from quarantine").fetchall() == [
+        ("missing", f"s3a://shop/photos/new season/{rows[-1]['photo']}")
+    ]
     own_picture = f"s3a://shop/photos/new season/{rows[0]['photo']}"
     assert query.main([*own, "--k", "2", own_picture]) == 0
     caught = capfd.readouterr()

@@ -1,4 +1,6 @@
-"""A second night with settings of which the other tests of nights use one each: it changes what a run from scratch would."""
+"""A second night with settings of which the other tests of nights use one each: it changes what a run from scratch
+would.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ ANY = ["gate.max_changed=1.0", "gate.max_drift=1.0", "gate.max_products_lost=1.0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [["output.format=parquet"], ["knn.metric=hamming", "blocking.by=none"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "settings", [["output.format=parquet"], ["knn.metric=hamming", "blocking.by=none"]], ids=" ".join
+)
 def test_a_changed_night_is_one_from_scratch(spark, tmp_path, settings):
     rows = draw_shop(tmp_path, products=12, images=2)
     own = arguments(tmp_path, f"{tmp_path}/out", *ANY, *settings)
@@ -39,7 +43,9 @@ def test_narrower_limits_judge_what_was_embedded_before(spark, tmp_path):
     limits = ["images.min_side=91", f"images.max_bytes={long.stat().st_size - 1}"]
     assert recommend.main([*arguments(tmp_path, f"{tmp_path}/out", *ANY), "--run-id", "first"]) == 0
     assert recommend.main([*arguments(tmp_path, f"{tmp_path}/out", *ANY, *limits), "--run-id", "second"]) == 0
-    reasons = connect(f"{tmp_path}/out").sql("select reason from quarantine where run_id = 'second' order by 1").fetchall()
+    reasons = (
+        connect(f"{tmp_path}/out").sql("select reason from quarantine where run_id = 'second' order by 1").fetchall()
+    )
     assert reasons == [("too_many_bytes",), ("too_small",)]
     assert recommend.main([*arguments(tmp_path, f"{tmp_path}/fresh", *ANY, *limits), "--run-id", "fresh"]) == 0
     assert content(f"{tmp_path}/out") == content(f"{tmp_path}/fresh")

@@ -1,4 +1,6 @@
-"""`jobs/query.py` against published runs: a garment of the shop finds itself, a stranger's picture finds its category."""
+"""`jobs/query.py` against published runs: a garment of the shop finds itself, a stranger's picture finds its
+category.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,20 @@ def test_a_shops_own_picture_finds_its_product_and_then_its_likes(shop, capsys):
     code, said = _answers(capsys, *own, "--k", "4", *pictures)
     assert (code, said["run_id"]) == (0, "night-1")
     con = connect(f"{folder}/out")
-    items = con.sql("select product_id, uri, embedding, predicted_category from images join embeddings using (image_id) order by image_id").fetchall()
+    items = con.sql(
+        "select product_id, uri, embedding, predicted_category "
+        "from images join embeddings using (image_id) order by image_id"
+    ).fetchall()
     x = np.array([item[2] for item in items])
     for picture, row, answer in zip(pictures, (rows[0], rows[7]), said["answers"], strict=True):
         assert answer["image"] == picture
         best = answer["similar"][0]
-        assert (best["rank"], best["product_id"], best["image_uri"], best["category"]) == (1, row["sku"], picture, row["kind"])
+        assert (best["rank"], best["product_id"], best["image_uri"], best["category"]) == (
+            1,
+            row["sku"],
+            picture,
+            row["kind"],
+        )
         assert best["price"] == pytest.approx(float(row["cost"]))
         assert best["similarity"] == pytest.approx(1, abs=1e-5)
         values = x @ next(item[2] for item in items if item[1] == picture)
@@ -49,7 +59,9 @@ def test_a_shops_own_picture_finds_its_product_and_then_its_likes(shop, capsys):
         by_category = list(dict.fromkeys(items[i][0] for i in near if items[i][3] in probed))[:4]
         everywhere = [p for p in dict.fromkeys(items[i][0] for i in near) if p not in by_category]
         assert [s["product_id"] for s in answer["similar"]] == (by_category + everywhere)[:4]
-        assert [s["source"] for s in answer["similar"]] == ["visual"] * len(by_category) + ["backfill"] * (4 - len(by_category))
+        assert [s["source"] for s in answer["similar"]] == ["visual"] * len(by_category) + ["backfill"] * (
+            4 - len(by_category)
+        )
 
 
 def test_the_table_for_people(shop, capsys):
@@ -78,7 +90,9 @@ def test_unusable_pictures_say_why_and_only_where_none_is_left_the_job_fails(sho
 
 
 def _copy(spark, shop, tmp_path, model_version=None, **recorded):
-    """The published tables again, with another `runs` row: what a run with these settings, or another encoder, would have left."""
+    """The published tables again, with another `runs` row: what a run with these settings, or another encoder, would
+    have left.
+    """
     folder, _, own = shop
     shutil.copytree(folder / "out", tmp_path / "out")
     store = Store(spark, OutputConfig(path=str(tmp_path / "out")))
@@ -87,7 +101,14 @@ def _copy(spark, shop, tmp_path, model_version=None, **recorded):
     for section, values in recorded.items():
         config[section] |= values
     row |= {"config": json.dumps(config), "model_version": model_version or row["model_version"]}
-    store.replace("runs", spark.createDataFrame([tuple(row[name] for name in RUNS.names)], RUNS), RUNS, by="run_id", value="night-1", run_id="night-1")
+    store.replace(
+        "runs",
+        spark.createDataFrame([tuple(row[name] for name in RUNS.names)], RUNS),
+        RUNS,
+        by="run_id",
+        value="night-1",
+        run_id="night-1",
+    )
     return [*own, "--set", f"output.path={tmp_path}/out"]
 
 
@@ -99,7 +120,9 @@ def test_another_encoder_than_the_tables_is_refused(spark, shop, tmp_path, capsy
     assert "the published run night-1 has default-older: give its encoder, name=default" in message
 
 
-@pytest.mark.parametrize(("by", "metric"), [("none", "l2"), pytest.param("catalogue_category", "l1", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("by", "metric"), [("none", "l2"), pytest.param("catalogue_category", "l1", marks=pytest.mark.slow)]
+)
 def test_the_runs_own_settings_count_not_todays(spark, shop, tmp_path, capsys, by, metric):
     folder, rows, _ = shop
     own = _copy(spark, shop, tmp_path, blocking={"by": by, "probes": 1}, knn={"metric": metric})
@@ -119,12 +142,20 @@ def test_the_runs_own_settings_count_not_todays(spark, shop, tmp_path, capsys, b
 @pytest.mark.slow
 def test_a_run_by_clusters_in_parquet_is_asked_with_the_head_it_fitted(spark, tmp_path, capsys):
     rows = draw_shop(tmp_path, products=9, images=1)
-    settings = ["output.format=parquet", "blocking.by=cluster", "blocking.clusters=3", "knn.metric=hamming", "recommend.backfill=false"]
+    settings = [
+        "output.format=parquet",
+        "blocking.by=cluster",
+        "blocking.clusters=3",
+        "knn.metric=hamming",
+        "recommend.backfill=false",
+    ]
     own = arguments(tmp_path, f"{tmp_path}/out", *settings)
     assert recommend.main([*own, "--set", "gate.min_coverage=0", "--run-id", "c"]) == 0
     stored = {
         row.uri: row.predicted_category
-        for row in spark.read.parquet(f"{tmp_path}/out/embeddings").join(spark.read.parquet(f"{tmp_path}/out/images"), "image_id").collect()
+        for row in spark.read.parquet(f"{tmp_path}/out/embeddings")
+        .join(spark.read.parquet(f"{tmp_path}/out/images"), "image_id")
+        .collect()
     }
     pictures = [f"{tmp_path}/{row['photo']}" for row in rows]
     _, said = _answers(capsys, *own, *pictures)

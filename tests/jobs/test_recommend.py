@@ -1,4 +1,6 @@
-"""The main job on a small shop of drawn pictures with every kind of bad file in it: real Spark, real Delta, the shipped network."""
+"""The main job on a small shop of drawn pictures with every kind of bad file in it: real Spark, real Delta, the
+shipped network.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def test_the_published_table_keeps_every_promise(published):
     con = connect(output)
     check(con, 5, "night-1")
     assert con.execute("select count(*) from images").fetchall()[0][0] == len(rows)
-    assert con.sql("select distinct run_id, run_date::varchar, model_version is not null from similar_products").fetchall() == [("night-1", "2026-03-01", True)]
+    assert con.sql(
+        "select distinct run_id, run_date::varchar, model_version is not null from similar_products"
+    ).fetchall() == [("night-1", "2026-03-01", True)]
     prices = con.sql("select distinct product_id, price from similar_products order by 1").fetchall()
     assert dict(prices)["P03"] == pytest.approx(float(next(r["cost"] for r in rows if r["sku"] == "P03")))
 
@@ -39,10 +43,15 @@ def test_every_bad_file_is_quarantined_with_its_reason_and_every_odd_one_is_used
 
 
 def test_odd_files_embed_as_the_picture_they_show(published):
-    """Every odd file but the stretched one shows the first product's picture: as near to it as JPEG and palettes allow."""
+    """Every odd file but the stretched one shows the first product's picture: as near to it as JPEG and palettes
+    allow.
+    """
     _, output, rows = published
     con = connect(output)
-    vectors = {uri.rsplit("/", 1)[-1]: np.array(e) for uri, e in con.sql("select uri, embedding from images join embeddings using (image_id)").fetchall()}
+    vectors = {
+        uri.rsplit("/", 1)[-1]: np.array(e)
+        for uri, e in con.sql("select uri, embedding from images join embeddings using (image_id)").fetchall()
+    }
     original = vectors[rows[0]["photo"]]
     for name in ODD:
         if name != "wide.jpg":  # the palette is 216 colours, dithered; another product comes to .49
@@ -63,7 +72,9 @@ def test_the_run_is_on_record(published):
 def test_the_readmes_queries_run_on_the_table(spark, published):
     _, output, _ = published
     queries = re.findall(r"```sql\n(.*?);\n```", (REPO / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    answers = [spark.sql(query.replace("build/demo-out", output).replace("P0000012", "P03")).collect() for query in queries]
+    answers = [
+        spark.sql(query.replace("build/demo-out", output).replace("P0000012", "P03")).collect() for query in queries
+    ]
     assert [r["rank"] for r in answers[0]] == [1, 2, 3, 4, 5]
     assert sum(r["products"] for r in answers[1]) == 13
     assert {r["reason"]: r["pictures"] for r in answers[2]} == dict.fromkeys(BAD.values(), 1)
@@ -76,7 +87,9 @@ def test_the_stages_one_by_one_give_the_same_table(spark, published, tmp_path):
     own = arguments(folder, f"{tmp_path}/out", "gate.max_quarantined=0.5")
     for number, job in enumerate((ingest, embed, neighbours, publish)):
         assert job.main([*own, "--run-id", f"step-{number}"]) == 0
-    columns = "product_id, rank, similar_product_id, round(similarity, 5), image_uri, similar_image_uri, category, source"
+    columns = (
+        "product_id, rank, similar_product_id, round(similarity, 5), image_uri, similar_image_uri, category, source"
+    )
     sql = f"select {columns} from similar_products order by 1, 2"
     assert connect(f"{tmp_path}/out").sql(sql).fetchall() == connect(output).sql(sql).fetchall()
 
@@ -96,7 +109,9 @@ def test_the_same_run_again_changes_nothing_and_rollback_brings_the_earlier_one_
     assert len(connect(output).sql("select * from similar_products").fetchall()) == 5 * 4
     assert rollback.main([*own, "--run-id", "back"]) == 0
     assert connect(output).sql("select * from similar_products order by product_id, rank").fetchall() == first
-    assert connect(output).sql("select message from runs where status = 'rolled_back'").fetchall() == [("one is current again",)]
+    assert connect(output).sql("select message from runs where status = 'rolled_back'").fetchall() == [
+        ("one is current again",)
+    ]
     assert rollback.main([*own, "--run-id", "back-again"]) == 2  # nothing was published before the first
     assert rollback.main([*own, "--to", "three"]) == 2
     assert rollback.main([*own, "--run-id", "forward", "--to", "two"]) == 0
@@ -139,7 +154,9 @@ def test_only_what_is_in_stock_is_recommended_even_when_few_neighbours_are_kept(
     stock = ["catalogue.columns.in_stock=stock", "recommend.in_stock_only=true", "knn.k=1"]
     assert recommend.main([*arguments(tmp_path, f"{tmp_path}/out", *stock), "--run-id", "stock"]) == 0
     con = connect(f"{tmp_path}/out")
-    assert con.sql("select similar_product_id from similar_products where product_id = 'P02' order by 1").fetchall() == [(f"P0{i}",) for i in (0, 1, 3, 4, 5)]
+    assert con.sql(
+        "select similar_product_id from similar_products where product_id = 'P02' order by 1"
+    ).fetchall() == [(f"P0{i}",) for i in (0, 1, 3, 4, 5)]
     assert con.sql("select count(*) from similar_products where similar_product_id = 'P02'").fetchall() == [(0,)]
 
 
@@ -167,10 +184,25 @@ def test_what_a_user_can_mend_is_one_message_and_exit_code_2(spark, tmp_path, ca
 
 
 def test_one_category_without_labels_in_parquet_without_backfill(spark, tmp_path):
-    """The options the other tests leave alone, together: no category column, clusters, parquet, every metric's similarity below 1."""
+    """The options the other tests leave alone, together: no category column, clusters, parquet, every metric's
+    similarity below 1.
+    """
     draw_shop(tmp_path, products=8, images=1)
-    own = [a for a in arguments(tmp_path, f"{tmp_path}/out", "output.format=parquet", "recommend.backfill=false", "blocking.by=cluster", "blocking.clusters=1")]
-    assert recommend.main([*own, "--set", "catalogue.columns.category=null", "--set", "knn.metric=l2", "--run-id", "p"]) == 0
+    own = [
+        a
+        for a in arguments(
+            tmp_path,
+            f"{tmp_path}/out",
+            "output.format=parquet",
+            "recommend.backfill=false",
+            "blocking.by=cluster",
+            "blocking.clusters=1",
+        )
+    ]
+    assert (
+        recommend.main([*own, "--set", "catalogue.columns.category=null", "--set", "knn.metric=l2", "--run-id", "p"])
+        == 0
+    )
     rows = spark.read.parquet(f"{tmp_path}/out/similar_products").collect()
     assert len(rows) == 8 * 5
     assert {r.source for r in rows} == {"visual"}

@@ -20,7 +20,13 @@ from vsspark.config import EncoderConfig, ImagesConfig
 from vsspark.embed.kernel.frame import embed_batches
 from vsspark.encoders.engines import OnnxEngine
 
-ANY = ["gate.max_quarantined=1.0", "gate.min_coverage=0.0", "gate.max_changed=1.0", "gate.max_drift=1.0", "gate.max_products_lost=1.0"]
+ANY = [
+    "gate.max_quarantined=1.0",
+    "gate.min_coverage=0.0",
+    "gate.max_changed=1.0",
+    "gate.max_drift=1.0",
+    "gate.max_products_lost=1.0",
+]
 
 
 def _vectors(files: list[Path]) -> dict[str, np.ndarray]:
@@ -28,7 +34,11 @@ def _vectors(files: list[Path]) -> dict[str, np.ndarray]:
     encoder = encoders.load("default")
     engine = OnnxEngine(str(encoder.files["onnxruntime"]), 4, 2)
     rows = pa.record_batch({"image_id": pa.array(range(len(files)), pa.int64()), "uri": [str(file) for file in files]})
-    found = [row for batch in embed_batches([rows], engine, encoder.input_size, ImagesConfig(), EncoderConfig(), {}, 2) for row in batch.to_pylist()]
+    found = [
+        row
+        for batch in embed_batches([rows], engine, encoder.input_size, ImagesConfig(), EncoderConfig(), {}, 2)
+        for row in batch.to_pylist()
+    ]
     return {row["content_hash"]: np.array(row["embedding"]) for row in found if row["reason"] is None}
 
 
@@ -52,7 +62,14 @@ def test_what_was_embedded_is_what_was_read_and_the_next_night_makes_up_for_the_
     own = arguments(folder, f"{tmp_path}/out", *ANY)
     met = 0
     for night in range(int(os.environ.get("VSSPARK_REWRITTEN", "2"))):
-        script = [sys.executable, str(Path(__file__).with_name("rewrite_photos.py")), str(folder), str(contents), str(seen), str(night)]
+        script = [
+            sys.executable,
+            str(Path(__file__).with_name("rewrite_photos.py")),
+            str(folder),
+            str(contents),
+            str(seen),
+            str(night),
+        ]
         first = {photo.read_bytes() for photo in folder.glob("p*.jpg")}
         rewriter = subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:

@@ -1,4 +1,6 @@
-"""Credentials planted in the configuration of runs that fail: neither the log, nor `runs`, nor any file below the output says them."""
+"""Credentials planted in the configuration of runs that fail: neither the log, nor `runs`, nor any file below the
+output says them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ PLANTED = (
     ("fault", "says"),
     [
         (f"mlflow.tracking_uri=http://me:{CANARY}-6@127.0.0.1:9", "mlflow.tracking_uri=http://***@127.0.0.1:9"),
-        (f"catalogue.table=https://me:{CANARY}-7@127.0.0.1:9/shop.csv", "catalogue.table=https://***@127.0.0.1:9/shop.csv"),
+        (
+            f"catalogue.table=https://me:{CANARY}-7@127.0.0.1:9/shop.csv",
+            "catalogue.table=https://***@127.0.0.1:9/shop.csv",
+        ),
     ],
 )
 def test_a_failed_run_keeps_its_secrets(spark, tmp_path, capfd, monkeypatch, fault, says):

@@ -1,4 +1,6 @@
-"""Single stages after a rollback or a refusal: they go on from the run that is published again, not from the last one that embedded."""
+"""Single stages after a rollback or a refusal: they go on from the run that is published again, not from the last one
+that embedded.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ OTHER_MODEL = "encoder.unit_norm=false"  # its vectors are stored unscaled: anot
 
 
 def _versions(output: str) -> list[tuple]:
-    return connect(output).sql("select distinct model_version from neighbours union all select distinct model_version from similar_products").fetchall()
+    return (
+        connect(output)
+        .sql(
+            "select distinct model_version from neighbours "
+            "union all select distinct model_version from similar_products"
+        )
+        .fetchall()
+    )
 
 
 @pytest.mark.slow
@@ -34,7 +43,8 @@ def test_stages_after_a_rollback_go_on_from_the_run_that_is_current_again(spark,
     assert publish.main([*own, "--run-id", "published"]) == 0
     assert content(output) == before
     check(connect(output), 5, "first")
-    # The run that is published now embedded nothing itself; going back to it, and on from there, still finds whose embeddings it has.
+    # The run that is published now embedded nothing itself; going back to it, and on from there, still finds whose
+    # embeddings it has.
     assert recommend.main([*own, "--set", OTHER_MODEL, "--run-id", "third"]) == 0
     assert rollback.main([*own, "--to", "published", "--run-id", "back-again"]) == 0
     assert publish.main([*own, "--run-id", "published-again"]) == 0

@@ -1,4 +1,6 @@
-"""Tasks that Spark starts a second time because the first attempt is slow: no row comes twice, and the table is that of an undisturbed run."""
+"""Tasks that Spark starts a second time because the first attempt is slow: no row comes twice, and the table is that
+of an undisturbed run.
+"""
 
 from __future__ import annotations
 
@@ -80,8 +82,17 @@ def test_second_attempts_of_slow_tasks_change_no_row(spark, tmp_path):
     events = tmp_path / "events"
     events.mkdir()
     with standalone(tmp_path, HOSTS, 1, {}) as cluster:
-        settings = [f"{name}={value}" for name, value in {**SETTINGS, "spark.master": cluster.url, "spark.eventLog.dir": f"file:{events}"}.items()]
-        command = [sys.executable, "jobs/recommend.py", *arguments(tmp_path, f"{tmp_path}/out", "knn.tile_rows=32", *settings), "--run-id", "two"]
+        settings = [
+            f"{name}={value}"
+            for name, value in {**SETTINGS, "spark.master": cluster.url, "spark.eventLog.dir": f"file:{events}"}.items()
+        ]
+        command = [
+            sys.executable,
+            "jobs/recommend.py",
+            *arguments(tmp_path, f"{tmp_path}/out", "knn.tile_rows=32", *settings),
+            "--run-id",
+            "two",
+        ]
         with (tmp_path / "log").open("w") as log:
             job = subprocess.Popen(command, cwd=REPO, env=cluster.environment, stdout=log, stderr=log)
             try:
@@ -95,7 +106,14 @@ def test_second_attempts_of_slow_tasks_change_no_row(spark, tmp_path):
     assert won > 0
     assert content(f"{tmp_path}/out") == content(f"{tmp_path}/undisturbed")
     check(connect(f"{tmp_path}/out"), 5, "two")
-    for table, key in (("embeddings", "image_id"), ("neighbours", "query_image_id, rank"), ("quarantine", "image_id, run_id")):
-        assert connect(f"{tmp_path}/out").sql(f"select {key} from {table} group by all having count(*) > 1").fetchall() == []
+    for table, key in (
+        ("embeddings", "image_id"),
+        ("neighbours", "query_image_id, rank"),
+        ("quarantine", "image_id, run_id"),
+    ):
+        assert (
+            connect(f"{tmp_path}/out").sql(f"select {key} from {table} group by all having count(*) > 1").fetchall()
+            == []
+        )
     assert not (tmp_path / "out" / "_staging").exists()
     assert not (tmp_path / "out" / "_work").exists()

@@ -20,7 +20,8 @@ sys.path.insert(0, {wheel!r})
 import numpy as np
 from vsspark.knn import self_join, topk
 assert topk.__file__.startswith({wheel!r}), topk.__file__
-print(self_join(np.eye(3, dtype=np.float32), 1)[1].ravel().tolist(), sorted({{"pyspark", "tensorflow"}} & set(sys.modules)))
+nearest = self_join(np.eye(3, dtype=np.float32), 1)[1].ravel().tolist()
+print(nearest, sorted({{"pyspark", "tensorflow"}} & set(sys.modules)))
 """
 
 

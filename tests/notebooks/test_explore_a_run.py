@@ -28,7 +28,9 @@ def executed(request, tmp_path_factory):
     (folder / "pictures").mkdir()
     for name, rows in published_tables(folder / "pictures").items():
         schema = to_arrow_schema(getattr(schemas, name.upper()), timezone="UTC")
-        table = pa.table([pa.array([row[i] for row in rows], field.type) for i, field in enumerate(schema)], schema=schema)
+        table = pa.table(
+            [pa.array([row[i] for row in rows], field.type) for i, field in enumerate(schema)], schema=schema
+        )
         if request.param == "delta":
             write_deltalake(str(folder / "out" / name), table)
         else:
@@ -37,7 +39,9 @@ def executed(request, tmp_path_factory):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VSSPARK_OUTPUT", str(folder / "out"))
-        NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+        NotebookClient(
+            notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        ).execute()
     return notebook
 
 
@@ -46,8 +50,16 @@ def printed(notebook):
 
 
 def pictures(notebook):
-    data = [output["data"]["image/png"] for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
-    return [cv2.imdecode(np.frombuffer(base64.b64decode(png), np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1].astype(int) for png in data]
+    data = [
+        output["data"]["image/png"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    return [
+        cv2.imdecode(np.frombuffer(base64.b64decode(png), np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1].astype(int)
+        for png in data
+    ]
 
 
 def test_it_is_committed_without_outputs():

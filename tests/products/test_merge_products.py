@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import datetime as dt
 
-from vsspark.products.spark import describe, merge_neighbours, product_facts, short_products, top_products, with_backfill
+from vsspark.products.spark import (
+    describe,
+    merge_neighbours,
+    product_facts,
+    short_products,
+    top_products,
+    with_backfill,
+)
 
 IMAGES = "image_id long, product_id string, uri string, position int, category string, price double, in_stock boolean"
 PAIRS = "product_id string, similar_product_id string, similarity float, query_image_id long, item_image_id long"
@@ -30,7 +37,8 @@ def test_a_product_pair_is_as_similar_as_its_best_images(spark):
         (r.product_id, r.similar_product_id): (round(r.similarity, 3), r.query_image_id, r.item_image_id)
         for r in merge_neighbours(neighbours, _images(spark)).collect()
     }
-    assert found == {("A", "B"): (0.9, 2, 3), ("A", "C"): (0.4, 1, 4), ("C", "B"): (0.1, 4, 3)}  # no A -> A; ties by lower ids
+    # No A -> A; ties by lower ids.
+    assert found == {("A", "B"): (0.9, 2, 3), ("A", "C"): (0.4, 1, 4), ("C", "B"): (0.1, 4, 3)}
 
 
 def test_equal_similarities_rank_by_product_id(spark):
@@ -48,10 +56,27 @@ def test_short_lists_are_filled_behind_the_visual_rows_without_repeating_them(sp
 
 
 def test_the_first_stated_fact_and_the_most_predicted_category_describe_a_product(spark):
-    predicted = spark.createDataFrame([(1, "x"), (2, "y"), (3, "hat"), (4, "bag"), (5, "bag")], "image_id long, predicted_category string")
-    facts = {r.product_id: (r.category, r.price, r.in_stock) for r in product_facts(_images(spark), predicted).collect()}
+    predicted = spark.createDataFrame(
+        [(1, "x"), (2, "y"), (3, "hat"), (4, "bag"), (5, "bag")], "image_id long, predicted_category string"
+    )
+    facts = {
+        r.product_id: (r.category, r.price, r.in_stock) for r in product_facts(_images(spark), predicted).collect()
+    }
     assert facts == {"A": ("dress", 10.0, True), "B": ("hat", 5.0, False), "C": ("bag", None, None)}
     lists = with_backfill(spark.createDataFrame([("C", "A", 0.7, 5, 2)], PAIRS), None, 3)
     row = describe(lists, _images(spark), predicted, "m1", "run-1", dt.date(2026, 1, 2)).first()
-    assert (row.image_uri, row.similar_image_uri, row.category, row.similar_category, row.price, row.similar_price) == ("c1", "a1", "bag", "dress", None, 10.0)
-    assert (row.rank, row.source, row.model_version, row.run_id, row.run_date) == (1, "visual", "m1", "run-1", dt.date(2026, 1, 2))
+    assert (row.image_uri, row.similar_image_uri, row.category, row.similar_category, row.price, row.similar_price) == (
+        "c1",
+        "a1",
+        "bag",
+        "dress",
+        None,
+        10.0,
+    )
+    assert (row.rank, row.source, row.model_version, row.run_id, row.run_date) == (
+        1,
+        "visual",
+        "m1",
+        "run-1",
+        dt.date(2026, 1, 2),
+    )

@@ -7,7 +7,10 @@ import pytest
 from vsspark.config import GateConfig
 from vsspark.publish.gate import judge
 
-ROW = "product_id string, rank int, similar_product_id string, similarity float, source string, category string, similar_category string"
+ROW = (
+    "product_id string, rank int, similar_product_id string, similarity float, source string, "
+    "category string, similar_category string"
+)
 CATEGORY = {"A": "hat", "B": "hat", "C": "bag"}
 GOOD = [
     ("A", 1, "B", 0.9, "visual"),
@@ -17,7 +20,14 @@ GOOD = [
     ("C", 1, "A", 0.8, "visual"),
     ("C", 2, "B", 0.7, "visual"),
 ]
-COUNTS = {"images": 10, "embedded": 9, "quarantined": 1, "products": 3, "usable_products": 3, "recommendable_products": 3}
+COUNTS = {
+    "images": 10,
+    "embedded": 9,
+    "quarantined": 1,
+    "products": 3,
+    "usable_products": 3,
+    "recommendable_products": 3,
+}
 
 
 def _judge(spark, rows=GOOD, counts=COUNTS, k=20, **limits):
@@ -48,7 +58,12 @@ def test_a_good_run_passes_with_its_figures(spark):
     ("rows", "counts", "limits", "expected"),
     [
         (GOOD, {"embedded": 8}, {}, "images are lost: 10 in, 8 embedded"),
-        (GOOD, {"embedded": 5, "quarantined": 5}, {}, r"50\.0% of the images are quarantined, gate\.max_quarantined allows 20\.0%"),
+        (
+            GOOD,
+            {"embedded": 5, "quarantined": 5},
+            {},
+            r"50\.0% of the images are quarantined, gate\.max_quarantined allows 20\.0%",
+        ),
         (GOOD[:-1], {}, {}, r"66\.7% of the products .* full list of 2, gate\.min_coverage asks for 90\.0%"),
         ([*GOOD[:-1], ("C", 2, "A", 0.7, "visual")], {}, {}, r"1 rows repeat"),
         ([*GOOD[:-1], ("C", 3, "B", 0.7, "visual")], {}, {}, r"1 products have gaps"),
@@ -69,7 +84,14 @@ def test_each_broken_promise_is_named(spark, rows, counts, limits, expected):
 
 
 def test_a_catalogue_of_one_product_has_nothing_to_publish(spark):
-    counts = {"images": 1, "embedded": 1, "quarantined": 0, "products": 1, "usable_products": 1, "recommendable_products": 1}
+    counts = {
+        "images": 1,
+        "embedded": 1,
+        "quarantined": 0,
+        "products": 1,
+        "usable_products": 1,
+        "recommendable_products": 1,
+    }
     verdict = _judge(spark, [], counts)
     assert verdict.refusals == ("0 products have recommendations, gate.min_products asks for 2",)
     assert verdict.broken == ("no product has any recommendation",)
@@ -82,16 +104,24 @@ def _lists(spark, rows, model="m1"):
 
 def test_the_published_run_is_what_a_run_is_compared_with(spark):
     published = _lists(spark, [*GOOD, ("D", 1, "A", 0.5, "visual"), ("D", 2, "B", 0.4, "visual")])
-    tonight = [row if row[0] != "C" else (row[0], row[1], {"A": "B", "B": "D"}[row[2]], row[3] - 0.5, row[4]) for row in GOOD]
+    tonight = [
+        row if row[0] != "C" else (row[0], row[1], {"A": "B", "B": "D"}[row[2]], row[3] - 0.5, row[4]) for row in GOOD
+    ]
     limits = GateConfig(max_products_lost=0.2, max_changed=0.1, max_drift=0.1)
     verdict = judge(_lists(spark, tonight), COUNTS, 2, limits, published)
-    # D is lost; of six recommendations of known products C -> D is new; three similarities against four say nothing about a drift.
+    # D is lost; of six recommendations of known products C -> D is new; three similarities against four say nothing
+    # about a drift.
     assert verdict.metrics["products_lost"] == pytest.approx(1 / 4)
     assert verdict.metrics["changed_share"] == pytest.approx(1 / 6)
     assert verdict.metrics["similarity_drift"] == 0.0
-    assert [re.search(r"gate\.(\w+)", sentence).group(1) for sentence in verdict.refusals] == ["max_products_lost", "max_changed"]
+    assert [re.search(r"gate\.(\w+)", sentence).group(1) for sentence in verdict.refusals] == [
+        "max_products_lost",
+        "max_changed",
+    ]
     other_network = judge(_lists(spark, tonight, "m2"), COUNTS, 2, limits, published)
-    assert [re.search(r"gate\.(\w+)", sentence).group(1) for sentence in other_network.refusals] == ["max_products_lost"]
+    assert [re.search(r"gate\.(\w+)", sentence).group(1) for sentence in other_network.refusals] == [
+        "max_products_lost"
+    ]
 
 
 def test_similarities_that_fall_are_a_drift(spark):
@@ -108,4 +138,6 @@ def test_a_hub_is_refused(spark):
     counts = COUNTS | {"products": 11, "usable_products": 11, "recommendable_products": 11}
     verdict = judge(_lists(spark, rows), counts, 1, GateConfig(max_hubness=9.0))
     assert verdict.metrics["hubness"] == pytest.approx(10.0)
-    assert verdict.refusals == ("one product is in 10.0 times as many lists as the average product, gate.max_hubness allows 9",)
+    assert verdict.refusals == (
+        "one product is in 10.0 times as many lists as the average product, gate.max_hubness allows 9",
+    )

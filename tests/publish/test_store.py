@@ -63,7 +63,9 @@ def test_replacing_rows_by_none_leaves_none(spark, store):
 def test_a_delta_table_is_not_replaced_by_a_parquet_one(spark, tmp_path):
     Store(spark, OutputConfig(path=f"{tmp_path}/out")).overwrite("t", _frame(spark, [1], "a"), SCHEMA, "a")
     with pytest.raises(StorageError, match=r"out/t is a Delta table"):
-        Store(spark, OutputConfig(path=f"{tmp_path}/out", format="parquet")).overwrite("t", _frame(spark, [2], "b"), SCHEMA, "b")
+        Store(spark, OutputConfig(path=f"{tmp_path}/out", format="parquet")).overwrite(
+            "t", _frame(spark, [2], "b"), SCHEMA, "b"
+        )
     assert _ids(Store(spark, OutputConfig(path=f"{tmp_path}/out")), "t") == [1]
 
 
@@ -91,7 +93,10 @@ def test_other_readers_see_the_current_run(spark, store):
         assert sorted(table.to_pyarrow_table()["id"].to_pylist()) == [2, 3]
         assert [json.loads(h["userMetadata"])["run_id"] for h in table.history()] == ["two", "one"]
     else:
-        assert sorted(duckdb.sql(f"select id from read_parquet('{store.path('t')}/*.parquet')").fetchall()) == [(2,), (3,)]
+        assert sorted(duckdb.sql(f"select id from read_parquet('{store.path('t')}/*.parquet')").fetchall()) == [
+            (2,),
+            (3,),
+        ]
 
 
 def test_a_wrong_schema_lists_every_mismatch(spark, store):
@@ -100,7 +105,9 @@ def test_a_wrong_schema_lists_every_mismatch(spark, store):
 
 
 def test_a_table_nobody_wrote_says_what_to_do(store):
-    with pytest.raises(StorageError, match=r"table embeddings does not exist below output\.path=.*run the stage that writes it first"):
+    with pytest.raises(
+        StorageError, match=r"table embeddings does not exist below output\.path=.*run the stage that writes it first"
+    ):
         store.read("embeddings")
 
 
@@ -122,7 +129,9 @@ def test_staging_is_invisible_and_goes(spark, store):
 @pytest.mark.parametrize(("created_with", "days", "stays"), [(2, 2, False), (2, 5, True), (5, 2, False)])
 def test_vacuum_keeps_as_many_days_as_are_configured_now(spark, tmp_path, created_with, days, stays):
     path = f"{tmp_path}/out"
-    Store(spark, OutputConfig(path=path, keep_days=created_with)).overwrite("images", _frame(spark, [1, 2], "a"), SCHEMA, "a")
+    Store(spark, OutputConfig(path=path, keep_days=created_with)).overwrite(
+        "images", _frame(spark, [1, 2], "a"), SCHEMA, "a"
+    )
     store = Store(spark, OutputConfig(path=path, keep_days=days))
     left_behind = tmp_path / "out" / "images" / "part-00000-left-by-a-killed-write.snappy.parquet"
     left_behind.write_bytes(b"")

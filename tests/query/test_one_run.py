@@ -32,16 +32,26 @@ def config(tmp_path):
 
 
 def _publish(store, config, rows, run_id, mark, status="published"):
-    """The small shop as a run leaves it, its steps in their order, or as it is before the last one; mark: before every product's id."""
+    """The small shop as a run leaves it, its steps in their order, or as it is before the last one; mark: before
+    every product's id.
+    """
     frames = {}
     for name, columns in {"images": (1,), "embeddings": (), "quarantine": (1,), "similar_products": (0, 2)}.items():
-        marked = [tuple(mark + value if i in columns else run_id if value == FIRST else value for i, value in enumerate(row)) for row in rows[name]]
+        marked = [
+            tuple(mark + value if i in columns else run_id if value == FIRST else value for i, value in enumerate(row))
+            for row in rows[name]
+        ]
         frames[name] = store.spark.createDataFrame(marked, getattr(schemas, name.upper())).coalesce(1)
     for name in ("images", "embeddings", "quarantine"):
         store.overwrite(name, frames[name], getattr(schemas, name.upper()), run_id)
 
     def record(status):
-        row = small_shop.run_row() | {"run_id": run_id, "status": status, "config": json.dumps(config.public()), "versions": store.versions()}
+        row = small_shop.run_row() | {
+            "run_id": run_id,
+            "status": status,
+            "config": json.dumps(config.public()),
+            "versions": store.versions(),
+        }
         df = store.spark.createDataFrame([tuple(row[name] for name in schemas.RUNS.names)], schemas.RUNS).coalesce(1)
         store.replace("runs", df, schemas.RUNS, by="run_id", value=run_id, run_id=run_id)
 

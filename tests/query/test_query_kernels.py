@@ -1,4 +1,6 @@
-"""What one task finds for a few queries, against a brute force; where a picture searches, against what the batch does; how it is said."""
+"""What one task finds for a few queries, against a brute force; where a picture searches, against what the batch
+does; how it is said.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ def _batches(x, ids, categories, size):
     for i in range(0, len(x), size):
         lists = pa.array(list(x[i : i + size]), pa.list_(pa.float32()))
         yield pa.record_batch(
-            [pa.array(ids[i : i + size]), lists, pa.array(categories[i : i + size], pa.string())], names=["image_id", "embedding", "category"]
+            [pa.array(ids[i : i + size]), lists, pa.array(categories[i : i + size], pa.string())],
+            names=["image_id", "embedding", "category"],
         )
 
 
@@ -33,7 +36,9 @@ def test_each_query_finds_its_nearest_in_the_categories_it_probes(metric):
     ids = rng.permutation(1000)[:90].astype(np.int64)
     categories = [None if i % 17 == 0 else NAMES[i % 3] for i in range(90)]
     queries = np.concatenate([x[12:13], rng.normal(size=(2, 20)).astype(np.float32)])
-    asked = Asked(queries, (None, ("a", "c"), ("d",)), 7, metric, np.zeros(20, np.float32) if metric == "hamming" else None)
+    asked = Asked(
+        queries, (None, ("a", "c"), ("d",)), 7, metric, np.zeros(20, np.float32) if metric == "hamming" else None
+    )
     found = pa.Table.from_batches(list(nearest_images(_batches(x, ids, categories, 16), asked)), FOUND)
     for q, probed in enumerate(asked.categories):
         inside = [i for i in range(90) if probed is None or categories[i] in probed]
@@ -59,11 +64,21 @@ def test_no_rows_give_no_rows():
 def test_a_picture_probes_what_the_batch_would(spark):
     rng = np.random.default_rng(1)
     p = np.vstack([rng.dirichlet([0.4] * 4, 20), [[0.25] * 4, [0, 1, 0, 0]]]).astype(np.float32)
-    rows = [(i, None, NAMES[int(row.argmax())], {name: float(v) for name, v in zip(NAMES, row, strict=True)}) for i, row in enumerate(p)]
+    rows = [
+        (i, None, NAMES[int(row.argmax())], {name: float(v) for name, v in zip(NAMES, row, strict=True)})
+        for i, row in enumerate(p)
+    ]
     # Every category has an item: a probe of one that has none is left out of the batch, and finds nothing here.
     rows += [(100 + i, None, name, {name: 1.0}) for i, name in enumerate(NAMES)]
-    table = spark.createDataFrame(rows, "id int, category string, predicted_category string, category_probabilities map<string,float>")
-    for config in (BlockingConfig(), BlockingConfig(probes=2, probability=0.5), BlockingConfig(probability=0.0), BlockingConfig(probes=4, probability=1.0)):
+    table = spark.createDataFrame(
+        rows, "id int, category string, predicted_category string, category_probabilities map<string,float>"
+    )
+    for config in (
+        BlockingConfig(),
+        BlockingConfig(probes=2, probability=0.5),
+        BlockingConfig(probability=0.0),
+        BlockingConfig(probes=4, probability=1.0),
+    ):
         batch = {row.id: row.probes for row in with_blocks(table, config).collect()}
         for i, row in enumerate(p):
             assert [name for name, _ in probed_categories(row, NAMES, config)] == batch[i]
@@ -71,7 +86,13 @@ def test_a_picture_probes_what_the_batch_would(spark):
 
 def test_answers_as_text_and_json():
     found = Similar(1, "P<1>", 0.98765, "größe 1.jpg", "Tees", 1234.5, "visual")
-    answers = [Answer("a.jpg", categories=(("Tees", 0.9), ("Tops", 0.05)), similar=(found, Similar(2, "P2", 0.5, "b", None, None, "backfill")))]
+    answers = [
+        Answer(
+            "a.jpg",
+            categories=(("Tees", 0.9), ("Tops", 0.05)),
+            similar=(found, Similar(2, "P2", 0.5, "b", None, None, "backfill")),
+        )
+    ]
     answers.append(Answer("gone.jpg", "missing", "no such file"))
     assert to_text(answers).splitlines() == [
         "a.jpg: Tees 0.90, Tops 0.05",

@@ -12,15 +12,23 @@ from vsspark.schemas import IMAGES
 
 @pytest.fixture(scope="module")
 def shop(spark):
-    """Product P00 has 30 images, all nearer to (1, 0) than any other; P01 to P06 have two each, at falling cosines, the first one not in stock."""
-    angles = [("P00", 0.001 * i) for i in range(30)] + [(f"P0{p}", 0.1 * p + 0.05 * i) for p in range(1, 7) for i in range(2)]
+    """Product P00 has 30 images, all nearer to (1, 0) than any other; P01 to P06 have two each, at falling cosines,
+    the first one not in stock.
+    """
+    angles = [("P00", 0.001 * i) for i in range(30)] + [
+        (f"P0{p}", 0.1 * p + 0.05 * i) for p in range(1, 7) for i in range(2)
+    ]
     images, items = [], []
     for number, (product, angle) in enumerate(angles):
         category = "odd" if int(product[1:]) % 2 else "even"
-        images.append((number, product, f"{number}.jpg", number, None, category, 10.0 + number, product != "P01", None, None))
+        images.append(
+            (number, product, f"{number}.jpg", number, None, category, 10.0 + number, product != "P01", None, None)
+        )
         items.append((number, [float(np.cos(angle)), float(np.sin(angle))], category, category))
     return (
-        spark.createDataFrame(items, "image_id long, embedding array<float>, category string, predicted_category string").repartition(3),
+        spark.createDataFrame(
+            items, "image_id long, embedding array<float>, category string, predicted_category string"
+        ).repartition(3),
         spark.createDataFrame(images, IMAGES),
     )
 
@@ -43,8 +51,14 @@ def test_a_product_with_many_images_takes_one_place(shop):
 
 
 def test_what_is_not_in_stock_makes_room_for_the_next(shop):
-    assert _lists(nearest_products(*shop, _ask(None, ("odd",)), in_stock_only=True), 2) == [["P00", "P02", "P03"], ["P03", "P05"]]
+    assert _lists(nearest_products(*shop, _ask(None, ("odd",)), in_stock_only=True), 2) == [
+        ["P00", "P02", "P03"],
+        ["P03", "P05"],
+    ]
 
 
 def test_more_than_there_are_gives_all_and_an_unknown_category_none(shop):
-    assert _lists(nearest_products(*shop, _ask(None, ("new",), k=50), in_stock_only=False), 2) == [[f"P0{p}" for p in range(7)], []]
+    assert _lists(nearest_products(*shop, _ask(None, ("new",), k=50), in_stock_only=False), 2) == [
+        [f"P0{p}" for p in range(7)],
+        [],
+    ]

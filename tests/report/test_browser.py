@@ -11,7 +11,15 @@ import pytest
 from small_shop import COLOUR
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"]
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+]
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
@@ -49,14 +57,21 @@ def test_a_narrow_window_shows_pictures_and_does_not_scroll_sideways(tmp_path, s
     assert painted(narrow, COLOUR["Tees"]) > 0.5 * 100 * 100
     # What a window can scroll to is laid out: the body must not be wider than the window.
     probe = "<script>document.title = document.documentElement.scrollWidth + ' of ' + window.innerWidth</script>"
-    open_page = shop_report.replace('<meta http-equiv="Content-Security-Policy"', "<meta name=off").replace("</body>", probe + "</body>")
-    title = browse(tmp_path, open_page, "--window-size=500,900", "--dump-dom").partition("<title>")[2].partition("</title>")[0]
+    open_page = shop_report.replace('<meta http-equiv="Content-Security-Policy"', "<meta name=off").replace(
+        "</body>", probe + "</body>"
+    )
+    title = (
+        browse(tmp_path, open_page, "--window-size=500,900", "--dump-dom")
+        .partition("<title>")[2]
+        .partition("</title>")[0]
+    )
     assert title == "500 of 500"
 
 
 def test_the_dom_holds_every_picture_and_no_script_ran(tmp_path, shop_report):
     dom = browse(tmp_path, shop_report, "--dump-dom")
     assert dom.count('<article class="row">') == 6
-    assert dom.count('src="data:image/jpeg;base64,') == shop_report.count('src="data:image/jpeg;base64,') == 6 + 17  # queries, then 5 x 3 + 2
+    # Queries, then 5 x 3 + 2.
+    assert dom.count('src="data:image/jpeg;base64,') == shop_report.count('src="data:image/jpeg;base64,') == 6 + 17
     assert "<title>Similar products, 2026-11-21</title>" in dom
     assert dom.count("<img") == 6 + 17  # none out of a product id

@@ -29,7 +29,9 @@ from vsspark.report.contents import (
 from vsspark.report.render import REASONS, render_report
 from vsspark.report.thumbnails import SIDE, read_thumbnails, thumbnail
 
-TOTALS = Totals(products=3, images=5, embedded=4, quarantined=1, usable_products=2, full_lists=2, recommendations=2, backfilled=1)
+TOTALS = Totals(
+    products=3, images=5, embedded=4, quarantined=1, usable_products=2, full_lists=2, recommendations=2, backfilled=1
+)
 
 
 def contents(**changes):
@@ -48,7 +50,14 @@ def contents(**changes):
 
 def rendered(run=None, thumbnails=None, **changes):
     run = run_row() | {"model_version": SCRIPT, "message": SCRIPT} | (run or {})
-    return render_report(contents(**changes), run, {"encoder": SCRIPT}, 20, 6, thumbnails or {"/photos/a.jpg": "data:image/jpeg;base64,AAAA"})
+    return render_report(
+        contents(**changes),
+        run,
+        {"encoder": SCRIPT},
+        20,
+        6,
+        thumbnails or {"/photos/a.jpg": "data:image/jpeg;base64,AAAA"},
+    )
 
 
 class Tags(HTMLParser):
@@ -69,18 +78,26 @@ def test_html_in_names_ids_and_details_stays_text():
     assert not {"script", "iframe", "link", "object"} & {tag for tag, _ in page.seen}
     text = " ".join(page.text)
     assert BOLD in text
-    assert text.count(SCRIPT) >= 8  # model, message, category, reason's product and detail and file, product list, names, setting
+    # Model, message, category, reason's product and detail and file, product list, names, setting.
+    assert text.count(SCRIPT) >= 8
 
 
 def test_nothing_is_fetched_from_anywhere():
     page = Tags(rendered())
-    sources = [attributes[name] for _, attributes in page.seen for name in ("src", "href", "srcset", "action", "background") if name in attributes]
+    sources = [
+        attributes[name]
+        for _, attributes in page.seen
+        for name in ("src", "href", "srcset", "action", "background")
+        if name in attributes
+    ]
     assert sources
     assert all(source.startswith("data:") for source in sources)
     style = rendered().partition("<style>")[2].partition("</style>")[0]
     assert "url(" not in style
     assert "@import" not in style
-    assert ("meta", "default-src 'none'; img-src data:; style-src 'unsafe-inline'") in [(tag, a.get("content")) for tag, a in page.seen]
+    assert ("meta", "default-src 'none'; img-src data:; style-src 'unsafe-inline'") in [
+        (tag, a.get("content")) for tag, a in page.seen
+    ]
 
 
 def test_figures_and_marks_are_shown():
@@ -96,7 +113,12 @@ def test_figures_and_marks_are_shown():
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [("published", "passed the quality gate"), ("refused", "nothing was published"), ("rolled_back", "earlier run"), ("staged", "not published")],
+    [
+        ("published", "passed the quality gate"),
+        ("refused", "nothing was published"),
+        ("rolled_back", "earlier run"),
+        ("staged", "not published"),
+    ],
 )
 def test_the_verdict_is_in_words(status, words):
     assert words in rendered({"status": status})
@@ -104,7 +126,10 @@ def test_the_verdict_is_in_words(status, words):
 
 def test_missing_facts_leave_no_hole():
     html = rendered(
-        {"seconds": {}, "counts": None, "metrics": None, "message": None}, categories=(CategoryCoverage(None, 1, 0, 1, 0, None, None),), best=(), worst=()
+        {"seconds": {}, "counts": None, "metrics": None, "message": None},
+        categories=(CategoryCoverage(None, 1, 0, 1, 0, None, None),),
+        best=(),
+        worst=(),
     )
     assert "no category" in html
     assert "No products to show." in html
@@ -119,7 +144,16 @@ def test_only_the_largest_categories_are_shown_and_it_says_so():
 
 
 def test_almost_all_is_not_shown_as_all():
-    nearly = Totals(products=100_000, images=9, embedded=9, quarantined=0, usable_products=100_000, full_lists=99_999, recommendations=10, backfilled=0)
+    nearly = Totals(
+        products=100_000,
+        images=9,
+        embedded=9,
+        quarantined=0,
+        usable_products=100_000,
+        full_lists=99_999,
+        recommendations=10,
+        backfilled=0,
+    )
     assert "<b>99.9 %</b>" in rendered(totals=nearly)
     assert "99,999 of them have a full list" in rendered(totals=nearly)
 

@@ -49,5 +49,17 @@ def test_without_a_published_run_it_is_wrong_usage(spark, tmp_path, capsys):
 
 def test_a_report_that_cannot_be_written_names_its_key(published, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert report.main(["--set", f"output.path={published}", "--set", "output.format=parquet", "--set", f"report.path={tmp_path}/file/report.html"]) == 2
+    assert (
+        report.main(
+            [
+                "--set",
+                f"output.path={published}",
+                "--set",
+                "output.format=parquet",
+                "--set",
+                f"report.path={tmp_path}/file/report.html",
+            ]
+        )
+        == 2
+    )
     assert f"report.path={tmp_path}/file/report.html cannot be written" in capsys.readouterr().err

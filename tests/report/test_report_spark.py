@@ -9,7 +9,16 @@ from vsspark.report.contents import Totals
 
 
 def test_totals(shop_contents):
-    assert shop_contents.totals == Totals(products=9, images=19, embedded=16, quarantined=3, usable_products=8, full_lists=7, recommendations=23, backfilled=5)
+    assert shop_contents.totals == Totals(
+        products=9,
+        images=19,
+        embedded=16,
+        quarantined=3,
+        usable_products=8,
+        full_lists=7,
+        recommendations=23,
+        backfilled=5,
+    )
 
 
 def test_categories_largest_first(shop_contents):
@@ -27,7 +36,9 @@ def test_best_and_worst_take_turns_among_the_categories_and_share_no_product(sho
     worst = [example.query.product_id for example in shop_contents.worst]
     # The best of every category: T1 0.95 (the quoted tee comes second by id), B1 0.80, H1 0.35.
     assert set(best) == {min("T1", QUOTED), "B1", "H1"}
-    assert [example.recommendations[0].similarity for example in shop_contents.best] == pytest.approx([0.95, 0.80, 0.35])
+    assert [example.recommendations[0].similarity for example in shop_contents.best] == pytest.approx(
+        [0.95, 0.80, 0.35]
+    )
     # The worst that are left: T4 0.70 and B3 0.75, then the next tee.
     assert worst[:2] == ["T4", "B3"]
     assert not set(best) & set(worst)
@@ -48,7 +59,10 @@ def test_an_example_carries_names_prices_categories_and_sources(shop_contents):
 
 def test_quarantine_counts_each_unusable_image_once_by_its_latest_reason(shop_contents):
     assert [(row.reason, row.images) for row in shop_contents.quarantine] == [("truncated", 2), ("missing", 1)]
-    assert {image.detail for image in shop_contents.quarantine[0].examples} <= {"512 bytes: <cut> off", "100 bytes: <cut> off"}
+    assert {image.detail for image in shop_contents.quarantine[0].examples} <= {
+        "512 bytes: <cut> off",
+        "100 bytes: <cut> off",
+    }
     assert shop_contents.quarantine[1].examples[0].product_id == "T1"
     assert shop_contents.without_images == ("X1",)
 
@@ -59,17 +73,31 @@ def test_quarantine_of_an_embed_job_before_the_publish_job_is_found(spark, shop_
 
     images, embeddings, quarantine = (
         spark.createDataFrame(shop_rows[name], schema)
-        for name, schema in (("images", schemas.IMAGES), ("embeddings", schemas.EMBEDDINGS), ("quarantine", schemas.QUARANTINE))
+        for name, schema in (
+            ("images", schemas.IMAGES),
+            ("embeddings", schemas.EMBEDDINGS),
+            ("quarantine", schemas.QUARANTINE),
+        )
     )
     rows = images_set_aside(images, embeddings, quarantine, "20261122-a-later-publish").collect()
-    assert sorted((row.image_id, row.reason, row.run_id) for row in rows) == [(17, "truncated", RUN_ID), (18, "truncated", RUN_ID), (19, "missing", RUN_ID)]
+    assert sorted((row.image_id, row.reason, row.run_id) for row in rows) == [
+        (17, "truncated", RUN_ID),
+        (18, "truncated", RUN_ID),
+        (19, "missing", RUN_ID),
+    ]
 
 
 def test_a_run_that_published_nothing_still_has_a_report(spark, shop_rows, shop_config):
     from vsspark.report.build import build_report
 
     tables = PublishedTables(spark, shop_rows | {"similar_products": [], "embeddings": [], "quarantine": []})
-    html = build_report(spark, tables, run_row() | {"status": "refused", "message": "coverage 0 is below 0.9", "model_version": MODEL}, shop_config, {})
+    html = build_report(
+        spark,
+        tables,
+        run_row() | {"status": "refused", "message": "coverage 0 is below 0.9", "model_version": MODEL},
+        shop_config,
+        {},
+    )
     assert "This run published no recommendations." in html
     assert "coverage 0 is below 0.9" in html
     assert "do not add up" in html

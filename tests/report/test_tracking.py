@@ -47,7 +47,12 @@ def report(tmp_path):
 
 
 def tracked(folder, experiment, spark=None):
-    return Config.model_validate({"mlflow": {"tracking_uri": f"sqlite:///{folder}/deep/mlflow.db", "experiment": experiment}, "spark": spark or {}})
+    return Config.model_validate(
+        {
+            "mlflow": {"tracking_uri": f"sqlite:///{folder}/deep/mlflow.db", "experiment": experiment},
+            "spark": spark or {},
+        }
+    )
 
 
 def logged_runs(config):
@@ -62,12 +67,19 @@ def test_a_run_is_logged_with_config_figures_tags_and_report(folder, tmp_path, r
     config = tracked(folder, "logged")
     with caplog.at_level(logging.WARNING):
         log_run(config, run, str(report))
-        log_run(config, run | {"run_id": "20261122-1", "status": "refused", "message": "coverage 0.5 < 0.9"}, str(report))
+        log_run(
+            config, run | {"run_id": "20261122-1", "status": "refused", "message": "coverage 0.5 < 0.9"}, str(report)
+        )
     client, runs = logged_runs(config)
     second, first = sorted(runs, key=lambda r: r.data.tags["run_id"], reverse=True)
     assert first.data.params["knn.k"] == "20"
     assert first.data.params["catalogue.columns.product_id"] == "product_id"
-    assert first.data.metrics == {"counts.images": 720.0, "counts.embedded": 715.0, "seconds.embed": 31.5, "metrics.coverage": 0.98}
+    assert first.data.metrics == {
+        "counts.images": 720.0,
+        "counts.embedded": 715.0,
+        "seconds.embed": 31.5,
+        "metrics.coverage": 0.98,
+    }
     assert {name: first.data.tags[name] for name in ("run_id", "model_version", "status")} == {
         "run_id": "20261121-1",
         "model_version": "default:abc",
@@ -97,11 +109,20 @@ def test_no_secret_reaches_the_store(folder, run, report):
             "spark.hadoop.fs.azure.account.key.shop.blob.core.windows.net": f"{CANARY}6",
             "spark.executor.memory": "4g",
         },
-    ).model_copy(update={"catalogue": Config().catalogue.model_copy(update={"table": f"https://me:{CANARY}7@host/c.csv?sig={CANARY}8&v=1"})})
+    ).model_copy(
+        update={
+            "catalogue": Config().catalogue.model_copy(
+                update={"table": f"https://me:{CANARY}7@host/c.csv?sig={CANARY}8&v=1"}
+            )
+        }
+    )
     log_run(config, run | {"status": "failed", "message": f"no route to s3://{CANARY}9:{CANARY}@host"}, str(report))
     _, (logged,) = logged_runs(config)
     assert logged.data.params["spark.spark.executor.memory"] == "4g"
-    assert logged.data.params["spark.spark.driver.extraJavaOptions"] == "-Xmx2g -Djavax.net.ssl.trustStorePassword=*** -Dx=1"
+    assert (
+        logged.data.params["spark.spark.driver.extraJavaOptions"]
+        == "-Xmx2g -Djavax.net.ssl.trustStorePassword=*** -Dx=1"
+    )
     assert logged.data.params["catalogue.table"] == "https://***@host/c.csv?sig=***&v=1"
     stored = [path for path in (folder / "deep").rglob("*") if path.is_file()]
     assert stored
@@ -129,7 +150,12 @@ def test_ordinary_text_stays_as_it_is(text):
 
 
 def test_flattened_names_every_leaf_once():
-    assert flattened({"a": {"b": 1, "c": None}, "d": {}, "e": [1, 2]}) == {"a.b": "1", "a.c": "None", "d": "{}", "e": "[1, 2]"}
+    assert flattened({"a": {"b": 1, "c": None}, "d": {}, "e": [1, 2]}) == {
+        "a.b": "1",
+        "a.c": "None",
+        "d": "{}",
+        "e": "[1, 2]",
+    }
 
 
 def test_an_unusable_store_is_one_message_without_its_password(tmp_path, run, report):

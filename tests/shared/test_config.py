@@ -31,7 +31,10 @@ def test_defaults_then_file_then_overrides(tmp_path):
         ("output.path=", ["output.path"]),
         ("report.path=s3a://bucket/report.html", ["report.path", "s3a://bucket/report.html"]),
         ("knn.k.deep=1", ["knn.k"]),
-        ("catalogue.images_root=s3a://me:canary@shop/photos", ["catalogue.images_root", "'s3a://***@shop/photos'", "spark.hadoop.fs.s3a.* settings"]),
+        (
+            "catalogue.images_root=s3a://me:canary@shop/photos",
+            ["catalogue.images_root", "'s3a://***@shop/photos'", "spark.hadoop.fs.s3a.* settings"],
+        ),
     ],
 )
 def test_a_mistake_names_the_key_what_was_given_and_what_is_allowed(override, expected):
@@ -49,7 +52,11 @@ def test_keys_that_need_each_other():
 
 def test_a_credential_is_text_and_stays_out_of_messages():
     assert load_config(None, ["spark.hadoop.fs.s3a.secret.key=0123"]).spark == {"hadoop.fs.s3a.secret.key": "0123"}
-    for override in ("spark.hadoop.fs.s3a.secret.key.x.y", "mlflow.password=canary", "catalogue.images_root=s3a://me:canary@shop/photos"):
+    for override in (
+        "spark.hadoop.fs.s3a.secret.key.x.y",
+        "mlflow.password=canary",
+        "catalogue.images_root=s3a://me:canary@shop/photos",
+    ):
         with pytest.raises(ConfigError) as caught:
             load_config(None, [override])
         assert "canary" not in str(caught.value)
@@ -136,7 +143,13 @@ def test_a_file_that_is_no_configuration(tmp_path, text, expected):
 
 def test_public_masks_secrets_and_keeps_the_rest():
     config = load_config(
-        None, ["spark.hadoop.fs.s3a.secret.key=canary-1", "spark.hadoop.fs.s3a.access.key=canary-2", "mlflow.tracking_uri=http://me:canary-3@host/x", "knn.k=3"]
+        None,
+        [
+            "spark.hadoop.fs.s3a.secret.key=canary-1",
+            "spark.hadoop.fs.s3a.access.key=canary-2",
+            "mlflow.tracking_uri=http://me:canary-3@host/x",
+            "knn.k=3",
+        ],
     )
     text = str(config.public())
     assert "canary" not in text
@@ -146,7 +159,9 @@ def test_public_masks_secrets_and_keeps_the_rest():
 
 def test_the_roots_bind_links_too():
     assert load_config(None, ["catalogue.allowed_roots=[/shop]"]).images.link_roots == ("/shop",)
-    assert load_config(None, ["catalogue.allowed_roots=[/shop]", "images.link_roots=[/shop, /disks]"]).images.link_roots == ("/shop", "/disks")
+    assert load_config(
+        None, ["catalogue.allowed_roots=[/shop]", "images.link_roots=[/shop, /disks]"]
+    ).images.link_roots == ("/shop", "/disks")
     assert load_config().images.link_roots is None
 
 

@@ -1,4 +1,6 @@
-"""The lease that stands for a run's lock in an object store: one holder at a time, renewed while it lives, free when it has died."""
+"""The lease that stands for a run's lock in an object store: one holder at a time, renewed while it lives, free when
+it has died.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from vsspark.store.files import Files
 sys.path.insert(0, str(Path(__file__).parents[1] / "images"))
 from unreliable_store import KEYS, s3_server
 
-ROOT = "s3a://leases/tables"  # a bucket of its own: Hadoop keeps the client of one it knows, and with it the server's port
+# A bucket of its own: Hadoop keeps the client of one it knows, and with it the server's port.
+ROOT = "s3a://leases/tables"
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +62,9 @@ def test_a_lease_keeps_others_out_until_it_ends_or_is_no_longer_renewed(spark, b
     first, second = OutputLock(spark, ROOT, "first"), OutputLock(spark, ROOT, "second")
     first.acquire()
     written = Files(spark).modified(f"{ROOT}/_lock")
-    with pytest.raises(StorageError, match=r"run first \(process \d+ on .*\) is writing below output.path=s3a://leases/tables"):
+    with pytest.raises(
+        StorageError, match=r"run first \(process \d+ on .*\) is writing below output.path=s3a://leases/tables"
+    ):
         second.acquire()
     time.sleep(2)
     assert Files(spark).modified(f"{ROOT}/_lock") > written  # S3 tells the time in whole seconds
@@ -253,7 +258,12 @@ def test_a_run_that_has_lost_its_lease_clears_nothing_away(spark, bucket, monkey
 
 def test_a_store_that_does_not_answer_has_not_said_that_nobody_is_there(spark, bucket):
     hadoop = spark.sparkContext._jsc.hadoopConfiguration()
-    elsewhere = {"endpoint": "http://127.0.0.1:1", "attempts.maximum": "1", "retry.limit": "0", "connection.establish.timeout": "1s"}
+    elsewhere = {
+        "endpoint": "http://127.0.0.1:1",
+        "attempts.maximum": "1",
+        "retry.limit": "0",
+        "connection.establish.timeout": "1s",
+    }
     for key, value in elsewhere.items():
         hadoop.set(f"fs.s3a.bucket.nobody.{key}", value)
     with pytest.raises(Py4JJavaError):

@@ -50,7 +50,10 @@ def test_local_sessions_use_the_sockets_and_the_daemon_together(spark):
     assert os.stat(conf.get("spark.python.unix.domain.socket.dir")).st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("given", [{"spark.master": "local-cluster[2,1,1024]"}, {"spark.master": "yarn"}, {"spark.submit.pyFiles": "vsspark.whl"}])
+@pytest.mark.parametrize(
+    "given",
+    [{"spark.master": "local-cluster[2,1,1024]"}, {"spark.master": "yarn"}, {"spark.submit.pyFiles": "vsspark.whl"}],
+)
 def test_workers_that_may_not_find_the_daemon_keep_sparks_own(spark, given):
     conf = SparkConf(loadDefaults=False).setAll(list(({"spark.master": "local[2]"} | given).items()))
     assert session._unix_sockets(conf) == {}
@@ -58,8 +61,13 @@ def test_workers_that_may_not_find_the_daemon_keep_sparks_own(spark, given):
 
 @pytest.mark.parametrize(("module", "says"), [("vsspark.daemon", ""), ("pyspark.daemon", "BrokenPipeError")])
 def test_a_worker_whose_socket_is_closed_ends_in_silence(module, says):
-    """What the JVM does to a worker that was idle for a minute, to ours and, so that this test can fail, to PySpark's own."""
-    ends = f"import socket; from {module} import worker; a, b = socket.socketpair(); b.close(); raise SystemExit(0 if worker(a, True) else 3)"
+    """What the JVM does to a worker that was idle for a minute, to ours and, so that this test can fail, to PySpark's
+    own.
+    """
+    ends = (
+        f"import socket; from {module} import worker; a, b = socket.socketpair(); b.close(); "
+        "raise SystemExit(0 if worker(a, True) else 3)"
+    )
     done = subprocess.run([sys.executable, "-c", ends], capture_output=True, text=True, check=True)
     assert says in done.stderr
     assert says or not done.stderr

@@ -51,7 +51,13 @@ def _shop(folder) -> dict:
             layer.momentum = 0.0
     teacher(np.stack(pictures[:16]) / 127.5 - 1.0, training=True)  # so that every layer has something to say
     teacher.save_weights(folder / "teacher.weights.h5")
-    return {"photos": str(folder / "catalogue.csv"), "teacher": str(folder / "teacher.weights.h5"), "crops": 1, "mixes": 1, "teacher_weight": 4.0}
+    return {
+        "photos": str(folder / "catalogue.csv"),
+        "teacher": str(folder / "teacher.weights.h5"),
+        "crops": 1,
+        "mixes": 1,
+        "teacher_weight": 4.0,
+    }
 
 
 @pytest.mark.parametrize("taught", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -107,7 +113,9 @@ def test_training_begins_with_what_fits_of_earlier_weights(tmp_path):
     own_head = student.get_layer("category").get_weights()[0]
     with_weights = sum(bool(layer.weights) for layer in student.layers)
     assert take_over(student, tmp_path / "earlier.weights.h5") == with_weights - 1  # four categories are not ten
-    np.testing.assert_array_equal(student.get_layer("stem_conv").get_weights()[0], earlier.get_layer("stem_conv").get_weights()[0])
+    np.testing.assert_array_equal(
+        student.get_layer("stem_conv").get_weights()[0], earlier.get_layer("stem_conv").get_weights()[0]
+    )
     np.testing.assert_array_equal(student.get_layer("category").get_weights()[0], own_head)
 
 
@@ -118,7 +126,9 @@ def test_parts_without_steps_are_solved_from_views():
     from vsspark.training.solve import fit_outline, solve_generic
 
     student, rng = build(4, (64, 64)), np.random.default_rng(3)
-    views = np.stack([np.kron(rng.integers(0, 255, (8, 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8)) for _ in range(60)])
+    views = np.stack(
+        [np.kron(rng.integers(0, 255, (8, 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8)) for _ in range(60)]
+    )
     fit_outline(student, views)
     axes, offset = student.get_layer("outline_projection").get_weights()
     np.testing.assert_allclose(axes.T @ axes, np.eye(OUTLINE), atol=1e-4)

@@ -33,7 +33,9 @@ def shipped(facts):
 
 
 def test_the_files_are_small_and_complete(facts):
-    assert sum(item.read_bytes().__len__() for item in SHIPPED.iterdir() if item.name.startswith("default.")) <= 5 * 2**20
+    assert (
+        sum(item.read_bytes().__len__() for item in SHIPPED.iterdir() if item.name.startswith("default.")) <= 5 * 2**20
+    )
     assert len(facts["categories"]) == 10
     assert facts["dim"] == 10 + sum(numbers for numbers, _ in SHARPENED.values())
 
@@ -51,13 +53,18 @@ def test_outputs_are_unit_vectors_and_probabilities(shipped, facts):
 def test_a_cosine_is_the_weighted_mean_of_the_parts_similarities(shipped, facts):
     import keras
 
-    pictures = np.stack([whole_view(photo.read(), facts["input_size"][0]) for photo in generated_photos(5, range(6))]).astype(np.float32)
+    pictures = np.stack(
+        [whole_view(photo.read(), facts["input_size"][0]) for photo in generated_photos(5, range(6))]
+    ).astype(np.float32)
     names = ("look", "colour_histogram", "category", "embedding")
     look, colour, probabilities, embedding = (
-        output.numpy() for output in keras.Model(shipped.input, [shipped.get_layer(name).output for name in names])(pictures)
+        output.numpy()
+        for output in keras.Model(shipped.input, [shipped.get_layer(name).output for name in names])(pictures)
     )
     roots = np.sqrt(probabilities)
-    similarity = {name: np.exp((part @ part.T - 1) / SHARPENED[name][1]) for name, part in (("look", look), ("colour", colour))} | {"category": roots @ roots.T}
+    similarity = {
+        name: np.exp((part @ part.T - 1) / SHARPENED[name][1]) for name, part in (("look", look), ("colour", colour))
+    } | {"category": roots @ roots.T}
     expected = sum(WEIGHTS[name] * each for name, each in similarity.items()) / sum(WEIGHTS.values())
     assert expected.min() < 0.1
     np.testing.assert_allclose(embedding @ embedding.T, expected, atol=0.12)
@@ -93,7 +100,9 @@ def test_it_keeps_its_figures_on_real_photos(real_photos):
     for shop, wanted, label in (("clothing", {"split": "test"}, "category"), ("luma", {}, "product")):
         with (real_photos / shop / "catalogue.csv").open(encoding="utf-8", newline="") as lines:
             rows = [row for row in csv.DictReader(lines) if wanted.items() <= row.items()]
-        views = np.stack([whole_view(read_photo(real_photos / shop / row["image"]), encoder.input_size[0]) for row in rows])
+        views = np.stack(
+            [whole_view(read_photo(real_photos / shop / row["image"]), encoder.input_size[0]) for row in rows]
+        )
         embeddings, probabilities = encoder.encode(views)
         names = np.array([row[label] for row in rows])
         figures[shop] = nearest_agrees(embeddings, names)

@@ -61,7 +61,8 @@ def test_cells_follow_the_window():
     np.testing.assert_allclose(_cells_within(cells, whole, 7), cells, atol=1e-6)
     mirrored = _Window(top=0, left=0, size=70, full=70, mirrored=True)
     np.testing.assert_allclose(_cells_within(cells, mirrored, 7), cells[:, ::-1], atol=1e-6)
-    # The lower right 40 of 70 pixels are cells 3 to 6; two rows of them have their centres between 3 and 4, and between 5 and 6.
+    # The lower right 40 of 70 pixels are cells 3 to 6; two rows of them have their centres between 3 and 4, and
+    # between 5 and 6.
     corner = _cells_within(cells, _Window(top=30, left=30, size=40, full=70, mirrored=False), 2)
     np.testing.assert_allclose(corner[:, 0], [[3.5, 3.5], [5.5, 3.5]], atol=1e-6)
     np.testing.assert_allclose(corner[:, 1], [[3.5, 5.5], [5.5, 5.5]], atol=1e-6)
@@ -71,7 +72,8 @@ def test_cells_show_what_the_image_shows():
     """A picture and cells that both say where they are, through an off-centre window and the mirror."""
     down, across = (np.indices((70, 70)) * 3).astype(np.uint8)
     view = np.stack([down, across, across], 2)
-    cells = np.stack([15 + 30 * axis for axis in np.indices((7, 7))], 2).astype(np.float16)  # the same ramp, at the cells' centres
+    # The same ramp, at the cells' centres.
+    cells = np.stack([15 + 30 * axis for axis in np.indices((7, 7))], 2).astype(np.float16)
     for mirrored in (False, True):
         window = _Window(top=8, left=2, size=60, full=70, mirrored=mirrored)
         image = _augment(view, window, 60, np.random.default_rng(1))  # a seed that leaves the light as it is
@@ -101,13 +103,16 @@ def test_a_batch_is_made_of_pairs_of_one_product(sources):
         assert batch.cells.shape == (16, 3, 3, 5)
         assert (batch.product[::2] == batch.product[1::2]).all()
         assert (batch.answer[::2] == batch.answer[1::2]).all()
-        assert set(batch.product[:12] % 2) == {0}  # three quarters from the first source, numbered apart from the second
+        # Three quarters from the first source, numbered apart from the second.
+        assert set(batch.product[:12] % 2) == {0}
         assert set(batch.product[12:] % 2) == {1}
 
 
 def test_batches_are_the_same_again_and_differ_between_epochs(sources):
     def epoch(number):
-        return np.stack([batch.images for batch in batches(sources, [0.5, 0.5], 8, 24, 3, seed=3, epoch=number, steps=5)])
+        return np.stack(
+            [batch.images for batch in batches(sources, [0.5, 0.5], 8, 24, 3, seed=3, epoch=number, steps=5)]
+        )
 
     first = epoch(0)
     np.testing.assert_array_equal(first, epoch(0))

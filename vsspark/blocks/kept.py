@@ -1,4 +1,6 @@
-"""When a head that an earlier run fitted is good for another night: one fitted anew moves images of every category, and all their neighbours with them."""
+"""When a head that an earlier run fitted is good for another night: one fitted anew moves images of every category,
+and all their neighbours with them.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,15 @@ from dataclasses import dataclass
 
 from vsspark.blocks.head import Head
 
-_GROWTH = 0.5  # a catalogue that has grown or shrunk by so much is another one: its sample, or its number of clusters, would be
+# A catalogue that has grown or shrunk by so much is another one: its sample, or its number of clusters, would be.
+_GROWTH = 0.5
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The catalogue's categories, and the share of its labelled images that are predicted to be in theirs, in [0, 1]; None where no image has a label."""
+    """The catalogue's categories, and the share of its labelled images that are predicted to be in theirs, in [0, 1];
+    None where no image has a label.
+    """
 
     names: frozenset[str] = frozenset()
     agreement: float | None = None

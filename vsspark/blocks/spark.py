@@ -92,9 +92,11 @@ def head_digest(head: Head) -> str:
 
 
 def predict_categories(embedded: DataFrame, head: Head | None, head_categories: tuple[str, ...] | None) -> DataFrame:
-    """The rows with predicted_category and category_probabilities (map, most probable first, at most 16) in place of `probabilities`.
+    """The rows with predicted_category and category_probabilities (map, most probable first, at most 16) in place of
+    `probabilities`.
 
-    head None: the encoder's own `probabilities` (aligned with head_categories) are used; otherwise the head is applied to `embedding`.
+    head None: the encoder's own `probabilities` (aligned with head_categories) are used; otherwise the head is
+    applied to `embedding`.
     """
     schema = StructType([f for f in embedded.schema.fields if f.name != "probabilities"])
     schema = StructType([
@@ -109,13 +111,19 @@ def predict_categories(embedded: DataFrame, head: Head | None, head_categories: 
         for batch in batches:
             if batch.num_rows == 0:
                 continue
-            p = matrix(batch.column("probabilities")) if head is None else head.probabilities(matrix(batch.column("embedding")))
+            p = (
+                matrix(batch.column("probabilities"))
+                if head is None
+                else head.probabilities(matrix(batch.column("embedding")))
+            )
             best, kept = most_probable(p, _KEPT)  # (n, m) each
             labels = pa.array(np.asarray(categories, dtype=object)[best.ravel()], pa.string())
             offsets = pa.array(np.arange(len(p) + 1, dtype=np.int32) * best.shape[1])
             maps = pa.MapArray.from_arrays(offsets, labels, pa.array(kept.ravel(), pa.float32()))
             first = pa.array(np.asarray(categories, dtype=object)[best[:, 0]], pa.string())
-            yield pa.RecordBatch.from_arrays([*[batch.column(n) for n in names], first, maps], [f.name for f in schema.fields])
+            yield pa.RecordBatch.from_arrays(
+                [*[batch.column(n) for n in names], first, maps], [f.name for f in schema.fields]
+            )
 
     return map_in_arrow(embedded, predict, schema)
 
@@ -127,16 +135,24 @@ def most_probable(p: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def with_blocks(images: DataFrame, config: BlockingConfig) -> DataFrame:
-    """The rows with `block` (the one it is an item of) and `probes` (those its query searches, its own first), both by name.
+    """The rows with `block` (the one it is an item of) and `probes` (those its query searches, its own first), both
+    by name.
 
-    images: predicted_category, category_probabilities, category. A probe of a category in which there is no item is left out.
+    images: predicted_category, category_probabilities, category. A probe of a category in which there is no item is
+    left out.
     """
     if config.by == "none":
         return images.withColumns({"block": F.lit("all"), "probes": F.array(F.lit("all"))})
-    own = F.coalesce("category", "predicted_category") if config.by == "catalogue_category" else F.col("predicted_category")
+    own = (
+        F.coalesce("category", "predicted_category")
+        if config.by == "catalogue_category"
+        else F.col("predicted_category")
+    )
     names = F.lit(sorted(row[0] for row in images.select(own).distinct().collect()))
     probed = F.filter(_probed_categories(config), lambda c: F.array_contains(names, c))
-    return images.withColumns({"block": own, "probes": F.slice(F.array_distinct(F.concat(F.array(own), probed)), 1, config.probes)})
+    return images.withColumns(
+        {"block": own, "probes": F.slice(F.array_distinct(F.concat(F.array(own), probed)), 1, config.probes)}
+    )
 
 
 def number_blocks(rows: DataFrame) -> DataFrame:
@@ -144,16 +160,27 @@ def number_blocks(rows: DataFrame) -> DataFrame:
 
     block null: an item of none.
     """
-    names = F.lit(sorted(row[0] for row in rows.select("block").where("block IS NOT NULL").distinct().collect())).cast("array<string>")
+    names = F.lit(sorted(row[0] for row in rows.select("block").where("block IS NOT NULL").distinct().collect())).cast(
+        "array<string>"
+    )
     number = lambda name: (F.array_position(names, name) - 1).cast("int")  # noqa: E731
-    return rows.withColumns({"block": number(F.col("block")), "probes": F.filter(F.transform("probes", number), lambda b: b >= 0)})
+    return rows.withColumns(
+        {"block": number(F.col("block")), "probes": F.filter(F.transform("probes", number), lambda b: b >= 0)}
+    )
 
 
 def _probed_categories(config: BlockingConfig) -> Column:
-    """The most probable categories until their probabilities add up to `blocking.probability`, at most `blocking.probes`."""
+    """The most probable categories until their probabilities add up to `blocking.probability`, at most
+    `blocking.probes`.
+    """
     entries = F.array_sort(
         F.map_entries("category_probabilities"),
-        lambda a, b: F.when(a["value"] > b["value"], -1).when(a["value"] < b["value"], 1).when(a["key"] < b["key"], -1).otherwise(1),
+        lambda a, b: (
+            F.when(a["value"] > b["value"], -1)
+            .when(a["value"] < b["value"], 1)
+            .when(a["key"] < b["key"], -1)
+            .otherwise(1)
+        ),
     )
     first = F.slice(entries, 1, config.probes)
     before = lambda i: F.aggregate(F.slice(first, 1, i), F.lit(0.0), lambda total, e: total + e["value"])  # noqa: E731

@@ -19,8 +19,9 @@ _FAR = 1e15  # pixels; beyond it a double is no exact number of them
 def listed_boxes(box: Column, kind: DataType, of_lists: bool, config: CatalogueConfig) -> Column:
     """array<string>: `images.box` of each image that the row names, in their order; null where the row has no box.
 
-    kind: of the box column. of_lists: whether a row may name several images; it then has a list of boxes, an array of arrays or texts, or a text split
-    by catalogue.image_separator as the images are. Raises SchemaError for a column of another type.
+    kind: of the box column. of_lists: whether a row may name several images; it then has a list of boxes, an array of
+    arrays or texts, or a text split by catalogue.image_separator as the images are. Raises SchemaError for a column
+    of another type.
     """
     where, found = f"catalogue.columns.box={config.columns.box}", kind.simpleString()
     if not of_lists:
@@ -30,10 +31,13 @@ def listed_boxes(box: Column, kind: DataType, of_lists: bool, config: CatalogueC
     if isinstance(kind, ArrayType) and (isinstance(kind.elementType, StringType) or _is_four(kind.elementType)):
         return F.when(F.size(box) > 0, F.transform(box, lambda one: _normal(one, kind.elementType)))
     if isinstance(kind, StringType) and config.image_separator:
-        return F.when(F.trim(box) != "", F.transform(F.split(box, re.escape(config.image_separator)), lambda one: _normal(one, kind)))
+        return F.when(
+            F.trim(box) != "",
+            F.transform(F.split(box, re.escape(config.image_separator)), lambda one: _normal(one, kind)),
+        )
     raise SchemaError(
-        f"{where}: is {found}, and catalogue.columns.image={config.columns.image} lists several images a row: expected one box for each of them, "
-        "an array of texts or of arrays of four numbers"
+        f"{where}: is {found}, and catalogue.columns.image={config.columns.image} lists several images a row: "
+        "expected one box for each of them, an array of texts or of arrays of four numbers"
     )
 
 
@@ -42,8 +46,14 @@ def _is_four(kind: DataType) -> bool:
 
 
 def _normal(box: Column, kind: DataType) -> Column:
-    """Four whole numbers with spaces in between, the fractions given to the box; what is no box stays as it is; blank = null, the whole picture."""
-    text = F.concat_ws(" ", F.transform(box.cast("array<string>"), lambda number: F.coalesce(number, F.lit("?")))) if _is_four(kind) else box
+    """Four whole numbers with spaces in between, the fractions given to the box; what is no box stays as it is; blank
+    = null, the whole picture.
+    """
+    text = (
+        F.concat_ws(" ", F.transform(box.cast("array<string>"), lambda number: F.coalesce(number, F.lit("?"))))
+        if _is_four(kind)
+        else box
+    )
     text = F.trim(F.regexp_replace(text, r"[\s,;\[\](){}]+", " "))
     places = F.split(text, " ")
     numbers = [F.get(places, i).try_cast("double") for i in range(4)]

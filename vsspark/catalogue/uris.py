@@ -15,8 +15,12 @@ ABSOLUTE = r"^([A-Za-z][A-Za-z0-9+.\-]*://|file:/|/)"  # a URI, or a local path
 
 
 def resolve_root(config: CatalogueConfig) -> str:
-    """What relative image paths are relative to: `catalogue.images_root`, else the folder that holds the table; local paths made absolute."""
-    return absolute(config.images_root if config.images_root is not None else posixpath.dirname(config.table.rstrip("/")))
+    """What relative image paths are relative to: `catalogue.images_root`, else the folder that holds the table; local
+    paths made absolute.
+    """
+    return absolute(
+        config.images_root if config.images_root is not None else posixpath.dirname(config.table.rstrip("/"))
+    )
 
 
 def absolute(folder: str) -> str:

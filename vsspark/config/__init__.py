@@ -1,7 +1,8 @@
 """The resolved configuration of a run: one frozen section per stage, validated when it is loaded.
 
-`load_config(path, overrides)` reads a YAML file, applies `dotted.key=value` overrides and returns a `Config`.
-An unknown key, a wrong type or a value out of range is a `ConfigError` that names the dotted key, what was given and what is allowed.
+`load_config(path, overrides)` reads a YAML file, applies `dotted.key=value` overrides and returns a `Config`. An
+unknown key, a wrong type or a value out of range is a `ConfigError` that names the dotted key, what was given and
+what is allowed.
 """
 
 from vsspark.config.load import load_config as load_config

@@ -19,7 +19,8 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 
 
 def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] = ()) -> Config:
-    """The validated configuration: defaults, then the YAML file, then `dotted.key=value` overrides; local paths that executors see made absolute.
+    """The validated configuration: defaults, then the YAML file, then `dotted.key=value` overrides; local paths that
+    executors see made absolute.
 
     Raises ConfigError listing every mistake: the dotted key, what was given, what is allowed.
     """
@@ -34,7 +35,9 @@ def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] 
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise ConfigError(f"config file {path} cannot be read as YAML: {error}") from None
         if not isinstance(tree, dict):
-            raise ConfigError(f"config file {path} holds a {type(tree).__name__}, expected sections such as `catalogue:`")
+            raise ConfigError(
+                f"config file {path} holds a {type(tree).__name__}, expected sections such as `catalogue:`"
+            )
     for item in overrides:
         _apply_override(tree, item)
     try:
@@ -45,19 +48,25 @@ def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] 
     _check_together(config)
     config = _seen_from_here(config)
     if config.images.link_roots is None and config.catalogue.allowed_roots is not None:
-        return config.model_copy(update={"images": config.images.model_copy(update={"link_roots": config.catalogue.allowed_roots})})
+        return config.model_copy(
+            update={"images": config.images.model_copy(update={"link_roots": config.catalogue.allowed_roots})}
+        )
     return config
 
 
 def _seen_from_here(config: Config) -> Config:
-    """The same with the relative paths that executors use made absolute: each executor has a working directory of its own."""
+    """The same with the relative paths that executors use made absolute: each executor has a working directory of its
+    own.
+    """
     paths = {
         "output": {"path": _absolute(config.output.path)},
         "demo": {"path": _absolute(config.demo.path)},
         "catalogue": {"allowed_roots": _all_absolute(config.catalogue.allowed_roots)},
         "images": {"link_roots": _all_absolute(config.images.link_roots)},
     }
-    return config.model_copy(update={name: getattr(config, name).model_copy(update=section) for name, section in paths.items()})
+    return config.model_copy(
+        update={name: getattr(config, name).model_copy(update=section) for name, section in paths.items()}
+    )
 
 
 def _all_absolute(roots: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -70,12 +79,23 @@ def _absolute(path: str) -> str:
 
 
 def _check_together(config: Config) -> None:
-    if config.recommend.in_stock_only and config.catalogue.table is not None and config.catalogue.columns.in_stock is None:
-        raise ConfigError("recommend.in_stock_only: got true without catalogue.columns.in_stock, which must name the catalogue's stock column")
+    if (
+        config.recommend.in_stock_only
+        and config.catalogue.table is not None
+        and config.catalogue.columns.in_stock is None
+    ):
+        raise ConfigError(
+            "recommend.in_stock_only: got true without catalogue.columns.in_stock, "
+            "which must name the catalogue's stock column"
+        )
     if config.report.path is not None and "://" in config.report.path:
-        raise ConfigError(f"report.path: got {mask_text(repr(config.report.path))}, expected a file on the driver's disk")
+        raise ConfigError(
+            f"report.path: got {mask_text(repr(config.report.path))}, expected a file on the driver's disk"
+        )
     if "://" in config.evaluation.path:
-        raise ConfigError(f"evaluation.path: got {mask_text(repr(config.evaluation.path))}, expected a folder on the driver's disk")
+        raise ConfigError(
+            f"evaluation.path: got {mask_text(repr(config.evaluation.path))}, expected a folder on the driver's disk"
+        )
 
 
 def _apply_override(tree: dict[str, Any], item: str) -> None:

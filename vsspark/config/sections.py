@@ -14,7 +14,10 @@ Positive = Annotated[int, Field(ge=1)]
 
 def _without_credentials(uri: str) -> str:
     if has_user_info(uri):
-        raise ValueError("expected a URI without user name and password, which would stand in every row: give them as spark.hadoop.fs.s3a.* settings")
+        raise ValueError(
+            "expected a URI without user name and password, which would stand in every row: "
+            "give them as spark.hadoop.fs.s3a.* settings"
+        )
     return uri
 
 
@@ -34,16 +37,20 @@ class ColumnsConfig(Section):
     category: str | None = None
     price: str | None = None
     in_stock: str | None = None
-    # The product's box in the picture: left top right bottom, pixels of the picture as a viewer shows it, as text ("12 30 200 400") or an array of
-    # four numbers; null = the whole picture. Where the image column is a list, a list of boxes, one per image.
+    # The product's box in the picture: left top right bottom, pixels of the picture as a viewer shows it, as text
+    # ("12 30 200 400") or an array of four numbers; null = the whole picture. Where the image column is a list, a
+    # list of boxes, one per image.
     box: str | None = None
 
 
 class CatalogueConfig(Section):
-    table: Annotated[str, Field(min_length=1)] | None = None  # CSV, Parquet or Delta; null = the generated demo catalogue
+    # CSV, Parquet or Delta; null = the generated demo catalogue.
+    table: Annotated[str, Field(min_length=1)] | None = None
     images_root: Root | None = None  # what relative image paths are relative to; null = the folder that holds the table
-    allowed_roots: tuple[str, ...] | None = None  # where absolute paths may lead; null = anywhere (the catalogue is trusted)
-    image_separator: Annotated[str, Field(min_length=1)] | None = None  # splits a text cell that names several images, for example "|"
+    # Where absolute paths may lead; null = anywhere (the catalogue is trusted).
+    allowed_roots: tuple[str, ...] | None = None
+    # Splits a text cell that names several images, for example "|".
+    image_separator: Annotated[str, Field(min_length=1)] | None = None
     columns: ColumnsConfig = ColumnsConfig()
 
 
@@ -59,9 +66,12 @@ class ImagesConfig(Section):
     max_bytes: Positive = 64 * 2**20  # larger files are quarantined unread
     max_pixels: Positive = 50_000_000  # width x height; a decode needs 12 bytes a pixel, of WebP and AVIF 19
     min_side: Positive = 8  # pixels; tracking pixels and placeholders are no product photos
-    link_roots: tuple[str, ...] | None = None  # local files may lie only below these, links followed; null = catalogue.allowed_roots
-    fetch_threads: Positive = 16  # requests in flight per Python worker: a store 50 ms away then costs 1.2 times what local files do, 1.3 with 8
-    # What encoders see of a picture without a box of its own: all of it; what stands before the background, cut out; that, its background white.
+    # Local files may lie only below these, links followed; null = catalogue.allowed_roots.
+    link_roots: tuple[str, ...] | None = None
+    # Requests in flight per Python worker: a store 50 ms away then costs 1.2 times what local files do, 1.3 with 8.
+    fetch_threads: Positive = 16
+    # What encoders see of a picture without a box of its own: all of it; what stands before the background, cut out;
+    # that, its background white.
     foreground: Literal["none", "crop", "blank"] = "none"
     # Seconds that decoding one picture may take, else it is quarantined as too_slow. 49 million pixels take 1 to 9 s.
     decode_timeout_s: Annotated[float, Field(gt=0)] = 30.0
@@ -79,22 +89,31 @@ class EncoderConfig(Section):
 
 
 class ShopTrainingConfig(Section):
-    """An encoder fitted to the catalogue by `jobs/train.py`: a backbone with ImageNet weights, an embedding head, a category head behind it."""
+    """An encoder fitted to the catalogue by `jobs/train.py`: a backbone with ImageNet weights, an embedding head, a
+    category head behind it.
+    """
 
-    recipe: Literal["two_headed", "transfer"] = "two_headed"  # transfer: frozen base, Dense(4096, relu) "fc1", softmax, Adadelta
+    # Transfer: frozen base, Dense(4096, relu) "fc1", softmax, Adadelta.
+    recipe: Literal["two_headed", "transfer"] = "two_headed"
     backbone: str = "mobilenet_v2"  # a network of keras.applications
     weights: str | None = None  # its weights without the top: an HDF5 file, or "imagenet" for Keras's own download
-    layers: tuple[str, ...] | None = None  # of the backbone, averaged over the picture, side by side; null = see finetune.networks.build_trunk
+    # Of the backbone, averaged over the picture, side by side; null = see finetune.networks.build_trunk.
+    layers: tuple[str, ...] | None = None
     side: Positive = 224  # pixels the network sees
-    bands: Positive = 1  # the features are averaged over so many bands of the picture, from top to bottom; 3 helps where figures stand alike
-    # The finished encoder sees every picture at its side divided by each of these, and takes the mean of the features: (1, 2) finds near among far.
+    # The features are averaged over so many bands of the picture, from top to bottom; 3 helps where figures stand
+    # alike.
+    bands: Positive = 1
+    # The finished encoder sees every picture at its side divided by each of these, and takes the mean of the
+    # features: (1, 2) finds near among far.
     pyramid: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1,)
     flip: bool = False  # the finished encoder sees every picture and its mirror image, at twice the cost
     stored_side: Positive = 288  # pixels of the pictures in the training set; views are cut from them
     views: Positive = 6  # of every picture whose features are computed: the whole picture and random parts of it
     backgrounds: Share = 0.0  # of the random views, laid before a drawn background where a foreground is found
-    top_categories: Positive | None = None  # learn only the n commonest categories, and only from their pictures; null = all
-    holdout: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15  # share of the products that choices and figures are made on; the last heads see them too
+    # Learn only the n commonest categories, and only from their pictures; null = all.
+    top_categories: Positive | None = None
+    # Share of the products that choices and figures are made on; the last heads see them too.
+    holdout: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
     embedding_dim: Positive = 384
     batch_size: Positive = 128  # pairs per step
     epochs: Positive = 40  # at most; an epoch takes every picture once as an anchor
@@ -103,22 +122,32 @@ class ShopTrainingConfig(Section):
     temperature: Annotated[float, Field(gt=0)] = 0.1  # of the pair loss
     pair_weight: Annotated[float, Field(ge=0)] = 1.0
     category_weight: Annotated[float, Field(ge=0)] = 1.0
-    category_pair_weight: Annotated[float, Field(ge=0)] = 0.3  # of the same loss with categories in the place of products
-    hard_negatives: Annotated[float, Field(ge=1)] = 1.0  # how often another product of the same category counts in the pair loss; 1 = as any other
+    # Of the same loss with categories in the place of products.
+    category_pair_weight: Annotated[float, Field(ge=0)] = 0.3
+    # How often another product of the same category counts in the pair loss; 1 = as any other.
+    hard_negatives: Annotated[float, Field(ge=1)] = 1.0
     unfreeze: Annotated[int, Field(ge=0)] = 0  # last layers of the backbone that learn too, after the heads have
     unfrozen_rate: Share = 0.1  # their learning rate, as a share of the heads'
     unfrozen_epochs: Positive = 5
     threads: Positive = 2  # that read, decode and cut views
     seed: int = 7
-    path: str = "build/training-set"  # the training set, features and checkpoints, on a disk that driver and executors share
+    # The training set, features and checkpoints, on a disk that driver and executors share.
+    path: str = "build/training-set"
     register_as: str = "vsspark"  # the model's name in MLflow's registry
     alias: str = "live"  # put on the new version
 
     @model_validator(mode="after")
     def _pyramid_divides_the_side(self) -> ShopTrainingConfig:
-        wrong = [shrink for shrink in self.pyramid if self.side % shrink or (shrink > 1 and self.side // shrink < 32) or self.pyramid.count(shrink) > 1]
+        wrong = [
+            shrink
+            for shrink in self.pyramid
+            if self.side % shrink or (shrink > 1 and self.side // shrink < 32) or self.pyramid.count(shrink) > 1
+        ]
         if wrong:
-            raise ValueError(f"pyramid: got {wrong[0]}, expected different numbers that divide side ({self.side}) and leave 32 pixels or more")
+            raise ValueError(
+                f"pyramid: got {wrong[0]}, expected different numbers that divide side ({self.side}) "
+                "and leave 32 pixels or more"
+            )
         return self
 
 
@@ -126,10 +155,13 @@ class BlockingConfig(Section):
     by: Literal["predicted_category", "catalogue_category", "cluster", "none"] = "predicted_category"
     probes: Positive = 3  # at most so many categories are searched per query image ...
     probability: Share = 0.95  # ... and no more once their probabilities add up to this
-    clusters: Positive | None = None  # for `cluster`, and for catalogues without labels; null = sqrt(images / 50), 2 to 1000
+    # For `cluster`, and for catalogues without labels; null = sqrt(images / 50), 2 to 1000.
+    clusters: Positive | None = None
     fit_sample: Positive = 20_000  # images the softmax head or the clusters are fitted on, at most
-    holdout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2  # share of the labelled products the head's accuracy is measured on
-    # A fitted head is used again, night after night, until it is right for so much smaller a share of the labelled images; null = fitted in every run.
+    # Share of the labelled products the head's accuracy is measured on.
+    holdout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    # A fitted head is used again, night after night, until it is right for so much smaller a share of the labelled
+    # images; null = fitted in every run.
     refit_loss: Share | None = 0.01
     seed: int = 0
 
@@ -138,7 +170,8 @@ class KnnConfig(Section):
     k: Positive = 20  # neighbours kept per image, each the best image of another product; never fewer than recommend.k
     metric: Literal["cosine", "l2", "l1", "hamming"] = "cosine"
     mode: Literal["exact", "approximate"] = "exact"
-    target_recall: Annotated[float, Field(gt=0.0, le=1.0)] = 0.99  # recall@k the approximate mode must reach, audited in every run
+    # Recall@k the approximate mode must reach, audited in every run.
+    target_recall: Annotated[float, Field(gt=0.0, le=1.0)] = 0.99
     device: Literal["auto", "cpu", "gpu"] = "auto"  # auto: GPUs where the executors have them, for cosine and l2
     tile_rows: Positive = 8192  # rows per tile; a task holds two tiles: 2 * tile_rows * d * 4 bytes
     seed: int = 0
@@ -166,7 +199,8 @@ class GateConfig(Section):
     # Least audited recall@k of an approximate search; null = knn.target_recall less .01, the audit's own error.
     min_recall: Share | None = None
     max_hubness: Annotated[float, Field(ge=1.0)] = 50.0  # lists of the most recommended product / the average's
-    max_hubness_growth: Annotated[float, Field(ge=1.0)] = 3.0  # hubness as a multiple of the published run's; 5 always passes
+    # Hubness as a multiple of the published run's; 5 always passes.
+    max_hubness_growth: Annotated[float, Field(ge=1.0)] = 3.0
     # How far rank-1 category agreement, and the head's held-out accuracy, may fall below the published run's.
     max_category_loss: Share = 0.1
     max_products_lost: Share = 0.3  # share of the published products that have no list any more
@@ -197,16 +231,25 @@ class MlflowConfig(Section):
 class EvaluationConfig(Section):
     """What `evaluate` compares, and on how much of the catalogue."""
 
-    encoders: tuple[EncoderConfig, ...] = ()  # a list of sections like `encoder`, one per network and layer; empty = `encoder` alone
-    metrics: Annotated[tuple[Literal["cosine", "l2", "l1", "hamming"], ...], Field(min_length=1)] = ("cosine", "l2", "l1", "hamming")
-    sample: Annotated[int, Field(ge=2)] = 20_000  # images, whole products; one process holds their embeddings: sample * d * 12 bytes
+    # A list of sections like `encoder`, one per network and layer; empty = `encoder` alone.
+    encoders: tuple[EncoderConfig, ...] = ()
+    metrics: Annotated[tuple[Literal["cosine", "l2", "l1", "hamming"], ...], Field(min_length=1)] = (
+        "cosine",
+        "l2",
+        "l1",
+        "hamming",
+    )
+    # Images, whole products; one process holds their embeddings: sample * d * 12 bytes.
+    sample: Annotated[int, Field(ge=2)] = 20_000
     queries: Positive = 1_000  # images of the sample that search all of it
     k: Positive = 10  # neighbours that precision@k and hubness look at
     sender: Annotated[str, Field(min_length=1)] | None = None  # further catalogue column: who took the picture
     resamples: Positive = 1_000  # of the queries, for the 95 % intervals
-    rated_queries: Annotated[int, Field(ge=0)] = 30  # queries on the rating sheet, their nearest image by every model rated by people; 0 = no sheet
+    # Queries on the rating sheet, their nearest image by every model rated by people; 0 = no sheet.
+    rated_queries: Annotated[int, Field(ge=0)] = 30
     seed: int = 0
-    path: Annotated[str, Field(min_length=1)] = "build/evaluation"  # folder on the driver's disk; a run writes below path/RUN_ID
+    # Folder on the driver's disk; a run writes below path/RUN_ID.
+    path: Annotated[str, Field(min_length=1)] = "build/evaluation"
 
 
 class Config(Section):

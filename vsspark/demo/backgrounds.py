@@ -9,7 +9,16 @@ import numpy as np
 
 _WALLS = ((214, 206, 194), (190, 198, 200), (222, 214, 200), (176, 168, 160), (200, 182, 168), (168, 182, 172))
 _BOARDS = ((176, 132, 92), (146, 104, 72), (206, 174, 136), (120, 92, 72), (190, 184, 176))
-_PAPERS = ((244, 208, 200), (198, 220, 232), (214, 228, 204), (246, 228, 178), (222, 208, 234), (208, 196, 182), (120, 140, 150), (236, 180, 150))
+_PAPERS = (
+    (244, 208, 200),
+    (198, 220, 232),
+    (214, 228, 204),
+    (246, 228, 178),
+    (222, 208, 234),
+    (208, 196, 182),
+    (120, 140, 150),
+    (236, 180, 150),
+)
 
 
 def background(kind: str, rng: np.random.Generator, width: int, height: int) -> np.ndarray:
@@ -32,7 +41,9 @@ def background(kind: str, rng: np.random.Generator, width: int, height: int) -> 
         x, y = int(rng.integers(-30, width - 40)), int(rng.integers(-30, 90))
         w, h = int(rng.integers(50, 120)), int(rng.integers(60, 150))
         cv2.rectangle(scene, (x, y), (x + w, y + h), tuple(int(v) for v in rng.integers(90, 250, 3)), -1)
-        cv2.rectangle(scene, (x, y), (x + w, y + h), (84, 70, 60) if rng.random() < 0.5 else (244, 242, 238), 5, cv2.LINE_AA)
+        cv2.rectangle(
+            scene, (x, y), (x + w, y + h), (84, 70, 60) if rng.random() < 0.5 else (244, 242, 238), 5, cv2.LINE_AA
+        )
     return cv2.GaussianBlur(scene, (5, 5), 0)
 
 

@@ -11,7 +11,9 @@ from vsspark.demo.shapes import Part, Pose, along_limb, moved, outline, spline
 
 def skirt_parts(product: ProductSpec, pose: Pose, back: bool) -> list[Part]:
     hem = 4.5 + 2.1 * product.length
-    flare = {"pencil": 0.02, "a-line": 0.42, "pleated": 0.55, "tiered": 0.6}[product.variant] * (0.6 + 0.6 * product.fit)
+    flare = {"pencil": 0.02, "a-line": 0.42, "pleated": 0.55, "tiered": 0.6}[product.variant] * (
+        0.6 + 0.6 * product.fit
+    )
     half_hem = 0.84 + flare * (hem - 3.4) / 1.6
     pleats = {"pleated": 13, "pencil": 0}.get(product.variant, 5)
     parts = [skirt_panel(3.0, 0.62, hem, half_hem, folds=0.3 + 0.3 * (pleats > 0), pleats=pleats)]
@@ -19,7 +21,9 @@ def skirt_parts(product: ProductSpec, pose: Pose, back: bool) -> list[Part]:
         for share in (0.42, 0.7):
             y = 3.0 + share * (hem - 3.0)
             w = 0.9 + (half_hem - 0.9) * share
-            parts.append(skirt_panel(y, w, y + (hem - 3.0) * (0.3 if share < 0.6 else 0.33), w + 0.14, folds=0.5, pleats=11))
+            parts.append(
+                skirt_panel(y, w, y + (hem - 3.0) * (0.3 if share < 0.6 else 0.33), w + 0.14, folds=0.5, pleats=11)
+            )
     parts.append(
         Part(
             [outline(spline((-0.63, 2.86), (0, 2.91), (0.63, 2.86)), spline((0.65, 3.08), (0, 3.13), (-0.65, 3.08)))],
@@ -45,10 +49,14 @@ def trouser_parts(product: ProductSpec, pose: Pose, back: bool) -> list[Part]:
         width = min(end, 0.36) if short else end
         knee = limb[1] if not short else (limb[0] + cut) / 2
         knee_width = max(width * 0.9, 0.3 if short else 0.27)
-        outer = spline((0.63 * side, 3.0), (0.86 * side, 3.9), moved(knee, knee_width * side, 0), moved(cut, width * side, 0))
+        outer = spline(
+            (0.63 * side, 3.0), (0.86 * side, 3.9), moved(knee, knee_width * side, 0), moved(cut, width * side, 0)
+        )
         crotch = (0.03 * side, 4.3)
         inner = (
-            spline(moved(cut, -width * side, 0), crotch) if short else spline(moved(cut, -width * side, 0), moved(knee, -knee_width * 0.8 * side, 0), crotch)
+            spline(moved(cut, -width * side, 0), crotch)
+            if short
+            else spline(moved(cut, -width * side, 0), moved(knee, -knee_width * 0.8 * side, 0), crotch)
         )
         leg = Part(
             [outline(outer, inner, np.array([(0.0, 3.0)]))],
@@ -73,7 +81,16 @@ def trouser_parts(product: ProductSpec, pose: Pose, back: bool) -> list[Part]:
         if product.variant in ("jogger", "cuffed"):
             parts.append(
                 Part(
-                    [np.array([moved(cut, -width - 0.02, -0.2), moved(cut, width + 0.02, -0.2), moved(cut, width, 0.05), moved(cut, -width, 0.05)])],
+                    [
+                        np.array(
+                            [
+                                moved(cut, -width - 0.02, -0.2),
+                                moved(cut, width + 0.02, -0.2),
+                                moved(cut, width, 0.05),
+                                moved(cut, -width, 0.05),
+                            ]
+                        )
+                    ],
                     trim,
                     folds=0.1,
                     ribs=14 if product.variant == "jogger" else 0,
@@ -112,5 +129,11 @@ def trouser_parts(product: ProductSpec, pose: Pose, back: bool) -> list[Part]:
     parts.append(band)
     if elastic and not back:
         for x in (-0.05, 0.05):
-            parts.append(Part([np.array([(x - 0.02, 3.1), (x + 0.02, 3.1), (x * 2.4 + 0.02, 3.6), (x * 2.4 - 0.02, 3.6)])], (235, 233, 228), folds=0))
+            parts.append(
+                Part(
+                    [np.array([(x - 0.02, 3.1), (x + 0.02, 3.1), (x * 2.4 + 0.02, 3.6), (x * 2.4 - 0.02, 3.6)])],
+                    (235, 233, 228),
+                    folds=0,
+                )
+            )
     return parts

@@ -10,7 +10,9 @@ from vsspark.demo.scene import LIT, Scene, multiply
 from vsspark.demo.shapes import Part
 
 
-def cloth_of(scene: Scene, part: Part, shape: tuple[int, int], origin: np.ndarray, bend: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def cloth_of(
+    scene: Scene, part: Part, shape: tuple[int, int], origin: np.ndarray, bend: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
     """The part's flat colour or pattern before it is lit, (h, w, 3) uint8."""
     h, w = shape
     if part.colour is not None:
@@ -32,7 +34,12 @@ def cloth_of(scene: Scene, part: Part, shape: tuple[int, int], origin: np.ndarra
 
 
 def _patterned(
-    scene: Scene, part: Part, levels: tuple[np.ndarray, ...], shape: tuple[int, int], origin: np.ndarray, bend: tuple[np.ndarray, np.ndarray]
+    scene: Scene,
+    part: Part,
+    levels: tuple[np.ndarray, ...],
+    shape: tuple[int, int],
+    origin: np.ndarray,
+    bend: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
     """The pattern along the part's grain, bent by its folds."""
     h, w = shape
@@ -48,9 +55,22 @@ def _patterned(
     if part.ribs == 0 and scene.product.pattern != "denim":
         ys, xs = np.mgrid[: bend[0].shape[0], : bend[0].shape[1]].astype(np.float32) * 4 + 1.5
         xs, ys = xs - bend[0] * 5, ys - bend[1] * 5
-        maps = [cv2.resize((linear[i, 0] * xs + linear[i, 1] * ys + start[i]).astype(np.float32), (w, h), interpolation=cv2.INTER_LINEAR) for i in (0, 1)]
+        maps = [
+            cv2.resize(
+                (linear[i, 0] * xs + linear[i, 1] * ys + start[i]).astype(np.float32),
+                (w, h),
+                interpolation=cv2.INTER_LINEAR,
+            )
+            for i in (0, 1)
+        ]
         return cv2.remap(tile, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    return cv2.warpAffine(tile, np.column_stack([linear, start]), (w, h), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP)
+    return cv2.warpAffine(
+        tile,
+        np.column_stack([linear, start]),
+        (w, h),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_WRAP,
+    )
 
 
 def _rib(scene: Scene, part: Part, cloth: np.ndarray, origin: np.ndarray) -> None:

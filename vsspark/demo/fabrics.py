@@ -21,7 +21,9 @@ def tile_units(product: ProductSpec) -> float:
 
 @lru_cache(maxsize=4)
 def fabric(product: ProductSpec) -> tuple[np.ndarray, ...]:
-    """The product's cloth as a pyramid of seamless tiles, (256, 256, 3) to (32, 32, 3): the renderer takes the one nearest its own scale."""
+    """The product's cloth as a pyramid of seamless tiles, (256, 256, 3) to (32, 32, 3): the renderer takes the one
+    nearest its own scale.
+    """
     rng = np.random.default_rng([product.seed, 4, product.motif])
     main, second = (np.array(COLOURS[name], np.float32) for name in (product.colour, product.second_colour))
     if np.abs(main - second).sum() < 150:  # a pattern nobody can see is no pattern
@@ -49,14 +51,25 @@ def chest_print(product: ProductSpec) -> np.ndarray:
     design = rng.integers(6)
     if design == 0:
         cv2.circle(art, (48, 48), 42, ink, -1, cv2.LINE_AA)
-        cv2.fillPoly(art, [np.array([(14, 66), (36, 30), (50, 52), (62, 38), (84, 66), (70, 82), (26, 82)])], accent, cv2.LINE_AA)
+        cv2.fillPoly(
+            art, [np.array([(14, 66), (36, 30), (50, 52), (62, 38), (84, 66), (70, 82), (26, 82)])], accent, cv2.LINE_AA
+        )
     elif design == 1:
         angles = np.arange(10) * np.pi / 5 - np.pi / 2
         radii = np.where(np.arange(10) % 2, 18, 44)
-        cv2.fillPoly(art, [np.stack([48 + radii * np.cos(angles), 50 + radii * np.sin(angles)], 1).astype(int)], ink, cv2.LINE_AA)
+        cv2.fillPoly(
+            art, [np.stack([48 + radii * np.cos(angles), 50 + radii * np.sin(angles)], 1).astype(int)], ink, cv2.LINE_AA
+        )
     elif design == 2:
         for row, width in enumerate((40, 26, 34)):
-            cv2.rectangle(art, (48 - width, 22 + 19 * row), (48 + width, 34 + 19 * row), accent if row == 1 else ink, -1, cv2.LINE_AA)
+            cv2.rectangle(
+                art,
+                (48 - width, 22 + 19 * row),
+                (48 + width, 34 + 19 * row),
+                accent if row == 1 else ink,
+                -1,
+                cv2.LINE_AA,
+            )
     elif design == 3:
         word = ("VOLT", "MOTH", "PINE", "WAVE", "NOVA", "FERN")[rng.integers(6)]
         cv2.putText(art, word, (5, 58), cv2.FONT_HERSHEY_DUPLEX, 1.12, ink, 3, cv2.LINE_AA)
@@ -68,7 +81,9 @@ def chest_print(product: ProductSpec) -> np.ndarray:
         cv2.rectangle(art, (12, 12), (84, 84), ink, 5, cv2.LINE_AA)
         for _ in range(5):
             x, y = rng.integers(24, 72, 2)
-            cv2.circle(art, (int(x), int(y)), int(rng.integers(6, 15)), accent if rng.random() < 0.5 else ink, -1, cv2.LINE_AA)
+            cv2.circle(
+                art, (int(x), int(y)), int(rng.integers(6, 15)), accent if rng.random() < 0.5 else ink, -1, cv2.LINE_AA
+            )
     return art
 
 
@@ -127,10 +142,23 @@ def _floral(main, second, scale, rng):
 def _flower(tile, centre, size, turn, petals, colour, leaf, heart):
     for angle in (turn + 0.4, turn + 2.7):
         tip = centre + 1.5 * size * np.array([np.cos(angle), np.sin(angle)])
-        cv2.ellipse(tile, _at((centre + tip) / 2), _at((size * 0.75, size * 0.28)), np.degrees(angle), 0, 360, leaf, -1, cv2.LINE_AA, 4)
+        cv2.ellipse(
+            tile,
+            _at((centre + tip) / 2),
+            _at((size * 0.75, size * 0.28)),
+            np.degrees(angle),
+            0,
+            360,
+            leaf,
+            -1,
+            cv2.LINE_AA,
+            4,
+        )
     for angle in turn + np.arange(petals) * 2 * np.pi / petals:
         at = centre + 0.55 * size * np.array([np.cos(angle), np.sin(angle)])
-        cv2.ellipse(tile, _at(at), _at((size * 0.5, size * 0.34)), np.degrees(angle), 0, 360, colour, -1, cv2.LINE_AA, 4)
+        cv2.ellipse(
+            tile, _at(at), _at((size * 0.5, size * 0.34)), np.degrees(angle), 0, 360, colour, -1, cv2.LINE_AA, 4
+        )
     cv2.circle(tile, _at(centre), int(size * 0.24 * 16), heart, -1, cv2.LINE_AA, 4)
 
 
@@ -152,7 +180,8 @@ def _denim(main, second, scale, rng):
 
 
 _PATTERNS = {
-    "plain": _plain, "print": _plain, "stripes": _stripes, "check": _check, "dots": _dots, "floral": _floral, "colour-block": _colour_block, "denim": _denim,
+    "plain": _plain, "print": _plain, "stripes": _stripes, "check": _check, "dots": _dots, "floral": _floral,
+    "colour-block": _colour_block, "denim": _denim,
 }  # fmt: skip
 
 

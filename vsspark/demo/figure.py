@@ -45,7 +45,12 @@ def figure_parts(look: Look, kind: str, back: bool) -> list[Part]:
     if look.long_hair and not back:
         parts.append(
             Part(
-                [outline(spline((-0.36, 0.35), (-0.46, 1.0), (-0.4, 1.62)), spline((0.4, 1.62), (0.46, 1.0), (0.36, 0.35), (0, 0.0), (-0.36, 0.35)))],
+                [
+                    outline(
+                        spline((-0.36, 0.35), (-0.46, 1.0), (-0.4, 1.62)),
+                        spline((0.4, 1.62), (0.46, 1.0), (0.36, 0.35), (0, 0.0), (-0.36, 0.35)),
+                    )
+                ],
                 look.hair,
                 folds=0.5,
                 pleats=0,
@@ -67,7 +72,10 @@ def figure_parts(look: Look, kind: str, back: bool) -> list[Part]:
         body.append(tube(leg, (0.42, 0.27, 0.14)))
     parts.append(Part(body, skin, folds=0.08, roundness=1.2))
     if kind != "shoes":
-        parts += [_foot(pose.leg(side), side, look.neutral if sum(look.neutral) < 600 else (120, 110, 104)) for side in (-1, 1)]
+        parts += [
+            _foot(pose.leg(side), side, look.neutral if sum(look.neutral) < 600 else (120, 110, 104))
+            for side in (-1, 1)
+        ]
     if kind not in ("dress", "pants", "shorts", "skirt"):
         parts += _plain_trousers(pose, look.neutral)
     if kind in ("pants", "shorts", "skirt", "hat", "outwear"):
@@ -101,17 +109,37 @@ def head_parts(look: Look, back: bool, hat: bool) -> list[Part]:
                 roundness=1.2,
             )
         ]
-    face = outline(spline((-0.335, 0.4), (-0.31, 0.75), (-0.17, 1.0), (0, 1.06), (0.17, 1.0), (0.31, 0.75), (0.335, 0.4), (0, 0.06), (-0.335, 0.4)))
+    face = outline(
+        spline(
+            (-0.335, 0.4),
+            (-0.31, 0.75),
+            (-0.17, 1.0),
+            (0, 1.06),
+            (0.17, 1.0),
+            (0.31, 0.75),
+            (0.335, 0.4),
+            (0, 0.06),
+            (-0.335, 0.4),
+        )
+    )
     parts = [
         Part(
-            [outline(spline((-0.17, 0.85), (-0.19, 1.2), (-0.24, 1.34)), spline((0.24, 1.34), (0.19, 1.2), (0.17, 0.85)))],
+            [
+                outline(
+                    spline((-0.17, 0.85), (-0.19, 1.2), (-0.24, 1.34)), spline((0.24, 1.34), (0.19, 1.2), (0.17, 0.85))
+                )
+            ],
             look.skin,
             folds=0,
             roundness=0.8,
             tint=0.9,
         )
     ]
-    parts.append(Part([face, ellipse(-0.345, 0.6, 0.05, 0.09), ellipse(0.345, 0.6, 0.05, 0.09)], look.skin, folds=0, roundness=1.3))
+    parts.append(
+        Part(
+            [face, ellipse(-0.345, 0.6, 0.05, 0.09), ellipse(0.345, 0.6, 0.05, 0.09)], look.skin, folds=0, roundness=1.3
+        )
+    )
     fringe = outline(
         spline((-0.37, 0.62), (-0.37, 0.25), (-0.2, 0.0), (0.05, -0.05), (0.26, 0.04), (0.38, 0.3), (0.37, 0.62)),
         spline((0.37, 0.62), (0.3, 0.34), (0.05, 0.24), (-0.2, 0.3), (-0.37, 0.62)),
@@ -150,7 +178,9 @@ def _plain_trousers(pose: Pose, colour) -> list[Part]:
     parts = []
     for side in (-1, 1):
         _, knee, ankle = pose.leg(side)
-        outer = spline((0.58 * side, 3.0), (0.81 * side, 3.9), moved(knee, 0.26 * side, 0), moved(ankle, 0.19 * side, 0))
+        outer = spline(
+            (0.58 * side, 3.0), (0.81 * side, 3.9), moved(knee, 0.26 * side, 0), moved(ankle, 0.19 * side, 0)
+        )
         inner = spline(moved(ankle, -0.17 * side, 0), moved(knee, -0.2 * side, 0), (0.02 * side, 4.4))
         parts.append(Part([outline(outer, inner, np.array([(0.0, 3.0)]))], colour, folds=0.6, angle=0.05 * side))
     return parts
@@ -163,5 +193,7 @@ def _plain_top(pose: Pose, colour) -> list[Part]:
     for side in (-1, 1):
         shoulder, elbow, _ = pose.arm(side)
         cap = ellipse(*moved(shoulder, 0.0, 0.05), 0.26, 0.25)
-        sleeves.append(Part([tube(np.stack([shoulder, 0.55 * shoulder + 0.45 * elbow]), (0.28, 0.26)), cap], colour, folds=0.4))
+        sleeves.append(
+            Part([tube(np.stack([shoulder, 0.55 * shoulder + 0.45 * elbow]), (0.28, 0.26)), cap], colour, folds=0.4)
+        )
     return [*sleeves, Part([outline(neck, flank, flank[::-1] * (-1, 1))], colour, folds=0.5)]

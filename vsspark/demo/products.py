@@ -1,4 +1,6 @@
-"""What the generated catalogue holds: product i, its photos and what is known to be true of them, from the seed and i alone."""
+"""What the generated catalogue holds: product i, its photos and what is known to be true of them, from the seed and i
+alone.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +10,21 @@ from functools import lru_cache
 import numpy as np
 
 KINDS = ("dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt")
-FAMILY_SIZE = 4  # products i with the same i // FAMILY_SIZE are near relatives: one cut, one pattern, other colours and proportions
+# Products i with the same i // FAMILY_SIZE are near relatives: one cut, one pattern, other colours and proportions.
+FAMILY_SIZE = 4
 VIEWS = ("front", "worn", "back", "detail")
 BACKGROUNDS = ("white", "grey", "coloured", "room", "floor")
 DAMAGES = ("truncated", "empty", "html", "missing")
 
 # RGB as a shop's swatch would show it; neighbours in this order are the colours a family comes in.
 COLOURS: dict[str, tuple[int, int, int]] = {
-    "white": (240, 238, 232), "cream": (232, 220, 194), "sand": (208, 184, 148), "camel": (184, 138, 88), "rust": (176, 84, 46),
-    "brown": (104, 70, 50), "burgundy": (112, 28, 44), "red": (196, 40, 44), "coral": (230, 112, 92), "pink": (232, 160, 176),
-    "rose": (206, 96, 126), "purple": (106, 66, 130), "lilac": (184, 164, 212), "navy": (34, 44, 80), "blue": (50, 92, 164),
-    "sky": (142, 184, 216), "teal": (28, 116, 122), "mint": (164, 210, 188), "green": (52, 118, 74), "olive": (104, 106, 60),
-    "mustard": (212, 162, 48), "yellow": (238, 210, 96), "silver": (190, 192, 196), "grey": (128, 130, 134), "charcoal": (66, 68, 74), "black": (30, 30, 34),
+    "white": (240, 238, 232), "cream": (232, 220, 194), "sand": (208, 184, 148), "camel": (184, 138, 88),
+    "rust": (176, 84, 46), "brown": (104, 70, 50), "burgundy": (112, 28, 44), "red": (196, 40, 44),
+    "coral": (230, 112, 92), "pink": (232, 160, 176), "rose": (206, 96, 126), "purple": (106, 66, 130),
+    "lilac": (184, 164, 212), "navy": (34, 44, 80), "blue": (50, 92, 164), "sky": (142, 184, 216),
+    "teal": (28, 116, 122), "mint": (164, 210, 188), "green": (52, 118, 74), "olive": (104, 106, 60),
+    "mustard": (212, 162, 48), "yellow": (238, 210, 96), "silver": (190, 192, 196), "grey": (128, 130, 134),
+    "charcoal": (66, 68, 74), "black": (30, 30, 34),
 }  # fmt: skip
 
 _PLAIN, _STRIPES, _CHECK, _DOTS, _FLORAL, _BLOCK, _PRINT, _DENIM = PATTERNS = (
@@ -38,12 +43,24 @@ _PATTERN_SHARES: dict[str, dict[str, float]] = {
     "t-shirt": {_PLAIN: 3, _STRIPES: 2.5, _DOTS: 0.5, _FLORAL: 0.7, _BLOCK: 1, _PRINT: 4},
 }
 _VARIANTS = {
-    "dress": ("a-line", "shift", "wrap", "tiered"), "hat": ("cap", "beanie", "fedora", "bucket"), "longsleeve": ("crew", "turtle", "v", "henley"),
-    "outwear": ("bomber", "puffer", "coat", "hoodie"), "pants": ("slim", "straight", "wide", "jogger"), "shirt": ("classic", "short", "loose", "band"),
+    "dress": ("a-line", "shift", "wrap", "tiered"), "hat": ("cap", "beanie", "fedora", "bucket"),
+    "longsleeve": ("crew", "turtle", "v", "henley"), "outwear": ("bomber", "puffer", "coat", "hoodie"),
+    "pants": ("slim", "straight", "wide", "jogger"), "shirt": ("classic", "short", "loose", "band"),
     "shoes": ("sneaker", "boot", "heel", "loafer"), "shorts": ("tailored", "sport", "cuffed", "cargo"),
     "skirt": ("a-line", "pencil", "pleated", "tiered"), "t-shirt": ("crew", "v", "scoop", "boxy"),
 }  # fmt: skip
-_PRICES = {"dress": 59, "hat": 22, "longsleeve": 34, "outwear": 119, "pants": 54, "shirt": 44, "shoes": 79, "shorts": 32, "skirt": 39, "t-shirt": 19}
+_PRICES = {
+    "dress": 59,
+    "hat": 22,
+    "longsleeve": 34,
+    "outwear": 119,
+    "pants": 54,
+    "shirt": 44,
+    "shoes": 79,
+    "shorts": 32,
+    "skirt": 39,
+    "t-shirt": 19,
+}
 _WORDS = (
     "Alder",
     "Birch",
@@ -112,7 +129,11 @@ def product_spec(seed: int, index: int) -> ProductSpec:
     names = list(COLOURS)
     # Every member of a family takes another step from its colour, so siblings are alike and still told apart.
     step = (index % FAMILY_SIZE) * int(shared.choice([1, 2, 7]))
-    colour = names[(base + step) % len(names)] if pattern != _DENIM else ("blue", "navy", "sky", "charcoal")[(base + index) % FAMILY_SIZE]
+    colour = (
+        names[(base + step) % len(names)]
+        if pattern != _DENIM
+        else ("blue", "navy", "sky", "charcoal")[(base + index) % FAMILY_SIZE]
+    )
     second_colour = names[(base + step + second) % len(names)]
     word = f"{_WORDS[shared.integers(len(_WORDS))]} {family % 97 + 1}"
     near = own.normal(0.0, 0.05, 3)
@@ -146,5 +167,9 @@ def photo_specs(product: ProductSpec, damaged_share: float = 0.01) -> tuple[Phot
         background = rng.choice(BACKGROUNDS, p=(0.7, 0.2, 0.1, 0, 0) if position == 0 else (0.25, 0.2, 0.2, 0.2, 0.15))
         damage, kind = rng.random(), str(rng.choice(DAMAGES))
         # The first photo is spared, the others carry its share: 4.5 photos on average, 3.5 that can be damaged.
-        photos.append(PhotoSpec(position, str(view), str(background), kind if position and damage < damaged_share * 4.5 / 3.5 else None))
+        photos.append(
+            PhotoSpec(
+                position, str(view), str(background), kind if position and damage < damaged_share * 4.5 / 3.5 else None
+            )
+        )
     return tuple(photos)

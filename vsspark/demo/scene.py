@@ -12,7 +12,8 @@ from vsspark.demo.products import PhotoSpec, ProductSpec
 WIDTH, HEIGHT = 288, 360  # pixels
 LIT = 128  # a shade map's value that leaves the colour as it is
 
-# What each kind's photos show, in body units: left, top, right, bottom of the flat garment, and of the figure wearing it.
+# What each kind's photos show, in body units: left, top, right, bottom of the flat garment, and of the figure wearing
+# it.
 _FRAMES: dict[str, tuple[tuple[float, float, float, float], tuple[float, float, float, float]]] = {
     "dress": ((-1.7, 1.0, 1.7, 7.2), (-2.0, -0.4, 2.0, 8.1)),
     "hat": ((-0.76, -0.6, 0.76, 0.95), (-1.25, -0.75, 1.25, 2.3)),
@@ -58,7 +59,9 @@ def camera(product: ProductSpec, photo: PhotoSpec, rng: np.random.Generator) -> 
         )
     tilt = float(rng.normal(0, 0.025 if photo.view == "worn" else 0.05 if photo.background != "floor" else 0.22))
     squeeze = float(rng.uniform(0.86, 1.0))  # seen a little from the side
-    turn = np.array([[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]) @ np.array([[scale * squeeze, 0], [0, scale]])
+    turn = np.array([[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]) @ np.array(
+        [[scale * squeeze, 0], [0, scale]]
+    )
     middle = np.array([WIDTH / 2, HEIGHT / 2]) + rng.normal(0, 5, 2)
     return np.column_stack([turn, middle - turn @ centre]), scale
 

@@ -15,7 +15,14 @@ def trim_colour(product: ProductSpec) -> tuple[int, int, int]:
 
 
 def sleeves(
-    product: ProductSpec, pose: Pose, share: float, width: float, cuff: float = 0.0, folds: float = 0.5, cuff_colour=None, quilts: int = 0
+    product: ProductSpec,
+    pose: Pose,
+    share: float,
+    width: float,
+    cuff: float = 0.0,
+    folds: float = 0.5,
+    cuff_colour=None,
+    quilts: int = 0,
 ) -> list[Part]:
     """Both sleeves, covering `share` of the arm; `cuff` is the height of a ribbed cuff."""
     parts = []
@@ -28,10 +35,20 @@ def sleeves(
         direction = path[-1] - path[-2]
         angle = float(np.arctan2(-direction[0], direction[1]))
         hem = tube(path, widths)
-        parts.append(Part([hem], angle=angle, folds=folds, quilts=quilts, seams=[] if cuff else [_across(path, widths, 0.09)]))
+        parts.append(
+            Part([hem], angle=angle, folds=folds, quilts=quilts, seams=[] if cuff else [_across(path, widths, 0.09)])
+        )
         if cuff:
             unit = direction / np.linalg.norm(direction)
-            parts.append(Part([tube(np.stack([path[-1] - unit * cuff, path[-1] + unit * 0.02]), (end * 1.02, end * 0.92))], cuff_colour, angle, 0.1, ribs=16))
+            parts.append(
+                Part(
+                    [tube(np.stack([path[-1] - unit * cuff, path[-1] + unit * 0.02]), (end * 1.02, end * 0.92))],
+                    cuff_colour,
+                    angle,
+                    0.1,
+                    ribs=16,
+                )
+            )
     return parts
 
 
@@ -47,19 +64,31 @@ def _neck(style: str, back: bool) -> tuple[float, float]:
     """Half width and depth of a neckline."""
     if back:
         return (0.36, 0.07)
-    return {"v": (0.36, 0.62), "scoop": (0.44, 0.48), "boat": (0.58, 0.16), "turtle": (0.3, 0.06), "wrap": (0.38, 0.95)}.get(style, (0.36, 0.26))
+    return {
+        "v": (0.36, 0.62),
+        "scoop": (0.44, 0.48),
+        "boat": (0.58, 0.16),
+        "turtle": (0.3, 0.06),
+        "wrap": (0.38, 0.95),
+    }.get(style, (0.36, 0.26))
 
 
-def bodice(style: str, back: bool, shoulder: float, ease: float, side: Points, hem_sag: float = 0.08) -> tuple[Points, Points]:
+def bodice(
+    style: str, back: bool, shoulder: float, ease: float, side: Points, hem_sag: float = 0.08
+) -> tuple[Points, Points]:
     """A top's outline and its neckline; `side` runs from below the armpit down to the hem on the right."""
     half, depth = _neck(style, back)
     left, right = (-half, 1.36), (half, 1.36)
     curve = (
         spline(left, (0, 1.36 + depth), right, steps=2)
         if style in ("v", "wrap") and not back
-        else spline(left, (-half * 0.72, 1.36 + depth * 0.72), (0, 1.36 + depth), (half * 0.72, 1.36 + depth * 0.72), right)
+        else spline(
+            left, (-half * 0.72, 1.36 + depth * 0.72), (0, 1.36 + depth), (half * 0.72, 1.36 + depth * 0.72), right
+        )
     )
-    flank = outline(spline((shoulder - 0.16, 1.45), (shoulder - 0.02, 1.52), (shoulder - 0.04, 1.8), (0.74 + ease, 2.12)), side)
+    flank = outline(
+        spline((shoulder - 0.16, 1.45), (shoulder - 0.02, 1.52), (shoulder - 0.04, 1.8), (0.74 + ease, 2.12)), side
+    )
     bottom = spline(tuple(side[-1]), (0, side[-1][1] + hem_sag), (-side[-1][0], side[-1][1]))
     return outline(curve, flank, bottom, mirror(flank)), curve
 
@@ -73,10 +102,25 @@ def collar_band(curve: Points, colour, width: float = 0.1) -> Part:
 def lining(style: str, colour) -> Part:
     """The inside of the back, seen through the neckline."""
     half, depth = _neck(style, False)
-    return Part([outline(spline((-half, 1.36), (0, 1.42), (half, 1.36)), spline((half, 1.36), (0, 1.4 + depth), (-half, 1.36)))], colour, folds=0, tint=0.6)
+    return Part(
+        [
+            outline(
+                spline((-half, 1.36), (0, 1.42), (half, 1.36)), spline((half, 1.36), (0, 1.4 + depth), (-half, 1.36))
+            )
+        ],
+        colour,
+        folds=0,
+        tint=0.6,
+    )
 
 
 def skirt_panel(waist_y: float, waist: float, hem: float, half_hem: float, **style) -> Part:
-    side = spline((waist, waist_y), (waist + 0.26, waist_y + 0.75), (half_hem, hem)) if hem - waist_y > 1 else spline((waist, waist_y), (half_hem, hem))
-    bottom = spline((half_hem, hem), (half_hem * 0.5, hem + 0.12), (0, hem + 0.16), (-half_hem * 0.5, hem + 0.12), (-half_hem, hem))
+    side = (
+        spline((waist, waist_y), (waist + 0.26, waist_y + 0.75), (half_hem, hem))
+        if hem - waist_y > 1
+        else spline((waist, waist_y), (half_hem, hem))
+    )
+    bottom = spline(
+        (half_hem, hem), (half_hem * 0.5, hem + 0.12), (0, hem + 0.16), (-half_hem * 0.5, hem + 0.12), (-half_hem, hem)
+    )
     return Part([outline(side, bottom, mirror(side))], seams=[bottom - (0, 0.1)], **style)

@@ -11,17 +11,29 @@ from vsspark.demo.scene import LIT, Scene
 from vsspark.demo.shapes import Part
 
 
-def shade_map(scene: Scene, part: Part, mask: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """How much light each pixel gets (uint8, 128 = all of it), and the cloth's slopes in x and y, (h / 4, w / 4), that bend the pattern."""
+def shade_map(
+    scene: Scene, part: Part, mask: np.ndarray, origin: np.ndarray
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """How much light each pixel gets (uint8, 128 = all of it), and the cloth's slopes in x and y, (h / 4, w / 4),
+    that bend the pattern.
+    """
     h, w = max(2, mask.shape[0] // 4), max(2, mask.shape[1] // 4)
     small = cv2.resize(mask, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     unit = scene.scale / 4  # quarter pixels per body unit
-    height = cv2.GaussianBlur(small, (0, 0), max(0.8, 0.11 * unit), borderType=cv2.BORDER_CONSTANT) * unit * 0.2 * part.roundness
+    height = (
+        cv2.GaussianBlur(small, (0, 0), max(0.8, 0.11 * unit), borderType=cv2.BORDER_CONSTANT)
+        * unit
+        * 0.2
+        * part.roundness
+    )
     if part.folds:
         height += _folds(scene, part, h, w) * part.folds * unit * 0.11
     if part.pleats or part.quilts:
         height += _waves(scene, part, h, w, origin) * unit * 0.07
-    dx, dy = cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3, scale=0.125), cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
+    dx, dy = (
+        cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3, scale=0.125),
+        cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3, scale=0.125),
+    )
     lit = dx * (-1.15 * scene.light[0]) + dy * (-1.15 * scene.light[1])
     # A surface that turns away gets less of the studio's light from all around.
     around = 0.98 - 0.29 * np.minimum(dx * dx + dy * dy, 1.0)
@@ -42,7 +54,9 @@ def _folds(scene: Scene, part: Part, h: int, w: int) -> np.ndarray:
     at = scene.rng.uniform(0, 128, 2)
     step = 30.0 / unit  # field cells per quarter pixel
     matrix = np.array([[c * step, s * step, at[0]], [-s * step, c * step, at[1]]])
-    return cv2.warpAffine(field, matrix, (w, h), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP)
+    return cv2.warpAffine(
+        field, matrix, (w, h), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP
+    )
 
 
 @lru_cache(maxsize=1)
@@ -68,4 +82,6 @@ def _waves(scene: Scene, part: Part, h: int, w: int, origin: np.ndarray) -> np.n
         return (np.abs(np.sin((y * c - x * s) * part.quilts * 0.75)) * 2.2).astype(np.float32)
     top = min(points[:, 1].min() for points in part.outlines)
     spread = np.maximum(0.62 + 0.45 * (y - top), 0.3)
-    return (np.sin(x / spread * part.pleats * 1.55 + np.sin(y * 1.3)) * np.clip((y - top) * 0.9, 0, 1)).astype(np.float32)
+    return (np.sin(x / spread * part.pleats * 1.55 + np.sin(y * 1.3)) * np.clip((y - top) * 0.9, 0, 1)).astype(
+        np.float32
+    )

@@ -1,4 +1,6 @@
-"""Outlines in body units: x to the right of the spine, y down from the top of the head, a figure 8 units tall. Polygons are (n, 2) float64."""
+"""Outlines in body units: x to the right of the spine, y down from the top of the head, a figure 8 units tall.
+Polygons are (n, 2) float64.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def tube(path: Points, widths: tuple[float, ...], round_end: bool = False) -> Po
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the limbs are: angles in radians from straight down, outwards positive, for the figure's left and right of the picture."""
+    """Where the limbs are: angles in radians from straight down, outwards positive, for the figure's left and right
+    of the picture.
+    """
 
     arms: tuple[float, float] = (0.62, 0.62)
     elbows: tuple[float, float] = (0.0, 0.0)

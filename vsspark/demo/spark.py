@@ -25,18 +25,25 @@ _TASK_PRODUCTS = 200  # ~6 s of drawing
 
 # One row per image, also the images that were damaged on purpose.
 CATALOGUE = pa.schema([
-    ("product_id", pa.string()), ("image", pa.string()), ("name", pa.string()), ("category", pa.string()), ("price", pa.float64()), ("in_stock", pa.bool_()),
-    ("family", pa.string()), ("colour", pa.string()), ("pattern", pa.string()), ("view", pa.string()), ("background", pa.string()),
+    ("product_id", pa.string()), ("image", pa.string()), ("name", pa.string()), ("category", pa.string()),
+    ("price", pa.float64()), ("in_stock", pa.bool_()), ("family", pa.string()), ("colour", pa.string()),
+    ("pattern", pa.string()), ("view", pa.string()), ("background", pa.string()),
 ])  # fmt: skip
 
 
-def demo_catalogue(spark: SparkSession, config: DemoConfig, storage_options: Mapping[str, str] | None = None) -> CatalogueConfig:
+def demo_catalogue(
+    spark: SparkSession, config: DemoConfig, storage_options: Mapping[str, str] | None = None
+) -> CatalogueConfig:
     """The `catalogue` section that reads the generated catalogue, which is drawn first where it is not there."""
     columns = ColumnsConfig(name="name", category="category", price="price", in_stock="in_stock")
-    return CatalogueConfig(table=generate_catalogue(spark, config, storage_options), images_root=config.path, columns=columns)
+    return CatalogueConfig(
+        table=generate_catalogue(spark, config, storage_options), images_root=config.path, columns=columns
+    )
 
 
-def generate_catalogue(spark: SparkSession, config: DemoConfig, storage_options: Mapping[str, str] | None = None) -> str:
+def generate_catalogue(
+    spark: SparkSession, config: DemoConfig, storage_options: Mapping[str, str] | None = None
+) -> str:
     """The path of the catalogue table, whose pictures lie beside it; drawn only when it is not there already.
 
     The table's `image` column is relative to `config.path`: a folder that driver and executors share, or `s3a://...`.
@@ -68,7 +75,9 @@ def generate_catalogue(spark: SparkSession, config: DemoConfig, storage_options:
 _SQL_TYPES = {pa.string(): "string", pa.float64(): "double", pa.bool_(): "boolean"}
 
 
-def draw_products(indices: Iterable[int], seed: int, path: str, storage_options: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+def draw_products(
+    indices: Iterable[int], seed: int, path: str, storage_options: Mapping[str, str]
+) -> Iterator[pa.RecordBatch]:
     """The catalogue rows of those products, in order, their pictures stored below `path` before a row is given."""
     import cv2
 

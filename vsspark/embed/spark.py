@@ -23,12 +23,16 @@ from vsspark.workers import map_in_arrow
 
 STATED = "image_id long, uri string, box string, size_bytes long, fingerprint string"
 HASHED = "image_id long, box string, content_hash string"
-# One row per image that comes in; `reason` is null for an embedded one. In an encoder without a head `probabilities` is null.
+# One row per image that comes in; `reason` is null for an embedded one. In an encoder without a head `probabilities`
+# is null.
 EMBEDDED = (
-    "image_id long, uri string, box string, fingerprint string, content_hash string, size_bytes long, width int, height int, embedding array<float>, probabilities array<float>, "
+    "image_id long, uri string, box string, fingerprint string, content_hash string, size_bytes long, "
+    "width int, height int, embedding array<float>, probabilities array<float>, "
     "stage string, reason string, detail string"
 )
-CPU_BATCH = 4  # ONNX Runtime on one core, MobileNetV2: 138 images/s in batches of 4, 131 of 8, 117 of 32, whose layers outgrow the cache
+# ONNX Runtime on one core, MobileNetV2: 138 images/s in batches of 4, 131 of 8, 117 of 32, whose layers outgrow the
+# cache.
+CPU_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -53,36 +57,57 @@ def prepare(spark: SparkSession, encoder: Encoder, config: EncoderConfig) -> Shi
     if path.name not in shipped:
         spark.sparkContext.addFile(str(path))
     batch_size = min(config.batch_size, CPU_BATCH) if engine == "onnxruntime" else config.batch_size
-    return ShippedModel(path.name, engine, batch_size, encoder.input_size, cpus_per_gpu if engine == "tensorflow" else None)
+    return ShippedModel(
+        path.name, engine, batch_size, encoder.input_size, cpus_per_gpu if engine == "tensorflow" else None
+    )
 
 
 def stored_version(encoder: Encoder, config: EncoderConfig, images: ImagesConfig) -> str:
-    """What `embeddings.model_version` says: the encoder's own, marked where a finder cuts its pictures and where its vectors are stored unscaled."""
+    """What `embeddings.model_version` says: the encoder's own, marked where a finder cuts its pictures and where its
+    vectors are stored unscaled.
+    """
     return f"{encoder.model_version}{preprocessing_mark(images)}{'' if config.unit_norm else '-unscaled'}"
 
 
 def stat_images(images: DataFrame, config: ImagesConfig, storage_options: Mapping[str, str]) -> DataFrame:
-    """`STATED` rows, one per row of `image_id long, uri string`: size and fingerprint, null where the file cannot be asked. No file is read.
+    """`STATED` rows, one per row of `image_id long, uri string`: size and fingerprint, null where the file cannot be
+    asked. No file is read.
 
     A column `box` is passed on, here and in `hash_images` and `embed_images`; where the rows have none, it is null.
     """
-    return map_in_arrow(_boxed(images), partial(stat_files, images=config, storage_options=dict(storage_options)), STATED)
+    return map_in_arrow(
+        _boxed(images), partial(stat_files, images=config, storage_options=dict(storage_options)), STATED
+    )
 
 
 def hash_images(images: DataFrame, config: ImagesConfig, storage_options: Mapping[str, str]) -> DataFrame:
-    """`HASHED` rows, one per row of `image_id long, uri string`: the SHA-256 of the bytes, null where they cannot be read."""
-    return map_in_arrow(_boxed(images), partial(hash_files, images=config, storage_options=dict(storage_options)), HASHED)
+    """`HASHED` rows, one per row of `image_id long, uri string`: the SHA-256 of the bytes, null where they cannot be
+    read.
+    """
+    return map_in_arrow(
+        _boxed(images), partial(hash_files, images=config, storage_options=dict(storage_options)), HASHED
+    )
 
 
 def embed_images(
-    images: DataFrame, model: ShippedModel, images_config: ImagesConfig, encoder_config: EncoderConfig, storage_options: Mapping[str, str]
+    images: DataFrame,
+    model: ShippedModel,
+    images_config: ImagesConfig,
+    encoder_config: EncoderConfig,
+    storage_options: Mapping[str, str],
 ) -> DataFrame:
     """`EMBEDDED` rows, one per row of `image_id long, uri string, fingerprint string`, in any order.
 
-    Lazy, and the network runs again whenever it is evaluated: write it, then filter what was written.
-    Photos cost very different times, so give it several partitions per core, with a folder's images spread over them (`spread`).
+    Lazy, and the network runs again whenever it is evaluated: write it, then filter what was written. Photos cost
+    very different times, so give it several partitions per core, with a folder's images spread over them (`spread`).
     """
-    task = partial(_embed_partition, model=model, images=images_config, encoder=encoder_config, storage_options=dict(storage_options))
+    task = partial(
+        _embed_partition,
+        model=model,
+        images=images_config,
+        encoder=encoder_config,
+        storage_options=dict(storage_options),
+    )
     return map_in_arrow(_boxed(images, "fingerprint"), task, EMBEDDED, profile=one_gpu_per_task(model.cpus_per_gpu))
 
 
@@ -94,25 +119,34 @@ def _boxed(images: DataFrame, *more: str) -> DataFrame:
 def spread(images: DataFrame, total: int, slots: int, total_bytes: int = 0) -> DataFrame:
     """The same rows in partitions that cost about the same: every folder's images hashed over all of them.
 
-    total: rows. slots: tasks that run at a time. total_bytes: of their files, where it is known. Four partitions per slot, but not for fewer than 64
-    images each (in eight per slot the same 2,000 images took a tenth longer); about 2,000 images or 512 MiB at most, so that neither many images
-    nor large ones keep a task for long, and a lost executor repeats minutes, not hours.
+    total: rows. slots: tasks that run at a time. total_bytes: of their files, where it is known. Four partitions per
+    slot, but not for fewer than 64 images each (in eight per slot the same 2,000 images took a tenth longer); about
+    2,000 images or 512 MiB at most, so that neither many images nor large ones keep a task for long, and a lost
+    executor repeats minutes, not hours.
     """
     wanted = max(min(4 * slots, -(-total // 64)), -(-total // 2000), -(-total_bytes // 2**29), 1)
     return images.repartition(min(wanted, max(total, 1)), "image_id")
 
 
 def _embed_partition(
-    batches: Iterator[pa.RecordBatch], model: ShippedModel, images: ImagesConfig, encoder: EncoderConfig, storage_options: dict[str, str]
+    batches: Iterator[pa.RecordBatch],
+    model: ShippedModel,
+    images: ImagesConfig,
+    encoder: EncoderConfig,
+    storage_options: dict[str, str],
 ) -> Iterator[pa.RecordBatch]:
     take_gpu()
     threads = TaskContext.get().cpus()
     engine = load_engine(model.engine, SparkFiles.get(model.file), model.batch_size, threads)
-    yield from _with_files(batches, lambda rows: embed_batches(rows, engine, model.input_size, images, encoder, storage_options, threads))
+    yield from _with_files(
+        batches, lambda rows: embed_batches(rows, engine, model.input_size, images, encoder, storage_options, threads)
+    )
 
 
 def _with_files(batches: Iterable[pa.RecordBatch], embed: Callable) -> Iterator[pa.RecordBatch]:
-    """What `embed` makes of the batches, with the uri, box and fingerprint of each image; it holds those of the images on their way."""
+    """What `embed` makes of the batches, with the uri, box and fingerprint of each image; it holds those of the
+    images on their way.
+    """
     waiting: dict[int, tuple[str | None, ...]] = {}
 
     names = ("uri", "box", "fingerprint")

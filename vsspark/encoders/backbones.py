@@ -61,7 +61,8 @@ BACKBONES = {
 
 
 def build_backbone(name: str, layer: str | None, weights: str | None) -> tuple[keras.Model, keras.Model]:
-    """(network, backbone): RGB 0..255 float32 (n, side, side, 3) to the layer's output (n, d), and the `keras.applications` model inside.
+    """(network, backbone): RGB 0..255 float32 (n, side, side, 3) to the layer's output (n, d), and the
+    `keras.applications` model inside.
 
     The two share their weights; a weights file is loaded into the backbone, the layers behind the embedding among them.
 
@@ -81,7 +82,9 @@ def build_backbone(name: str, layer: str | None, weights: str | None) -> tuple[k
     if len(output.shape) == 4:
         output = keras.layers.GlobalAveragePooling2D(name="pooled")(output)
     if len(output.shape) != 2:
-        raise ConfigError(f"encoder.layer: {name}'s layer {layer!r} gives {tuple(output.shape)}, expected (n, d) or (n, h, w, d)")
+        raise ConfigError(
+            f"encoder.layer: {name}'s layer {layer!r} gives {tuple(output.shape)}, expected (n, d) or (n, h, w, d)"
+        )
     features = keras.Model(backbone.input, output)
     pixels = keras.Input((side, side, 3), name="rgb")
     module = getattr(keras.applications, BACKBONES[name].module)

@@ -1,14 +1,17 @@
-"""The encoder that ships with the package: a small residual network with two outputs, an embedding and category probabilities.
+"""The encoder that ships with the package: a small residual network with two outputs, an embedding and category
+probabilities.
 
-The embedding is made of three unit vectors, weighted, side by side: the roots of the category probabilities (`category`), what the garment looks
-like (`look`: half what an ImageNet network would see, half where edges of which direction lie), and which colours it has (`colour`). The last two are
-sharpened: see parts.py. Edges and colours need no training and keep what a small network forgets. What the category head itself looks at
-(`semantic`) is no part: it has learnt drawn garments best, and finds less on photos than any other.
+The embedding is made of three unit vectors, weighted, side by side: the roots of the category probabilities
+(`category`), what the garment looks like (`look`: half what an ImageNet network would see, half where edges of which
+direction lie), and which colours it has (`colour`). The last two are sharpened: see parts.py. Edges and colours need
+no training and keep what a small network forgets. What the category head itself looks at (`semantic`) is no part: it
+has learnt drawn garments best, and finds less on photos than any other.
 
-Plain 3x3 convolutions rather than depthwise ones: on CPU they train two to four times as many images a second at equal quality per parameter,
-and 1.9 million parameters in 16 bits are 3.8 MB. Residual blocks after He et al. 2016 (arXiv:1512.03385), average-pooled shortcuts after
-He et al. 2019 (arXiv:1812.01187); the head after the two-headed network of visual search for fashion; edges by direction after Dalal and
-Triggs 2005 (histograms of oriented gradients).
+Plain 3x3 convolutions rather than depthwise ones: on CPU they train two to four times as many images a second at
+equal quality per parameter, and 1.9 million parameters in 16 bits are 3.8 MB. Residual blocks after He et al. 2016
+(arXiv:1512.03385), average-pooled shortcuts after He et al. 2019 (arXiv:1812.01187); the head after the two-headed
+network of visual search for fashion; edges by direction after Dalal and Triggs 2005 (histograms of oriented
+gradients).
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 GENERIC, OUTLINE = 192, 64  # numbers of what an ImageNet network would see, and of where edges lie
 SHARPENED = {"look": (768, 0.15), "colour": (256, 0.1)}  # part: (numbers, width), see `sharpened`
 WEIGHTS = {"category": 0.4, "look": 1.0, "colour": 0.3}  # of each part's similarity in the embedding's
-HINTS = ("stage3_block2_relu", "stage4_block1_relu")  # layers, 8 and 4 cells a side at 128 pixels, from which training has the teacher's cells foretold
+# Layers, 8 and 4 cells a side at 128 pixels, from which training has the teacher's cells foretold.
+HINTS = ("stage3_block2_relu", "stage4_block1_relu")
 _WIDTHS = (32, 64, 128, 256)  # channels of the four stages, each at half the size of the one before
 _BLOCKS = (1, 1, 2, 1)  # residual blocks per stage
 _SEMANTIC = 256  # numbers before the category head
@@ -36,9 +40,11 @@ _HEAD_SCALE = 16.0
 
 
 def build(num_categories: int, input_size: tuple[int | None, int | None]) -> keras.Model:
-    """The network without weights: float RGB 0..255 (n, h, w, 3) -> [embedding (n, d) of unit norm, category probabilities (n, c)].
+    """The network without weights: float RGB 0..255 (n, h, w, 3) -> [embedding (n, d) of unit norm, category
+    probabilities (n, c)].
 
-    d is num_categories more than the sum over SHARPENED. input_size: (h, w) in pixels, each at least 64. Pixels are scaled inside the network.
+    d is num_categories more than the sum over SHARPENED. input_size: (h, w) in pixels, each at least 64. Pixels are
+    scaled inside the network.
     """
     import keras
     from keras import layers, ops
@@ -57,8 +63,11 @@ def build(num_categories: int, input_size: tuple[int | None, int | None]) -> ker
     if x.shape[1] != _ROWS:  # another input size than the shipped one
         x = layers.Resizing(_ROWS, 1, name="rows", dtype="float32")(x)
     x = layers.Flatten(name="pool", dtype="float32")(x)
-    semantic = layers.UnitNormalization(name="semantic", dtype="float32")(layers.Dense(_SEMANTIC, name="projection", dtype="float32")(x))
-    # A unit vector's logits would start near zero and grow slowly; stretched, the head learns at the same rate as the rest.
+    semantic = layers.UnitNormalization(name="semantic", dtype="float32")(
+        layers.Dense(_SEMANTIC, name="projection", dtype="float32")(x)
+    )
+    # A unit vector's logits would start near zero and grow slowly; stretched, the head learns at the same rate as the
+    # rest.
     stretched = layers.Rescaling(_HEAD_SCALE, name="stretch", dtype="float32")(semantic)
     category = layers.Dense(num_categories, activation="softmax", name="category", dtype="float32")(stretched)
     generic = _unit_part(layers.Concatenate(name="levels", dtype="float32")([x, *levels]), "generic", GENERIC)
@@ -130,5 +139,7 @@ def _residual(x, width: int, name: str, shrink: bool):
 def _conv(x, width: int, size: int, name: str, stride: int = 1):
     from keras import layers
 
-    x = layers.Conv2D(width, size, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv")(x)
+    x = layers.Conv2D(
+        width, size, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
+    )(x)
     return layers.BatchNormalization(momentum=0.95, name=f"{name}_norm")(x)

@@ -39,4 +39,6 @@ class Encoder:
         embeddings = np.concatenate([np.zeros((0, self.dim), np.float32)] + [result[0] for result in results])
         if self.categories is None:
             return embeddings, None
-        return embeddings, np.concatenate([np.zeros((0, len(self.categories)), np.float32)] + [result[1] for result in results])
+        return embeddings, np.concatenate(
+            [np.zeros((0, len(self.categories)), np.float32)] + [result[1] for result in results]
+        )

@@ -1,8 +1,8 @@
 """What runs an exported network: ONNX Runtime, or TensorFlow, the reference.
 
-An engine takes uint8 RGB and gives float32, in batches of one fixed size, so that nothing is retraced or re-planned for a short
-last batch. The network holds its own preprocessing: an engine cannot change it. Neither TensorFlow nor ONNX Runtime is imported
-before it is asked for.
+An engine takes uint8 RGB and gives float32, in batches of one fixed size, so that nothing is retraced or re-planned
+for a short last batch. The network holds its own preprocessing: an engine cannot change it. Neither TensorFlow nor
+ONNX Runtime is imported before it is asked for.
 """
 
 from __future__ import annotations
@@ -15,8 +15,20 @@ import numpy as np
 from vsspark.encoders.quiet import import_tensorflow
 
 ENGINES = ("onnxruntime", "tensorflow")
-# Layers that may compute in float16: convolutions and what lies between them, not the pooling and the heads behind them.
-_HALVED = {"Conv2D", "DepthwiseConv2D", "SeparableConv2D", "BatchNormalization", "ReLU", "Activation", "Add", "Multiply", "Concatenate", "ZeroPadding2D"}
+# Layers that may compute in float16: convolutions and what lies between them, not the pooling and the heads behind
+# them.
+_HALVED = {
+    "Conv2D",
+    "DepthwiseConv2D",
+    "SeparableConv2D",
+    "BatchNormalization",
+    "ReLU",
+    "Activation",
+    "Add",
+    "Multiply",
+    "Concatenate",
+    "ZeroPadding2D",
+}
 SUFFIX = {"onnxruntime": ".onnx", "tensorflow": ".keras"}
 
 
@@ -36,7 +48,9 @@ def load_engine(engine: str, path: str, batch_size: int, threads: int) -> Engine
 
 
 class OnnxEngine:
-    """100 MobileNetV2 images/s on one core where TensorFlow reaches 59 on the same machine; loaded in hundredths of a second."""
+    """100 MobileNetV2 images/s on one core where TensorFlow reaches 59 on the same machine; loaded in hundredths of a
+    second.
+    """
 
     def __init__(self, path: str, batch_size: int, threads: int):
         import onnxruntime

@@ -78,4 +78,5 @@ def _writable_cache() -> Path:
             return CACHE
     except OSError:
         pass
-    return Path(tempfile.mkdtemp(prefix="vsspark-encoders-"))  # a job started where it may not write exports anew every time
+    # A job started where it may not write exports anew every time.
+    return Path(tempfile.mkdtemp(prefix="vsspark-encoders-"))

@@ -23,7 +23,8 @@ class RegisteredModel(NamedTuple):
 
 
 def find_model(uri: str) -> RegisteredModel:
-    """The Keras archive behind `models:/NAME@alias`, `models:/NAME/VERSION` or `runs:/RUN/PATH`, fetched from MLflow's tracking URI.
+    """The Keras archive behind `models:/NAME@alias`, `models:/NAME/VERSION` or `runs:/RUN/PATH`, fetched from
+    MLflow's tracking URI.
 
     The names of the head's categories are the model's metadata `categories`, a list.
     Raises ConfigError when there is no such model, or it is no Keras model.
@@ -43,7 +44,8 @@ def find_model(uri: str) -> RegisteredModel:
     if len(archives) != 1:
         flavors = ", ".join(about.get("flavors", {})) or "none"
         raise ConfigError(
-            f"encoder.name: {uri} holds {len(archives)} .keras files, flavors: {flavors}; expected one model logged by mlflow.keras or mlflow.tensorflow"
+            f"encoder.name: {uri} holds {len(archives)} .keras files, flavors: {flavors}; "
+            "expected one model logged by mlflow.keras or mlflow.tensorflow"
         )
     categories = (about.get("metadata") or {}).get("categories")
     if isinstance(categories, str):
@@ -67,10 +69,16 @@ def load_model(found: RegisteredModel, uri: str) -> keras.Model:
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] != 3 or None in shape[1:]:
         raise ConfigError(f"encoder.name: {uri} takes {shape}, expected one input (n, height, width, 3) of fixed size")
     if len(outputs) not in (1, 2) or any(len(output.shape) != 2 for output in outputs):
-        raise ConfigError(f"encoder.name: {uri} gives {[tuple(o.shape) for o in outputs]}, expected an embedding (n, d) and, with a head, probabilities (n, c)")
+        raise ConfigError(
+            f"encoder.name: {uri} gives {[tuple(o.shape) for o in outputs]}, "
+            "expected an embedding (n, d) and, with a head, probabilities (n, c)"
+        )
     have = len(found.categories or ())
     if len(outputs) == 2 and outputs[1].shape[1] != have:
-        raise ConfigError(f"encoder.name: {uri} has a head of {outputs[1].shape[1]} categories, its metadata `categories` names {have}")
+        raise ConfigError(
+            f"encoder.name: {uri} has a head of {outputs[1].shape[1]} categories, "
+            f"its metadata `categories` names {have}"
+        )
     return network
 
 

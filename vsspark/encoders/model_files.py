@@ -1,4 +1,4 @@
-"""Model files that are safe to open, and the reason for those that are not: nothing in a model file is ever executed."""
+"""Model files that are safe to open, and the reason for those that are not. Nothing in a model file is executed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def check_weights(path: str, key: str = "encoder.weights") -> Path:
     except OSError as error:
         raise ConfigError(f"{key}: {path} cannot be read: {error}") from None
     if not head.startswith(_HDF5):
-        kind = next((text for magic, text in _KINDS.items() if head.startswith(magic)), f"a file that begins with {head[:12]!r}" if head else "an empty file")
+        kind = next(
+            (text for magic, text in _KINDS.items() if head.startswith(magic)),
+            f"a file that begins with {head[:12]!r}" if head else "an empty file",
+        )
         raise ConfigError(f"{key}: {path}: found {kind}; {_ALLOWED}")
     if file.suffix != ".h5":
         raise ConfigError(f"{key}: {path}: the name must end in .weights.h5 or .h5 for Keras to read it")
@@ -41,7 +44,9 @@ def check_weights(path: str, key: str = "encoder.weights") -> Path:
 
 
 def load_weights(model, file: Path, what: str, key: str = "encoder.weights") -> None:
-    """Fills the model from a checked weights file. Raises ConfigError when it is truncated, corrupt or of another architecture."""
+    """Fills the model from a checked weights file. Raises ConfigError when it is truncated, corrupt or of another
+    architecture.
+    """
     import h5py
 
     groups = ""
@@ -49,33 +54,45 @@ def load_weights(model, file: Path, what: str, key: str = "encoder.weights") -> 
         with h5py.File(file, "r") as content:
             groups = ", ".join(sorted(content)[:6])
         with warnings.catch_warnings():
-            # Keras only warns of layers that it leaves at random when it believes the file to come from an older version.
+            # Keras only warns of layers that it leaves at random when it believes the file to come from an older
+            # version.
             warnings.filterwarnings("error", message="Skipping nested container")
             model.load_weights(file)
-    except Exception as error:  # h5py and Keras raise every kind for a broken file: OSError, KeyError, ValueError, RuntimeError, TypeError
+    # H5py and Keras raise every kind for a broken file: OSError, KeyError, ValueError, RuntimeError, TypeError.
+    except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         found = (
-            f"found {first}" if isinstance(error, OSError) else f"it does not fit {what} ({model.count_params():,} parameters): found groups {groups}; {first}"
+            f"found {first}"
+            if isinstance(error, OSError)
+            else f"it does not fit {what} ({model.count_params():,} parameters): found groups {groups}; {first}"
         )
         raise ConfigError(f"{key}: {file}: {found}; {_ALLOWED}") from None
 
 
 def check_keras_archive(path: Path, key: str) -> None:
-    """Passes a `.keras` archive made of Keras's own layers. Raises ConfigError when it is none, or holds code: a Lambda, or a class from elsewhere."""
+    """Passes a `.keras` archive made of Keras's own layers. Raises ConfigError when it is none, or holds code: a
+    Lambda, or a class from elsewhere.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{key}: {path} is no Keras model archive: {error}; allowed are .keras files saved by Keras 3") from None
+        raise ConfigError(
+            f"{key}: {path} is no Keras model archive: {error}; allowed are .keras files saved by Keras 3"
+        ) from None
     for node in _nodes(config):
         name = str(node.get("class_name"))
         if name in ("Lambda", "__lambda__"):
             raise ConfigError(f"{key}: {path} holds a Lambda layer, which is code; allowed are Keras's own layers")
         module = node.get("module")
         if isinstance(module, str) and module != "builtins" and module.partition(".")[0] != "keras":
-            raise ConfigError(f"{key}: {path} wants {module}.{name}, which is code from elsewhere; allowed are Keras's own layers")
+            raise ConfigError(
+                f"{key}: {path} wants {module}.{name}, which is code from elsewhere; allowed are Keras's own layers"
+            )
         if node.get("registered_name") and not isinstance(module, str):
-            raise ConfigError(f"{key}: {path} wants the custom class {node['registered_name']}; allowed are Keras's own layers")
+            raise ConfigError(
+                f"{key}: {path} wants the custom class {node['registered_name']}; allowed are Keras's own layers"
+            )
 
 
 def content_hash(*parts: bytes | Path) -> str:

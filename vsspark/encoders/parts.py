@@ -1,7 +1,9 @@
-"""What embeddings are put together from: parts that stand side by side, so that a cosine is the weighted mean of the parts' own similarities.
+"""What embeddings are put together from: parts that stand side by side, so that a cosine is the weighted mean of the
+parts' own similarities.
 
-A mean of plain cosines calls two pictures alike that are somewhat alike in everything. A sharpened part counts only where it is nearly equal: the
-same garment in another pose is then found by its colour, and in another colour by its shape.
+A mean of plain cosines calls two pictures alike that are somewhat alike in everything. A sharpened part counts only
+where it is nearly equal: the same garment in another pose is then found by its colour, and in another colour by its
+shape.
 """
 
 from __future__ import annotations
@@ -19,11 +21,15 @@ _HUE_RANGE = 50.0  # of a and b, either side of grey; what is more colourful cou
 _PAPER = (93.0, 4.0)  # lighter, and nearer to grey: a studio's background, which says nothing of the product
 _SIDE = 32  # pixels a side, about, that colours are counted on
 _D65 = np.array([0.950456, 1.0, 1.088754], np.float32)
-_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]], np.float32)
+_XYZ = np.array(
+    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]], np.float32
+)
 
 
 def beside(parts: Sequence[keras.KerasTensor], weights: Sequence[float], name: str) -> keras.KerasTensor:
-    """(n, sum of d) of unit norm: the parts, (n, d) of unit norm each, in shares of the cosine that are as the weights."""
+    """(n, sum of d) of unit norm: the parts, (n, d) of unit norm each, in shares of the cosine that are as the
+    weights.
+    """
     from keras import layers, ops
 
     scaled = [part * float(weight) ** 0.5 for part, weight in zip(parts, weights, strict=True)]
@@ -31,11 +37,13 @@ def beside(parts: Sequence[keras.KerasTensor], weights: Sequence[float], name: s
 
 
 def sharpened(x: keras.KerasTensor, numbers: int, width: float, name: str, seed: int = 1) -> keras.KerasTensor:
-    """(n, numbers) of unit norm whose cosine is about exp((cosine of x - 1) / width), with a standard error of up to 1 / sqrt(numbers).
+    """(n, numbers) of unit norm whose cosine is about exp((cosine of x - 1) / width), with a standard error of up to
+    1 / sqrt(numbers).
 
-    x: (n, d) of unit norm; rows of zeros are alike among themselves and exp(-.5 / width) to others. numbers: even. Random Fourier features of the
-    Gaussian kernel (Rahimi & Recht 2007), their directions orthogonal in blocks of d, which makes them more exact (Yu et al. 2016, arXiv:1610.09072).
-    Nothing is learnt: the directions come from the seed.
+    x: (n, d) of unit norm; rows of zeros are alike among themselves and exp(-.5 / width) to others. numbers: even.
+    Random Fourier features of the Gaussian kernel (Rahimi & Recht 2007), their directions orthogonal in blocks of d,
+    which makes them more exact (Yu et al. 2016, arXiv:1610.09072). Nothing is learnt: the directions come from the
+    seed.
     """
     from keras import layers, ops
 
@@ -47,10 +55,11 @@ def sharpened(x: keras.KerasTensor, numbers: int, width: float, name: str, seed:
 
 
 def colour_histogram(rgb: keras.KerasTensor) -> keras.KerasTensor:
-    """(n, 405) of unit norm: roots of how much of the picture has which colour of Lab, white paper left out; zeros where nothing but paper is.
+    """(n, 405) of unit norm: roots of how much of the picture has which colour of Lab, white paper left out; zeros
+    where nothing but paper is.
 
-    rgb: (n, h, w, 3), 0..255. Every pixel counts into the nearest bins, linearly, so that a little more light changes little. The cosine of
-    two of them is the overlap of two distributions (Bhattacharyya 1943).
+    rgb: (n, h, w, 3), 0..255. Every pixel counts into the nearest bins, linearly, so that a little more light changes
+    little. The cosine of two of them is the overlap of two distributions (Bhattacharyya 1943).
     """
     from keras import layers, ops
 
@@ -88,7 +97,11 @@ def _into_bins(value: keras.KerasTensor, low: float, high: float, bins: int) -> 
 
 
 def _directions(dim: int, count: int, seed: int) -> np.ndarray:
-    """(dim, count) float32: as many as dim orthogonal to each other, lengths as those of normally distributed vectors."""
+    """(dim, count) float32: as many as dim orthogonal to each other, lengths as those of normally distributed
+    vectors.
+    """
     rng = np.random.default_rng(seed)
-    blocks = [np.linalg.qr(rng.normal(size=(dim, dim)))[0] * np.sqrt(rng.chisquare(dim, dim)) for _ in range(-(-count // dim))]
+    blocks = [
+        np.linalg.qr(rng.normal(size=(dim, dim)))[0] * np.sqrt(rng.chisquare(dim, dim)) for _ in range(-(-count // dim))
+    ]
     return np.hstack(blocks)[:, :count].astype(np.float32)

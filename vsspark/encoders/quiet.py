@@ -9,8 +9,9 @@ import sys
 def import_tensorflow() -> None:
     """Imports TensorFlow with oneDNN on and errors only; call it before `import keras`.
 
-    TensorFlow 2.21 writes four lines to the process's stderr whatever TF_CPP_MIN_LOG_LEVEL says, because its C++ side logs before it
-    reads the level; so the descriptor itself is turned away for as long as the import takes. An error in Python comes through.
+    TensorFlow 2.21 writes four lines to the process's stderr whatever TF_CPP_MIN_LOG_LEVEL says, because its C++ side
+    logs before it reads the level; so the descriptor itself is turned away for as long as the import takes. An error
+    in Python comes through.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # twice as fast on AMD, where it is off unless asked for
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -32,10 +32,10 @@ def names() -> list[str]:
 def load(name: str, weights: str | None = None, layer: str | None = None) -> Encoder:
     """The encoder of that name, exported for the engines; TensorFlow is imported only when no earlier run has done so.
 
-    name: one of `names()`, or an MLflow URI of a Keras model (`models:/NAME@alias`, `models:/NAME/VERSION`, `runs:/RUN/PATH`).
-    weights: an HDF5 file, or "imagenet" for Keras's own download; None = the encoder's own, which `keras.applications` networks lack.
-    layer: whose output is the embedding; None = the encoder's own choice.
-    Raises ConfigError naming the key, what was found and what is allowed.
+    name: one of `names()`, or an MLflow URI of a Keras model (`models:/NAME@alias`, `models:/NAME/VERSION`,
+    `runs:/RUN/PATH`). weights: an HDF5 file, or "imagenet" for Keras's own download; None = the encoder's own, which
+    `keras.applications` networks lack. layer: whose output is the embedding; None = the encoder's own choice. Raises
+    ConfigError naming the key, what was found and what is allowed.
     """
     if name.startswith(MLFLOW_SCHEMES):
         return _load_mlflow(name, weights, layer)
@@ -45,17 +45,24 @@ def load(name: str, weights: str | None = None, layer: str | None = None) -> Enc
         return _load_backbone(name, weights, layer)
     close = difflib.get_close_matches(name, names(), 1)
     hint = f" (did you mean {close[0]}?)" if close else ""
-    raise ConfigError(f"encoder.name: got {name!r}{hint}; known are {', '.join(names())}, and MLflow's {' and '.join(MLFLOW_SCHEMES)} URIs")
+    raise ConfigError(
+        f"encoder.name: got {name!r}{hint}; known are {', '.join(names())}, "
+        f"and MLflow's {' and '.join(MLFLOW_SCHEMES)} URIs"
+    )
 
 
 def _load_default(weights: str | None, layer: str | None) -> Encoder:
     if layer is not None:
-        raise ConfigError(f"encoder.layer: got {layer!r}; the default encoder's embedding is its own, leave the key out")
+        raise ConfigError(
+            f"encoder.layer: got {layer!r}; the default encoder's embedding is its own, leave the key out"
+        )
     folder = resources.files("vsspark.encoders") / "weights"
     about = json.loads((folder / "default.json").read_text(encoding="utf-8"))
     source = b"".join((resources.files("vsspark.encoders") / name).read_bytes() for name in ("default.py", "parts.py"))
     if weights is not None and weights == "imagenet":
-        raise ConfigError("encoder.weights: got 'imagenet'; the default encoder has its own weights, leave the key out or name a file")
+        raise ConfigError(
+            "encoder.weights: got 'imagenet'; the default encoder has its own weights, leave the key out or name a file"
+        )
     with resources.as_file(folder / "default.weights.h5") as shipped:
         file = check_weights(weights) if weights else shipped
         version = f"default-{content_hash(file, source, json.dumps(about).encode(), PREPROCESSING.encode(), _EXPORT)}"
@@ -73,7 +80,10 @@ def _load_default(weights: str | None, layer: str | None) -> Encoder:
 
 def _load_backbone(name: str, weights: str | None, layer: str | None) -> Encoder:
     if weights is None:
-        raise ConfigError(f"encoder.weights: {name} needs weights; give an HDF5 file (.weights.h5, .h5), or imagenet for Keras's own download")
+        raise ConfigError(
+            f"encoder.weights: {name} needs weights; give an HDF5 file (.weights.h5, .h5), "
+            "or imagenet for Keras's own download"
+        )
     title = f"{name}.{layer}" if layer else name
     stamps = (title.encode(), PREPROCESSING.encode(), _EXPORT)
     if weights == "imagenet":
@@ -98,12 +108,16 @@ def _imagenet(name: str, layer: str | None) -> keras.Model:
     except ConfigError:
         raise
     except Exception as error:  # Keras passes on whatever urllib raises, a bare Exception among them
-        raise ConfigError(f"encoder.weights: Keras could not download the imagenet weights of {name}: {error}; give a file instead") from None
+        raise ConfigError(
+            f"encoder.weights: Keras could not download the imagenet weights of {name}: {error}; give a file instead"
+        ) from None
 
 
 def _load_mlflow(uri: str, weights: str | None, layer: str | None) -> Encoder:
     if weights is not None or layer is not None:
-        raise ConfigError(f"encoder.weights, encoder.layer: a registered model has its own, leave both out beside encoder.name={uri}")
+        raise ConfigError(
+            f"encoder.weights, encoder.layer: a registered model has its own, leave both out beside encoder.name={uri}"
+        )
     found = find_model(uri)
     version = f"{found.title}-{content_hash(Path(found.archive), PREPROCESSING.encode(), _EXPORT)}"
     ready = exported(uri, version)

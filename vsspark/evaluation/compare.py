@@ -1,4 +1,6 @@
-"""One encoder's embeddings of the sample, searched by every metric: a row of figures each. Arrays in, rows out; no Spark."""
+"""One encoder's embeddings of the sample, searched by every metric: a row of figures each. Arrays in, rows out; no
+Spark.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ RANDOM = "random"  # the model whose neighbours are drawn
 
 @dataclass(frozen=True)
 class Sample:
-    """The images that are compared, in the order of their ids, labels as numbers; UNKNOWN = the catalogue gives none."""
+    """The images that are compared, by rising id; labels are numbers, UNKNOWN where the catalogue gives none."""
 
     image_ids: np.ndarray  # (n,) int64, rising
     uris: np.ndarray  # (n,) str
@@ -45,7 +47,9 @@ class Row:
 
 @dataclass(frozen=True)
 class HeadFigures:
-    """How good the category probabilities of an encoder's own head are, on the sampled images whose category the head knows."""
+    """How good the category probabilities of an encoder's own head are, on the sampled images whose category the head
+    knows.
+    """
 
     top1: Figure
     calibration_error: float  # expected, 10 bins
@@ -57,7 +61,9 @@ def draw_queries(images: int, config: EvaluationConfig) -> np.ndarray:
     return np.sort(rng.choice(images, min(images, config.queries), replace=False))
 
 
-def search_figures(x: np.ndarray, sample: Sample, queries: np.ndarray, model: str, metric: str, config: EvaluationConfig) -> tuple[Row, np.ndarray]:
+def search_figures(
+    x: np.ndarray, sample: Sample, queries: np.ndarray, model: str, metric: str, config: EvaluationConfig
+) -> tuple[Row, np.ndarray]:
     """(the row, (q,) int64 nearest image of another product of each query, UNKNOWN = none).
 
     x: (n, d) float32 embeddings of the sample. Memory beside it: two prepared copies, so 3 * n * d * 4 bytes at most.
@@ -84,16 +90,23 @@ def search_figures(x: np.ndarray, sample: Sample, queries: np.ndarray, model: st
         "category_at_1": mean(right[:, 0]),
         "precision_at_k": mean(precision(right)),
         "same_product_at_1": mean(np.where(_has_sibling(sample, queries), same, np.nan)),
-        "category_at_1_other_product": mean(agreement(by_product[:, :1], queries, sample.categories)[:, 0]) if sample.several_images else None,
+        "category_at_1_other_product": mean(agreement(by_product[:, :1], queries, sample.categories)[:, 0])
+        if sample.several_images
+        else None,
     }
     if by_sender is not None:
         right = agreement(by_sender, queries, sample.categories)
-        figures |= {"category_at_1_other_sender": mean(right[:, 0]), "precision_at_k_other_sender": mean(precision(right))}
+        figures |= {
+            "category_at_1_other_sender": mean(right[:, 0]),
+            "precision_at_k_other_sender": mean(precision(right)),
+        }
     return Row(model, figures, *hubness(found, len(x)), seconds), by_product[:, 0]
 
 
 def random_figures(sample: Sample, queries: np.ndarray, config: EvaluationConfig) -> tuple[Row, np.ndarray]:
-    """(the random control: what neighbours drawn from the sample would reach in expectation, (q,) int64 one drawn image of another product each)."""
+    """(the random control: what neighbours drawn from the sample would reach in expectation, (q,) int64 one drawn
+    image of another product each).
+    """
 
     def expected(labels: np.ndarray, groups: np.ndarray, counted: np.ndarray | bool = True) -> Figure | None:
         return figure(np.where(counted, expected_share(queries, labels, groups), np.nan), config.resamples, config.seed)
@@ -112,16 +125,23 @@ def random_figures(sample: Sample, queries: np.ndarray, config: EvaluationConfig
     return Row(RANDOM, figures), _draw_other_products(sample, queries, config.seed)
 
 
-def head_figures(probabilities: np.ndarray, head: tuple[str, ...], sample: Sample, config: EvaluationConfig) -> HeadFigures | None:
-    """Top-1 and calibration of (n, c) probabilities for the categories `head`; None where the catalogue shares none of their names."""
+def head_figures(
+    probabilities: np.ndarray, head: tuple[str, ...], sample: Sample, config: EvaluationConfig
+) -> HeadFigures | None:
+    """Top-1 and calibration of (n, c) probabilities for the categories `head`; None where the catalogue shares none
+    of their names.
+    """
     column = {name: i for i, name in enumerate(head)}
-    known = np.array([column.get(name, UNKNOWN) for name in sample.category_names] + [UNKNOWN])  # the last is what UNKNOWN itself looks up
+    # The last is what UNKNOWN itself looks up.
+    known = np.array([column.get(name, UNKNOWN) for name in sample.category_names] + [UNKNOWN])
     labels = known[sample.categories]
     judged = labels != UNKNOWN
     if not judged.any():
         return None
     right = (probabilities[judged].argmax(axis=1) == labels[judged]).astype(float)
-    return HeadFigures(figure(right, config.resamples, config.seed), calibration_error(probabilities[judged], labels[judged]))
+    return HeadFigures(
+        figure(right, config.resamples, config.seed), calibration_error(probabilities[judged], labels[judged])
+    )
 
 
 def _has_sibling(sample: Sample, queries: np.ndarray) -> np.ndarray:

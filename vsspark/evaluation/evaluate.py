@@ -1,4 +1,6 @@
-"""The whole comparison: sample, embed by every encoder, search by every metric, the rating sheet, the files and MLflow."""
+"""The whole comparison: sample, embed by every encoder, search by every metric, the rating sheet, the files and
+MLflow.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +48,9 @@ class _Embedded(NamedTuple):
 def compare_encoders(spark: SparkSession, config: Config, run_id: str) -> tuple[Results, Path]:
     """(the comparison, the folder evaluation.path/RUN_ID with its files); it is logged to MLflow as well.
 
-    Nothing published is touched: of the tables below output.path none is read or written, and the staged embeddings go when it ends.
-    Memory of the driver: one encoder's embeddings of the sample at a time, read from Arrow, and the engine's copies of them while it searches:
-    5 * sample * d * 4 bytes or less, 512 MB for 20,000 x 1280.
+    Nothing published is touched: of the tables below output.path none is read or written, and the staged embeddings
+    go when it ends. Memory of the driver: one encoder's embeddings of the sample at a time, read from Arrow, and the
+    engine's copies of them while it searches: 5 * sample * d * 4 bytes or less, 512 MB for 20,000 x 1280.
     """
     folder = output_folder(config.evaluation, run_id)
     check_store(config.mlflow)
@@ -58,17 +60,27 @@ def compare_encoders(spark: SparkSession, config: Config, run_id: str) -> tuple[
     store.check_writable()
     store.drop_staging()  # what a killed attempt left behind
     try:
-        catalogue = config.catalogue if config.catalogue.table is not None else demo_catalogue(spark, config.demo, session.storage_options(spark))
+        catalogue = (
+            config.catalogue
+            if config.catalogue.table is not None
+            else demo_catalogue(spark, config.demo, session.storage_options(spark))
+        )
         images = _stage_sample(store, catalogue, config, run_id, progress)
-        inside, outside = images.where(~leads_outside(F.col("uri"), catalogue)), images.where(leads_outside(F.col("uri"), catalogue))
-        embedded = [_embed(store, inside, *each, config, run_id, progress) for each in _titled(settings.encoders or (config.encoder,))]
+        inside, outside = (
+            images.where(~leads_outside(F.col("uri"), catalogue)),
+            images.where(leads_outside(F.col("uri"), catalogue)),
+        )
+        embedded = [
+            _embed(store, inside, *each, config, run_id, progress)
+            for each in _titled(settings.encoders or (config.encoder,))
+        ]
         unusable = _unusable(images, outside, [each.rows for each in embedded])
         sample = read_sample(images, np.array([lost.image_id for lost in unusable], np.int64), settings.sender)
         if len(sample.image_ids) < 2:
             first = f", for example {unusable[0].uri}: {unusable[0].reason}" if unusable else ""
             raise DataQualityError(
-                f"{len(sample.image_ids)} of {images.count()} sampled images can be used by every encoder, expected at least 2{first}; "
-                "is catalogue.images_root right?"
+                f"{len(sample.image_ids)} of {images.count()} sampled images can be used by every encoder, "
+                f"expected at least 2{first}; is catalogue.images_root right?"
             )
         queries = draw_queries(len(sample.image_ids), settings)
         lines, rows, nearest = _figures(embedded, sample, queries, settings, progress)
@@ -88,7 +100,9 @@ def compare_encoders(spark: SparkSession, config: Config, run_id: str) -> tuple[
 
 
 def judge_models(files: Sequence[str], config: Config) -> str:
-    """Each model's mean rating and the raters' agreement as Markdown, from filled-in sheets; written beside the sheet and logged to MLflow."""
+    """Each model's mean rating and the raters' agreement as Markdown, from filled-in sheets; written beside the sheet
+    and logged to MLflow.
+    """
     ratings = summarise_ratings(files, config.evaluation)
     text = ratings.to_markdown()
     written = write_texts(output_folder(config.evaluation, ratings.sheet), {"ratings.md": text})
@@ -96,14 +110,19 @@ def judge_models(files: Sequence[str], config: Config) -> str:
     return text
 
 
-def _stage_sample(store: Store, catalogue: CatalogueConfig, config: Config, run_id: str, progress: Progress) -> DataFrame:
+def _stage_sample(
+    store: Store, catalogue: CatalogueConfig, config: Config, run_id: str, progress: Progress
+) -> DataFrame:
     """The sampled rows of `images`, written, from the catalogue's table, checked as `ingest` checks it."""
     with progress.stage("sample", f"at most {config.evaluation.sample:,} images of {catalogue.table}") as stage:
         table = read_catalogue(store.spark, catalogue)
         sender, mapped = config.evaluation.sender, catalogue.columns.model_dump().values()
         if sender is not None and (sender not in table.columns or sender in mapped):
             further = ", ".join(name for name in table.columns if name not in mapped) or "none"
-            raise SchemaError(f"evaluation.sender={sender}: expected a column of {catalogue.table} that catalogue.columns does not name: {further}")
+            raise SchemaError(
+                f"evaluation.sender={sender}: expected a column of {catalogue.table} "
+                f"that catalogue.columns does not name: {further}"
+            )
         try:
             rows = store.stage(run_id, "catalogue", images_from(table, catalogue))
         except (PySparkException, Py4JJavaError) as error:
@@ -117,13 +136,25 @@ def _stage_sample(store: Store, catalogue: CatalogueConfig, config: Config, run_
 def _figures(
     embedded: Sequence[_Embedded], sample: Sample, queries: np.ndarray, settings: EvaluationConfig, progress: Progress
 ) -> tuple[tuple[EncoderLine, ...], tuple[Row, ...], dict[str, np.ndarray]]:
-    """(the encoders, a row per encoder and metric behind the random control's, model -> nearest image of another product of each query)."""
+    """(the encoders, a row per encoder and metric behind the random control's, model -> nearest image of another
+    product of each query).
+    """
     control, drawn = random_figures(sample, queries, settings)
     lines, rows, nearest = [], [control], {control.model: drawn}
     for each in embedded:
         x, probabilities = read_embeddings(each.rows, sample.image_ids)
         head = None if probabilities is None else head_figures(probabilities, each.encoder.categories, sample, settings)
-        lines.append(EncoderLine(each.title, each.model_version, x.shape[1], each.unit_norm, each.seconds, probabilities is not None, head))
+        lines.append(
+            EncoderLine(
+                each.title,
+                each.model_version,
+                x.shape[1],
+                each.unit_norm,
+                each.seconds,
+                probabilities is not None,
+                head,
+            )
+        )
         for metric in dict.fromkeys(settings.metrics):
             model = f"{each.title} {metric}"
             with progress.stage("search", model):
@@ -134,7 +165,9 @@ def _figures(
 
 
 def _titled(choices: Sequence[EncoderConfig]) -> list[tuple[int, str, EncoderConfig]]:
-    """(number, title, encoder) each; the title is name and layer, a second one of that title (other weights) is numbered."""
+    """(number, title, encoder) each; the title is name and layer, a second one of that title (other weights) is
+    numbered.
+    """
     titled, seen = [], {}
     for number, choice in enumerate(choices):
         title = f"{choice.name}.{choice.layer}" if choice.layer else choice.name
@@ -143,7 +176,16 @@ def _titled(choices: Sequence[EncoderConfig]) -> list[tuple[int, str, EncoderCon
     return titled
 
 
-def _embed(store: Store, images: DataFrame, number: int, title: str, choice: EncoderConfig, config: Config, run_id: str, progress: Progress) -> _Embedded:
+def _embed(
+    store: Store,
+    images: DataFrame,
+    number: int,
+    title: str,
+    choice: EncoderConfig,
+    config: Config,
+    run_id: str,
+    progress: Progress,
+) -> _Embedded:
     spark, total = store.spark, images.count()
     with progress.stage("encoder", f"loading {title}"):
         if choice.name.startswith(MLFLOW_SCHEMES):
@@ -168,5 +210,7 @@ def _unusable(images: DataFrame, outside: DataFrame, embedded: Sequence[DataFram
     for rows in embedded:
         lost = lost.unionByName(refusals(rows))
     first = lost.groupBy("image_id").agg(F.min(F.struct("reason", "detail")).alias("why"))
-    named = images.join(first, "image_id").select("image_id", "uri", "why.reason", "why.detail").orderBy("uri", "image_id")
+    named = (
+        images.join(first, "image_id").select("image_id", "uri", "why.reason", "why.detail").orderBy("uri", "image_id")
+    )
     return [Unusable(*row) for row in named.collect()]

@@ -38,7 +38,11 @@ def write_results(results: Results, folder: Path) -> list[Path]:
         "table": results.as_table(),
         "unusable": [vars(lost) for lost in results.unusable],
     }
-    texts = {"evaluation.md": to_markdown(results), "evaluation.html": to_html(results), "evaluation.json": json.dumps(every, indent=1)}
+    texts = {
+        "evaluation.md": to_markdown(results),
+        "evaluation.html": to_html(results),
+        "evaluation.json": json.dumps(every, indent=1),
+    }
     return write_texts(folder, texts)
 
 
@@ -58,7 +62,12 @@ def to_markdown(results: Results) -> str:
     """Both tables with what is needed to read them; a pipe in a name is escaped."""
     lines = [f"Evaluation {results.run_id}: {_scope(results)}.", ""]
     lines += _markdown_table(*_main_table(results))
-    lines += ["", "Shares with their 95 % bootstrap interval over queries; `random`: neighbours drawn from the images that are allowed, in expectation.", ""]
+    lines += [
+        "",
+        "Shares with their 95 % bootstrap interval over queries; "
+        "`random`: neighbours drawn from the images that are allowed, in expectation.",
+        "",
+    ]
     lines += _markdown_table(*_encoder_table(results))
     for lost in results.unusable[:_NAMED_IN_MARKDOWN]:
         lines += ["", f"* {lost.reason}: `{lost.uri}` {lost.detail}"]
@@ -69,7 +78,12 @@ def to_markdown(results: Results) -> str:
 
 def to_html(results: Results) -> str:
     """One self-contained page: no script, nothing fetched; every name escaped."""
-    return render_page("evaluation.html.j2", results=results, scope=_scope(results), tables=[_main_table(results), _encoder_table(results)])
+    return render_page(
+        "evaluation.html.j2",
+        results=results,
+        scope=_scope(results),
+        tables=[_main_table(results), _encoder_table(results)],
+    )
 
 
 def render_page(template: str, **values) -> str:
@@ -89,7 +103,12 @@ def _main_table(results: Results) -> tuple[list[str], list[list[str]]]:
     columns = results.columns()
     k = results.settings.k
     rows = [
-        [row.model, *(_figure(row.figures.get(name)) for name in columns), *_hub(row), "" if row.seconds is None else f"{row.seconds:.1f}"]
+        [
+            row.model,
+            *(_figure(row.figures.get(name)) for name in columns),
+            *_hub(row),
+            "" if row.seconds is None else f"{row.seconds:.1f}",
+        ]
         for row in results.rows
     ]
     return ["model", *columns.values(), f"largest {k}-occurrence", "skewness", "search s"], rows
@@ -106,10 +125,14 @@ def _encoder(line: EncoderLine) -> Iterator[str]:
 
 def _head(line: EncoderLine) -> Iterator[str]:
     if line.head is None:
-        # One fitted on the labels it is then judged by would look better than it is: only a head that came with the encoder is judged.
+        # One fitted on the labels it is then judged by would look better than it is: only a head that came with the
+        # encoder is judged.
         yield from ("knows none of these categories" if line.has_head else "no head of its own", "")
     else:
-        yield from (f"{_figure(line.head.top1)} on {line.head.top1.count:,} images", _share(line.head.calibration_error))
+        yield from (
+            f"{_figure(line.head.top1)} on {line.head.top1.count:,} images",
+            _share(line.head.calibration_error),
+        )
 
 
 def _hub(row: Row) -> Iterator[str]:

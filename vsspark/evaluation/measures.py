@@ -20,9 +20,11 @@ class Figure(NamedTuple):
 
 
 def agreement(found: np.ndarray, queries: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(q, k) float: 1 where the neighbour has its query's label, 0 where it has another or none, NaN where there is no neighbour or no query label.
+    """(q, k) float: 1 where the neighbour has its query's label, 0 where it has another or none, NaN where there is
+    no neighbour or no query label.
 
-    found: (q, k) int64 rows of the sample, UNKNOWN = none. queries: (q,) rows of the sample. labels: (n,) int64, UNKNOWN = none.
+    found: (q, k) int64 rows of the sample, UNKNOWN = none. queries: (q,) rows of the sample. labels: (n,) int64,
+    UNKNOWN = none.
     """
     own = labels[queries][:, None]
     right = np.where(labels[found] == own, 1.0, 0.0)
@@ -30,9 +32,11 @@ def agreement(found: np.ndarray, queries: np.ndarray, labels: np.ndarray) -> np.
 
 
 def figure(per_query: np.ndarray, resamples: int, seed: int) -> Figure | None:
-    """The mean of the queries that have a value, and the 2.5 and 97.5 % points of its means over resampled queries; None without any.
+    """The mean of the queries that have a value, and the 2.5 and 97.5 % points of its means over resampled queries;
+    None without any.
 
-    per_query: (q,) float, NaN = the query has none. The percentile bootstrap of Efron 1979 (Annals of Statistics 7), over queries.
+    per_query: (q,) float, NaN = the query has none. The percentile bootstrap of Efron 1979 (Annals of Statistics 7),
+    over queries.
     """
     values = per_query[~np.isnan(per_query)]
     n = len(values)
@@ -40,21 +44,28 @@ def figure(per_query: np.ndarray, resamples: int, seed: int) -> Figure | None:
         return None
     rng = np.random.default_rng(seed)
     at_once = max(1, _RESAMPLED_AT_ONCE // n)
-    means = [values[rng.integers(n, size=(min(at_once, resamples - done), n))].mean(axis=1) for done in range(0, resamples, at_once)]
+    means = [
+        values[rng.integers(n, size=(min(at_once, resamples - done), n))].mean(axis=1)
+        for done in range(0, resamples, at_once)
+    ]
     low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
     return Figure(float(values.mean()), float(low), float(high), n)
 
 
 def precision(right: np.ndarray) -> np.ndarray:
-    """(q,) share of a query's neighbours that are right, over those it has; NaN for a query without any. right: (q, k), see `agreement`."""
+    """(q,) share of a query's neighbours that are right, over those it has; NaN for a query without any. right: (q,
+    k), see `agreement`.
+    """
     there = ~np.isnan(right)
     return np.where(there.any(axis=1), np.nansum(right, axis=1) / np.maximum(there.sum(axis=1), 1), np.nan)
 
 
 def expected_share(queries: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """(q,) float: the share of right neighbours that drawing at random would give, in expectation; NaN for a query without a label or an item.
+    """(q,) float: the share of right neighbours that drawing at random would give, in expectation; NaN for a query
+    without a label or an item.
 
-    Drawn among the images of other groups than the query's. groups: (n,) int64; every image its own group: all but itself.
+    Drawn among the images of other groups than the query's. groups: (n,) int64; every image its own group: all but
+    itself.
     """
     _, group = np.unique(groups, return_inverse=True)
     pairs = np.stack([group, labels], axis=1)
@@ -67,9 +78,11 @@ def expected_share(queries: np.ndarray, labels: np.ndarray, groups: np.ndarray) 
 
 
 def hubness(found: np.ndarray, items: int) -> tuple[int, float]:
-    """(largest k-occurrence, skewness of the k-occurrences): how many queries' lists the most frequent item is in, and how lopsided that is.
+    """(largest k-occurrence, skewness of the k-occurrences): how many queries' lists the most frequent item is in,
+    and how lopsided that is.
 
-    found: (q, k) int64 rows of the sample, UNKNOWN = none. Skewness 0: every item is found about as often; Radovanovic et al. 2010, JMLR 11.
+    found: (q, k) int64 rows of the sample, UNKNOWN = none. Skewness 0: every item is found about as often;
+    Radovanovic et al. 2010, JMLR 11.
     """
     counts = np.bincount(found[found != UNKNOWN], minlength=items).astype(float)
     spread = counts.std()

@@ -30,9 +30,11 @@ class Pair(NamedTuple):
 
 
 def blind_pairs(nearest: Mapping[str, np.ndarray], queries: np.ndarray, rated: int, seed: int) -> list[Pair]:
-    """Every model's nearest image of `rated` queries, shuffled over queries and models; a pair that several models found appears once.
+    """Every model's nearest image of `rated` queries, shuffled over queries and models; a pair that several models
+    found appears once.
 
-    nearest: model -> (q,) rows of the sample, UNKNOWN = none. queries: (q,) rows of the sample. The same seed, the same sheet.
+    nearest: model -> (q,) rows of the sample, UNKNOWN = none. queries: (q,) rows of the sample. The same seed, the
+    same sheet.
     """
     rng = np.random.default_rng(seed)
     found: dict[tuple[int, int], list[str]] = {}
@@ -44,8 +46,16 @@ def blind_pairs(nearest: Mapping[str, np.ndarray], queries: np.ndarray, rated: i
     return [Pair(number, *pair, tuple(found[pair])) for number, pair in enumerate(shuffled, 1)]
 
 
-def write_sheet(pairs: Sequence[Pair], uris: Sequence[str], sheet: str, folder: Path, images: ImagesConfig, storage_options: Mapping[str, str]) -> list[Path]:
-    """rating_sheet.html and rating_sheet.csv, either of which is filled in, and rating_key.csv, which says who found what and stays here.
+def write_sheet(
+    pairs: Sequence[Pair],
+    uris: Sequence[str],
+    sheet: str,
+    folder: Path,
+    images: ImagesConfig,
+    storage_options: Mapping[str, str],
+) -> list[Path]:
+    """rating_sheet.html and rating_sheet.csv, either of which is filled in, and rating_key.csv, which says who found
+    what and stays here.
 
     uris: of the sample's rows. sheet: the name that ties the three together.
     """

@@ -29,19 +29,44 @@ class Ratings:
     shared_pairs: int  # rated by more than one
 
     def metrics(self) -> dict[str, float]:
-        found = {"raters": float(self.raters)} | {metric_name(f"{model}.rating"): mean.value for model, mean in self.models.items()}
+        found = {"raters": float(self.raters)} | {
+            metric_name(f"{model}.rating"): mean.value for model, mean in self.models.items()
+        }
         return found if self.alpha is None else found | {"alpha": self.alpha}
 
     def as_table(self) -> dict[str, list]:
         """Columns of equal length, one entry per model."""
-        return {"model": list(self.models)} | {part: [getattr(mean, part) for mean in self.models.values()] for part in Figure._fields}
+        return {"model": list(self.models)} | {
+            part: [getattr(mean, part) for mean in self.models.values()] for part in Figure._fields
+        }
 
     def to_markdown(self) -> str:
-        lines = [f"Ratings of sheet {self.sheet} by {self.raters} rater{'s' * (self.raters > 1)}, 1 = {SCALE[1]} to 5 = {SCALE[5]}.", ""]
+        lines = [
+            f"Ratings of sheet {self.sheet} by {self.raters} rater{'s' * (self.raters > 1)}, "
+            f"1 = {SCALE[1]} to 5 = {SCALE[5]}.",
+            "",
+        ]
         lines += ["| model | mean rating | pairs |", "| --- | --- | --- |"]
-        lines += [f"| {model} | {mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}] | {mean.count} |" for model, mean in self.models.items()]
-        agreement = "no pair was rated differently, or twice" if self.alpha is None else f"{self.alpha:.2f} (1 = perfect, 0 = chance)"
-        return "\n".join([*lines, "", f"Krippendorff's alpha, interval scale, over {self.shared_pairs} pairs with several ratings: {agreement}."]) + "\n"
+        lines += [
+            f"| {model} | {mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}] | {mean.count} |"
+            for model, mean in self.models.items()
+        ]
+        agreement = (
+            "no pair was rated differently, or twice"
+            if self.alpha is None
+            else f"{self.alpha:.2f} (1 = perfect, 0 = chance)"
+        )
+        return (
+            "\n".join(
+                [
+                    *lines,
+                    "",
+                    f"Krippendorff's alpha, interval scale, over {self.shared_pairs} pairs "
+                    f"with several ratings: {agreement}.",
+                ]
+            )
+            + "\n"
+        )
 
 
 def summarise_ratings(files: Sequence[str], config: EvaluationConfig) -> Ratings:
@@ -59,12 +84,17 @@ def summarise_ratings(files: Sequence[str], config: EvaluationConfig) -> Ratings
         more = f"; and {len(wrong) - _ENOUGH} more" if len(wrong) > _ENOUGH else ""
         raise ConfigError(f"--ratings: {'; '.join(wrong[:_ENOUGH])}{more}")
     if len(sheets) != 1:
-        raise ConfigError(f"--ratings: the files are of {len(sheets)} sheets ({', '.join(sorted(sheets)) or 'they hold no rating'}), expected those of one")
+        raise ConfigError(
+            f"--ratings: the files are of {len(sheets)} sheets ({', '.join(sorted(sheets)) or 'they hold no rating'}), "
+            "expected those of one"
+        )
     sheet = sheets.pop()
     key = _read_key(Path(config.path) / sheet / KEY, sheet)
     strange = sorted({pair for ratings in given for pair in ratings} - set(key), key=lambda pair: (len(pair), pair))
     if strange:
-        raise ConfigError(f"--ratings: sheet {sheet} has no pair {', '.join(strange[:_ENOUGH])}; it has 1 to {len(key)}")
+        raise ConfigError(
+            f"--ratings: sheet {sheet} has no pair {', '.join(strange[:_ENOUGH])}; it has 1 to {len(key)}"
+        )
     rated = {pair: [ratings[pair] for ratings in given if pair in ratings] for pair in key}
     by_model: dict[str, list[float]] = {}
     for pair, models in key.items():
@@ -73,7 +103,13 @@ def summarise_ratings(files: Sequence[str], config: EvaluationConfig) -> Ratings
                 by_model.setdefault(model, []).append(float(np.mean(rated[pair])))
     means = {model: figure(np.array(values), config.resamples, config.seed) for model, values in by_model.items()}
     best_first = dict(sorted(means.items(), key=lambda entry: (-entry[1].value, entry[0])))
-    return Ratings(sheet, len(files), best_first, krippendorff_alpha(rated.values()), sum(len(values) > 1 for values in rated.values()))
+    return Ratings(
+        sheet,
+        len(files),
+        best_first,
+        krippendorff_alpha(rated.values()),
+        sum(len(values) > 1 for values in rated.values()),
+    )
 
 
 def read_ratings(file: Path) -> tuple[set[str], dict[str, int], list[str]]:
@@ -84,7 +120,8 @@ def read_ratings(file: Path) -> tuple[set[str], dict[str, int], list[str]]:
         return set(), {}, [f"{file} cannot be read: {error}"]
     lines = text.splitlines()
     header = lines[0] if lines else ""
-    rows = csv.DictReader(lines, delimiter=";" if ";" in header else ",")  # spreadsheets in half of Europe write semicolons
+    # Spreadsheets in half of Europe write semicolons.
+    rows = csv.DictReader(lines, delimiter=";" if ";" in header else ",")
     missing = [name for name in ("sheet", "pair", "rating") if name not in (rows.fieldnames or ())]
     if missing:
         return set(), {}, [f"{file}: no column {', '.join(missing)}; its first line is {header[:80]!r}"]
@@ -98,7 +135,8 @@ def read_ratings(file: Path) -> tuple[set[str], dict[str, int], list[str]]:
             wrong.append(f"{where}: rating {rating!r}, expected {min(SCALE)} to {max(SCALE)}, or nothing")
         elif pair in ratings:
             wrong.append(f"{where}: pair {pair} is rated twice")
-        elif not sheet or not all(c.isalnum() or c in "._:+=@-" for c in sheet) or sheet.startswith("."):  # it becomes a folder's name
+        # It becomes a folder's name.
+        elif not sheet or not all(c.isalnum() or c in "._:+=@-" for c in sheet) or sheet.startswith("."):
             wrong.append(f"{where}: sheet {sheet!r} is no name of a run")
         else:
             sheets.add(sheet)
@@ -107,10 +145,11 @@ def read_ratings(file: Path) -> tuple[set[str], dict[str, int], list[str]]:
 
 
 def krippendorff_alpha(units: Iterable[Sequence[float]]) -> float | None:
-    """Agreement beyond chance of any number of raters, gaps allowed, squared differences: 1 = perfect, 0 = as by chance, below 0 = worse.
+    """Agreement beyond chance of any number of raters, gaps allowed, squared differences: 1 = perfect, 0 = as by
+    chance, below 0 = worse.
 
-    units: each pair's ratings. None where nothing was rated twice, or every such rating is the same. Krippendorff 2011, Computing
-    Krippendorff's Alpha-Reliability.
+    units: each pair's ratings. None where nothing was rated twice, or every such rating is the same. Krippendorff
+    2011, Computing Krippendorff's Alpha-Reliability.
     """
     several = [np.asarray(values, float) for values in units if len(values) > 1]
     if not several:
@@ -128,7 +167,9 @@ def _read_key(path: Path, sheet: str) -> Mapping[str, list[str]]:
         with open(path, newline="", encoding="utf-8") as file:
             rows = [(row["pair"], row["model"]) for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, KeyError) as error:
-        raise ConfigError(f"--ratings: the key of sheet {sheet} is expected in {path}, set evaluation.path: {error}") from None
+        raise ConfigError(
+            f"--ratings: the key of sheet {sheet} is expected in {path}, set evaluation.path: {error}"
+        ) from None
     key: dict[str, list[str]] = {}
     for pair, model in rows:
         key.setdefault(pair, []).append(model)

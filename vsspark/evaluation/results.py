@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from vsspark.config import EvaluationConfig
 from vsspark.evaluation.compare import HeadFigures, Row
 
-_NOT_IN_A_METRIC = re.compile(r"[^\w.: -]")  # what MLflow refuses in a metric's name, and the slash, which makes folders
+# What MLflow refuses in a metric's name, and the slash, which makes folders.
+_NOT_IN_A_METRIC = re.compile(r"[^\w.: -]")
 
 
 def metric_name(name: str) -> str:
@@ -64,7 +65,12 @@ class Results:
 
     def metrics(self) -> dict[str, float]:
         """MODEL.FIGURE -> value of every figure there is."""
-        found = {"images": self.images, "usable": self.usable, "quarantined": len(self.unusable), "queries": self.queries}
+        found = {
+            "images": self.images,
+            "usable": self.usable,
+            "quarantined": len(self.unusable),
+            "queries": self.queries,
+        }
         for row in self.rows:
             values = {name: figure.value for name, figure in row.figures.items() if figure}
             values |= {"hub": row.hub, "hub_skewness": row.hub_skewness, "search_seconds": row.seconds}
@@ -72,7 +78,10 @@ class Results:
         for line in self.encoders:
             found[f"{line.title}.embed_seconds"] = line.seconds
             if line.head:
-                found |= {f"{line.title}.head_top1": line.head.top1.value, f"{line.title}.calibration_error": line.head.calibration_error}
+                found |= {
+                    f"{line.title}.head_top1": line.head.top1.value,
+                    f"{line.title}.calibration_error": line.head.calibration_error,
+                }
         return {metric_name(name): float(value) for name, value in found.items()}
 
     def as_table(self) -> dict[str, list]:
@@ -81,5 +90,7 @@ class Results:
         for name in self.columns():
             figures = [row.figures.get(name) for row in self.rows]
             for part in ("value", "low", "high", "count"):
-                table[name if part == "value" else f"{name}_{part}"] = [getattr(figure, part) if figure else None for figure in figures]
+                table[name if part == "value" else f"{name}_{part}"] = [
+                    getattr(figure, part) if figure else None for figure in figures
+                ]
         return table | {name: [getattr(row, name) for row in self.rows] for name in ("hub", "hub_skewness", "seconds")}

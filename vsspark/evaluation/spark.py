@@ -1,7 +1,8 @@
 """The sample that is compared, drawn by product from the catalogue, and its embeddings as arrays.
 
-Cost: two shuffles of product ids and one join for the sample; then each encoder embeds at most `evaluation.sample` images. What comes to the
-driver is bounded by the sample, not by the catalogue: sample * d * 4 bytes for an encoder (102 MB for 20,000 x 1280), one encoder at a time.
+Cost: two shuffles of product ids and one join for the sample; then each encoder embeds at most `evaluation.sample`
+images. What comes to the driver is bounded by the sample, not by the catalogue: sample * d * 4 bytes for an encoder
+(102 MB for 20,000 x 1280), one encoder at a time.
 """
 
 from __future__ import annotations
@@ -19,31 +20,47 @@ from vsspark.evaluation.measures import UNKNOWN
 
 
 def sample_images(images: DataFrame, config: EvaluationConfig) -> DataFrame:
-    """Rows of `images` of whole products, at most config.sample of them: the products with the smallest hashes, the same ones every time.
+    """Rows of `images` of whole products, at most config.sample of them: the products with the smallest hashes, the
+    same ones every time.
 
     Raises DataQualityError where the first product alone has more images than that.
     """
     order = F.xxhash64("product_id", F.lit(config.seed))
-    drawn = images.groupBy("product_id").count().orderBy(order, "product_id").limit(config.sample).toArrow()  # every product has an image
+    # Every product has an image.
+    drawn = images.groupBy("product_id").count().orderBy(order, "product_id").limit(config.sample).toArrow()
     fitting = int(np.searchsorted(np.cumsum(drawn["count"].to_numpy()), config.sample, side="right"))
     if fitting == 0:
         product, count = drawn["product_id"][0].as_py(), drawn["count"][0].as_py()
-        raise DataQualityError(f"evaluation.sample={config.sample}: product {product} alone has {count} images and is not split; give at least {count}")
+        raise DataQualityError(
+            f"evaluation.sample={config.sample}: product {product} alone has {count} images and is not split; "
+            f"give at least {count}"
+        )
     kept = images.sparkSession.createDataFrame(drawn.slice(0, fitting).select(["product_id"]))
     return images.join(F.broadcast(kept), "product_id", "left_semi")
 
 
 def read_sample(images: DataFrame, unusable: np.ndarray, sender: str | None) -> Sample:
-    """The sampled images as arrays, but those in `unusable` (int64 image ids). images: rows of `images`. sender: a key of `attributes`."""
+    """The sampled images as arrays, but those in `unusable` (int64 image ids). images: rows of `images`. sender: a
+    key of `attributes`.
+    """
     took = F.col("attributes")[sender] if sender else F.lit(None).cast("string")
-    rows = images.select("image_id", "uri", "product_id", "category", F.nullif(F.trim(took), F.lit("")).alias("sender")).toArrow()
+    rows = images.select(
+        "image_id", "uri", "product_id", "category", F.nullif(F.trim(took), F.lit("")).alias("sender")
+    ).toArrow()
     rows = rows.filter(pa.array(~np.isin(rows["image_id"].to_numpy(), unusable))).sort_by("image_id")
     categories, names = _numbers(rows["category"])
     senders = None
     if sender:
         senders, known = _numbers(rows["sender"])
         senders = np.where(senders == UNKNOWN, len(known) + np.arange(len(senders)), senders)
-    return Sample(rows["image_id"].to_numpy(), rows["uri"].to_numpy(zero_copy_only=False), _numbers(rows["product_id"])[0], categories, names, senders)
+    return Sample(
+        rows["image_id"].to_numpy(),
+        rows["uri"].to_numpy(zero_copy_only=False),
+        _numbers(rows["product_id"])[0],
+        categories,
+        names,
+        senders,
+    )
 
 
 def refusals(embedded: DataFrame) -> DataFrame:
@@ -52,7 +69,8 @@ def refusals(embedded: DataFrame) -> DataFrame:
 
 
 def read_embeddings(embedded: DataFrame, image_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """(embeddings (n, d) float32, probabilities (n, c) float32, or None without a head) of these images, in the order of their ids.
+    """(embeddings (n, d) float32, probabilities (n, c) float32, or None without a head) of these images, in the order
+    of their ids.
 
     embedded: rows of `embed_images`, as written. image_ids: (n,) int64, rising, each of them embedded.
     """

@@ -12,16 +12,19 @@ from typing import Any
 
 from vsspark.errors import ConfigError
 
-_POLL_S, _POLLS_PER_CALL = 0.5, 20  # how often a file is looked for, and how seldom the first worker is called meanwhile
+# How often a file is looked for, and how seldom the first worker is called meanwhile.
+_POLL_S, _POLLS_PER_CALL = 0.5, 20
 _CALLS = 3  # without an answer, in a row: a busy machine may miss one
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The workers that TF_CONFIG names, all started with the same command; `strategy` is None where this process is the only one.
+    """The workers that TF_CONFIG names, all started with the same command; `strategy` is None where this process is
+    the only one.
 
-    TF_CONFIG = {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}, as tf.distribute defines it. The first worker
-    writes the training set, the heads and the checkpoints below `training.path`, which all of them share.
+    TF_CONFIG = {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}, as tf.distribute
+    defines it. The first worker writes the training set, the heads and the checkpoints below `training.path`, which
+    all of them share.
     """
 
     strategy: Any = None  # tf.distribute.MultiWorkerMirroredStrategy
@@ -40,7 +43,10 @@ class Cluster:
             if polls % _POLLS_PER_CALL == 0:
                 missed = 0 if _answers(self.addresses[0]) else missed + 1
             if missed >= _CALLS and not ready():
-                raise ConfigError(f"TF_CONFIG: the first worker, {self.addresses[0]}, has ended before its part was done; see why there, and start all again")
+                raise ConfigError(
+                    f"TF_CONFIG: the first worker, {self.addresses[0]}, has ended before its part was done; "
+                    "see why there, and start all again"
+                )
 
 
 def _answers(address: str) -> bool:

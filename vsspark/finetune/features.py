@@ -1,4 +1,6 @@
-"""What the frozen trunk says of a few views of every picture, computed once and kept on disk; a killed run goes on where it was."""
+"""What the frozen trunk says of a few views of every picture, computed once and kept on disk; a killed run goes on
+where it was.
+"""
 
 from __future__ import annotations
 

@@ -29,23 +29,29 @@ class Objective(NamedTuple):
     config: ShopTrainingConfig
 
     def loss(self, network: keras.Model, pair, labels):
-        """The loss of one batch. pair: (anchors, positives), each (b, ...); labels: product, category and weight, each (b,)."""
+        """The loss of one batch. pair: (anchors, positives), each (b, ...); labels: product, category and weight,
+        each (b,).
+        """
         config = self.config
         product, category, weight = (tf.tile(label, [2]) for label in labels)
         embedding, probabilities = network(tf.cast(tf.concat(pair, 0), tf.float32), training=True)
         if config.recipe == "transfer":
             return category_loss(probabilities, category, self.class_weights, 0.0)
         loss = config.category_weight * category_loss(probabilities, category, self.class_weights, _SMOOTHING)
-        loss += config.pair_weight * pair_loss(embedding, product, weight, config.temperature, category, config.hard_negatives)
+        loss += config.pair_weight * pair_loss(
+            embedding, product, weight, config.temperature, category, config.hard_negatives
+        )
         known = tf.cast(category >= 0, tf.float32)
         return loss + config.category_pair_weight * pair_loss(embedding, category, known, config.temperature)
 
 
 def pair_loss(embedding, label, weight, temperature: float, category=None, hard_negatives: float = 1.0):
-    """Supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362, eq. 2): the rows of a label against all others in the batch.
+    """Supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362, eq. 2): the rows of a label against all
+    others in the batch.
 
-    embedding: (n, e) of unit norm; label: (n,); weight: (n,) of each row in the mean. With `category`, (n,), -1 = none, a row of another label
-    and the same category counts `hard_negatives` times, as hard negatives do in Robinson et al. 2021 (arXiv:2010.04592).
+    embedding: (n, e) of unit norm; label: (n,); weight: (n,) of each row in the mean. With `category`, (n,), -1 =
+    none, a row of another label and the same category counts `hard_negatives` times, as hard negatives do in Robinson
+    et al. 2021 (arXiv:2010.04592).
     """
     itself = tf.eye(tf.shape(label)[0])
     same = tf.cast(label[:, None] == label[None, :], tf.float32) - itself
@@ -60,17 +66,24 @@ def pair_loss(embedding, label, weight, temperature: float, category=None, hard_
 
 
 def category_loss(probabilities, category, class_weights, smoothing: float):
-    """Cross-entropy of smoothed labels (Szegedy et al. 2016, arXiv:1512.00567), rare classes weighted up; rows without a category count nothing."""
+    """Cross-entropy of smoothed labels (Szegedy et al. 2016, arXiv:1512.00567), rare classes weighted up; rows
+    without a category count nothing.
+    """
     known = tf.cast(category >= 0, tf.float32)
     index = tf.maximum(category, 0)
     classes = tf.shape(probabilities)[1]
     target = (1 - smoothing) * tf.one_hot(index, classes) + smoothing / tf.cast(classes, tf.float32)
-    per_row = -tf.reduce_sum(target * tf.math.log(tf.maximum(probabilities, 1e-7)), 1) * tf.gather(class_weights, index) * known
+    per_row = (
+        -tf.reduce_sum(target * tf.math.log(tf.maximum(probabilities, 1e-7)), 1)
+        * tf.gather(class_weights, index)
+        * known
+    )
     return tf.reduce_sum(per_row) / tf.maximum(tf.reduce_sum(known), 1.0)
 
 
 def class_weights(counts: np.ndarray, config: ShopTrainingConfig) -> np.ndarray:
-    """(c,) float32: rare categories count more, by the root of how rare they are; 1 on average over the pictures. The published recipe has no weights.
+    """(c,) float32: rare categories count more, by the root of how rare they are; 1 on average over the pictures. The
+    published recipe has no weights.
 
     counts: (c,) pictures per category.
     """
@@ -102,11 +115,13 @@ def fit(
     folder: Path,
     cluster: Cluster = Cluster(),  # noqa: B008 - frozen
 ) -> Progress:
-    """Trains until `epochs`, or until `config.patience` epochs brought nothing; the network then has the weights of its best epoch.
+    """Trains until `epochs`, or until `config.patience` epochs brought nothing; the network then has the weights of
+    its best epoch.
 
-    data(epoch) -> ((anchors, positives), labels), at least `steps` of them; judge() -> figures, the one to be maximised under "held_out".
-    `folder` keeps last.npz (the checkpoint), best.npz and in the end fitted.npz; a call that finds them goes on. In a cluster the network and the
-    optimizer are made under the strategy's scope, and the first worker writes.
+    data(epoch) -> ((anchors, positives), labels), at least `steps` of them; judge() -> figures, the one to be
+    maximised under "held_out". `folder` keeps last.npz (the checkpoint), best.npz and in the end fitted.npz; a call
+    that finds them goes on. In a cluster the network and the optimizer are made under the strategy's scope, and the
+    first worker writes.
     """
     optimizer.build(network.trainable_variables)
     variables = [*network.variables, *optimizer.variables]
@@ -133,7 +148,9 @@ def fit(
             if better:
                 _save(folder / "best.npz", network.variables, progress)
             _save(folder / "last.npz", variables, progress)
-        log.info("%-10s %s", "epoch", json.dumps({name: round(value, 4) for name, value in progress.history[-1].items()}))
+        log.info(
+            "%-10s %s", "epoch", json.dumps({name: round(value, 4) for name, value in progress.history[-1].items()})
+        )
     cluster.await_first((folder / FITTED).exists)
     if cluster.first:
         restore(folder / "best.npz", network.variables)
@@ -143,7 +160,12 @@ def fit(
 
 
 def train_unjudged(
-    network: keras.Model, objective: Objective, optimizer: keras.optimizers.Optimizer, data: Callable[[int], tf.data.Dataset], steps: int, epochs: int
+    network: keras.Model,
+    objective: Objective,
+    optimizer: keras.optimizers.Optimizer,
+    data: Callable[[int], tf.data.Dataset],
+    steps: int,
+    epochs: int,
 ) -> None:
     """Exactly so many epochs, without a judge or a checkpoint; data and steps as in `fit`."""
     optimizer.build(network.trainable_variables)
@@ -158,7 +180,8 @@ def _epoch(step: Callable, data: Callable[[int], tf.data.Dataset], epoch: int, s
 
 
 def _step(network: keras.Model, objective: Objective, optimizer: keras.optimizers.Optimizer, strategy) -> Callable:
-    """step(pair, labels) -> the batch's loss, after one update of the network; over all workers where there are several.
+    """step(pair, labels) -> the batch's loss, after one update of the network; over all workers where there are
+    several.
 
     Not Keras's own `fit`: with several workers 3.15 fails to reduce nested batches.
     """
@@ -167,12 +190,18 @@ def _step(network: keras.Model, objective: Objective, optimizer: keras.optimizer
     def update(pair, labels):
         with tf.GradientTape() as tape:
             loss = objective.loss(network, pair, labels) / workers  # gradients are summed over the workers
-        optimizer.apply_gradients(zip(tape.gradient(loss, network.trainable_variables), network.trainable_variables, strict=True))
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, network.trainable_variables), network.trainable_variables, strict=True)
+        )
         return loss
 
     @tf.function(reduce_retracing=True)
     def step(pair, labels):
-        return strategy.reduce("SUM", strategy.run(update, (pair, labels)), axis=None) if strategy else update(pair, labels)
+        return (
+            strategy.reduce("SUM", strategy.run(update, (pair, labels)), axis=None)
+            if strategy
+            else update(pair, labels)
+        )
 
     return step
 
@@ -182,7 +211,11 @@ def _save(file: Path, variables: list, progress: Progress) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     with partial.open("wb") as out:
-        np.savez(out, progress=json.dumps(asdict(progress)), **{f"v{i}": np.asarray(variable) for i, variable in enumerate(variables)})
+        np.savez(
+            out,
+            progress=json.dumps(asdict(progress)),
+            **{f"v{i}": np.asarray(variable) for i, variable in enumerate(variables)},
+        )
     partial.replace(file)
 
 

@@ -1,8 +1,10 @@
-"""The names of older pyarrow and NumPy releases that Petastorm 0.13.1 still asks for; import this module before petastorm.
+"""The names of older pyarrow and NumPy releases that Petastorm 0.13.1 still asks for; import this module before
+petastorm.
 
-Petastorm reads Parquet through `pq.ParquetDataset` of pyarrow < 15 (pieces, partitions, common metadata) on pyarrow's own file systems.
-Both are restored here in the little that it uses of them: whole files without Hive partitions, on any fsspec file system. What pyarrow and
-NumPy have themselves is left alone, except `pq.ParquetDataset`, which keeps working for calls that do not come from Petastorm.
+Petastorm reads Parquet through `pq.ParquetDataset` of pyarrow < 15 (pieces, partitions, common metadata) on pyarrow's
+own file systems. Both are restored here in the little that it uses of them: whole files without Hive partitions, on
+any fsspec file system. What pyarrow and NumPy have themselves is left alone, except `pq.ParquetDataset`, which keeps
+working for calls that do not come from Petastorm.
 """
 
 from __future__ import annotations
@@ -37,14 +39,18 @@ class ParquetDatasetPiece:
 
 
 class _LegacyDataset:
-    """What Petastorm reads of `pq.ParquetDataset`: the data files in the order of their names, and `_common_metadata`."""
+    """What Petastorm reads of `pq.ParquetDataset`: the data files in the order of their names, and
+    `_common_metadata`.
+    """
 
     partitions = None
 
     def __init__(self, path: str, fs: Any):
         self.paths, self.fs = path, fs
         files = sorted(fs.find(path)) if fs.isdir(path) else [path]
-        self.pieces = [ParquetDatasetPiece(file, fs.open) for file in files if not file.rpartition("/")[2].startswith(("_", "."))]
+        self.pieces = [
+            ParquetDatasetPiece(file, fs.open) for file in files if not file.rpartition("/")[2].startswith(("_", "."))
+        ]
         self.metadata = None
         common = f"{path.rstrip('/')}/_common_metadata"
         self.common_metadata = ParquetDatasetPiece(common, fs.open).get_metadata() if fs.exists(common) else None

@@ -1,4 +1,6 @@
-"""The parts of a fitted encoder: the trunk (a backbone up to its pooled features), the heads behind it, and the whole of both."""
+"""The parts of a fitted encoder: the trunk (a backbone up to its pooled features), the heads behind it, and the whole
+of both.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
     import keras
 
 _COLOURS, _COLOUR_WIDTH = 256, 0.1  # numbers and width of the colours beside the embedding, see `sharpened`
-HEAD_SCALE = 16.0  # of the unit embedding before the category head: logits of a unit vector could not tell 10 categories apart
+# Of the unit embedding before the category head: logits of a unit vector could not tell 10 categories apart.
+HEAD_SCALE = 16.0
 
 
 class Mixture(NamedTuple):
@@ -30,17 +33,23 @@ PLAIN = Mixture()
 
 
 def check_backbone(config: ShopTrainingConfig) -> None:
-    """Raises ConfigError for an unknown network, and for weights that are missing or no weights: asked before hours of work, not after."""
+    """Raises ConfigError for an unknown network, and for weights that are missing or no weights: asked before hours
+    of work, not after.
+    """
     if config.backbone not in BACKBONES:
         raise ConfigError(f"training.backbone: got {config.backbone!r}; known are {', '.join(BACKBONES)}")
     if config.weights is None:
-        raise ConfigError("training.weights: needed; give the backbone's weights without its top as an HDF5 file, or imagenet for Keras's own download")
+        raise ConfigError(
+            "training.weights: needed; give the backbone's weights without its top as an HDF5 file, "
+            "or imagenet for Keras's own download"
+        )
     if config.weights != "imagenet":
         check_weights(config.weights, "training.weights")
 
 
 def build_backbone(config: ShopTrainingConfig) -> keras.Model:
-    """The `keras.applications` network without its top, at `side` pixels, its weights loaded; preprocessing is the trunk's.
+    """The `keras.applications` network without its top, at `side` pixels, its weights loaded; preprocessing is the
+    trunk's.
 
     Raises what `check_backbone` raises, and ConfigError for weights that do not fit.
     """
@@ -57,47 +66,63 @@ def build_backbone(config: ShopTrainingConfig) -> keras.Model:
 
 
 def build_trunk(config: ShopTrainingConfig, backbone: keras.Model) -> keras.Model:
-    """RGB 0..255 float32 (n, side, side, 3) -> features (n, d): every layer of `feature_layers` averaged over each of `bands`, side by side; the mean
-    of those of every size in `pyramid`.
+    """RGB 0..255 float32 (n, side, side, 3) -> features (n, d): every layer of `feature_layers` averaged over each of
+    `bands`, side by side; the mean of those of every size in `pyramid`.
 
-    Each part has unit norm, so that none drowns the others. The published re-training (`transfer`) takes what the network says last, as it is.
+    Each part has unit norm, so that none drowns the others. The published re-training (`transfer`) takes what the
+    network says last, as it is.
     """
     import keras
 
     published = config.recipe == "transfer"
     pixels = keras.Input((config.side, config.side, 3), name="rgb")
     prepare = getattr(keras.applications, BACKBONES[config.backbone].module).preprocess_input
-    layers = feature_layers(backbone, config.layers or ((backbone.layers[-1].name,) if published else None), config.side)
+    layers = feature_layers(
+        backbone, config.layers or ((backbone.layers[-1].name,) if published else None), config.side
+    )
     maps_of = keras.Model(backbone.input, [backbone.get_layer(name).output for name in layers], name=config.backbone)
     sizes = []
     for shrink in config.pyramid:
         smaller = keras.layers.AveragePooling2D(shrink, name=f"by_{shrink}")(pixels) if shrink > 1 else pixels
         maps = maps_of(prepare(smaller))
         maps = maps if isinstance(maps, list | tuple) else [maps]
-        bands = [band for name, part in zip(layers, maps, strict=True) for band in _bands(part, config.bands, name, config.side // shrink)]
+        bands = [
+            band
+            for name, part in zip(layers, maps, strict=True)
+            for band in _bands(part, config.bands, name, config.side // shrink)
+        ]
         parts = [keras.layers.GlobalAveragePooling2D(name=f"pool_{shrink}_{i}")(band) for i, band in enumerate(bands)]
         if not published:
             parts = [keras.layers.UnitNormalization(name=f"unit_{shrink}_{i}")(part) for i, part in enumerate(parts)]
         sizes.append(parts[0] if len(parts) == 1 else keras.layers.Concatenate(name=f"features_{shrink}")(parts))
-    return keras.Model(pixels, sizes[0] if len(sizes) == 1 else keras.layers.Average(name="features")(sizes), name="trunk")
+    return keras.Model(
+        pixels, sizes[0] if len(sizes) == 1 else keras.layers.Average(name="features")(sizes), name="trunk"
+    )
 
 
 def _bands(part: keras.KerasTensor, bands: int, layer: str, side: int) -> list[keras.KerasTensor]:
-    """A layer's map (n, h, w, c) cut across into bands of h / bands rows each, top to bottom. Raises ConfigError where it has fewer rows."""
+    """A layer's map (n, h, w, c) cut across into bands of h / bands rows each, top to bottom. Raises ConfigError
+    where it has fewer rows.
+    """
     import keras
 
     height = part.shape[1]
     if bands > height:
-        raise ConfigError(f"training.bands: got {bands}, the map of {layer} has {height} rows at {side} pixels; give fewer bands or more pixels")
+        raise ConfigError(
+            f"training.bands: got {bands}, the map of {layer} has {height} rows at {side} pixels; "
+            "give fewer bands or more pixels"
+        )
     edges = [height * i // bands for i in range(bands + 1)]
     return [keras.layers.Cropping2D(((top, height - end), (0, 0)))(part) for top, end in pairwise(edges)]
 
 
 def feature_layers(backbone: keras.Model, wanted: tuple[str, ...] | None, side: int) -> list[str]:
-    """The layers whose outputs are the features, of pictures of that side; None = the last one, and the last sum of each of the two coarsest resolutions.
+    """The layers whose outputs are the features, of pictures of that side; None = the last one, and the last sum of
+    each of the two coarsest resolutions.
 
-    What a network says last names the object; where residual networks add up what they know, cut, pattern and stitching are still told apart.
-    A resolution without sums gives its last layer. Raises ConfigError for a layer without a map, listing those that have one.
+    What a network says last names the object; where residual networks add up what they know, cut, pattern and
+    stitching are still told apart. A resolution without sums gives its last layer. Raises ConfigError for a layer
+    without a map, listing those that have one.
     """
     maps = {layer.name: layer for layer in backbone.layers if len(getattr(layer.output, "shape", ())) == 4}
     if wanted is not None:
@@ -131,8 +156,12 @@ def build_heads(features: int, categories: int, config: ShopTrainingConfig) -> k
         embedding = layers.Dense(4096, activation="relu", name="fc1")(given)
         probabilities = layers.Dense(categories, activation="softmax", name="category")(embedding)
     else:
-        embedding = layers.UnitNormalization(name="embedding")(layers.Dense(config.embedding_dim, name="projection")(given))
-        probabilities = layers.Dense(categories, activation="softmax", name="category")(layers.Rescaling(HEAD_SCALE, name="stretch")(embedding))
+        embedding = layers.UnitNormalization(name="embedding")(
+            layers.Dense(config.embedding_dim, name="projection")(given)
+        )
+        probabilities = layers.Dense(categories, activation="softmax", name="category")(
+            layers.Rescaling(HEAD_SCALE, name="stretch")(embedding)
+        )
     return keras.Model(given, [embedding, probabilities], name="heads")
 
 
@@ -148,18 +177,26 @@ def with_mirror_image(trunk: keras.Model, flip: bool) -> keras.Model:
 
 
 def join(trunk: keras.Model, heads: keras.Model, flip: bool, mixture: Mixture = PLAIN) -> keras.Model:
-    """RGB 0..255 (n, side, side, 3) -> [embedding, probabilities], the embedding as `mixed` makes it; flip: see `with_mirror_image`."""
+    """RGB 0..255 (n, side, side, 3) -> [embedding, probabilities], the embedding as `mixed` makes it; flip: see
+    `with_mirror_image`.
+    """
     import keras
 
     pixels = keras.Input(trunk.input_shape[1:], name="rgb")
     embedding, probabilities = heads(with_mirror_image(trunk, flip)(pixels))
     return keras.Model(
-        pixels, [mixed(embedding, probabilities, colour_histogram(pixels) if mixture.colour else None, mixture), probabilities], name="vsspark_encoder"
+        pixels,
+        [mixed(embedding, probabilities, colour_histogram(pixels) if mixture.colour else None, mixture), probabilities],
+        name="vsspark_encoder",
     )
 
 
-def mixed(embedding: keras.KerasTensor, probabilities: keras.KerasTensor, colours: keras.KerasTensor | None, mixture: Mixture) -> keras.KerasTensor:
-    """(n, d) of unit norm: the embedding and what the mixture has beside it. colours: see `colour_histogram`; None where the mixture has none."""
+def mixed(
+    embedding: keras.KerasTensor, probabilities: keras.KerasTensor, colours: keras.KerasTensor | None, mixture: Mixture
+) -> keras.KerasTensor:
+    """(n, d) of unit norm: the embedding and what the mixture has beside it. colours: see `colour_histogram`; None
+    where the mixture has none.
+    """
     import keras
 
     parts, weights = [embedding], [1.0]

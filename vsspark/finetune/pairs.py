@@ -10,8 +10,8 @@ VIEW_WEIGHT = 0.1  # of a pair that is two views of one picture
 def draw_pairs(product: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(anchors (n,), positives (n,)) int64 row numbers: every row once as an anchor, in random order.
 
-    product: (n,) ids. The positive is another row of the anchor's product, each as likely; a product's only row is its own positive:
-    two views of one picture. The negatives are whatever else ends up in the batch.
+    product: (n,) ids. The positive is another row of the anchor's product, each as likely; a product's only row is
+    its own positive: two views of one picture. The negatives are whatever else ends up in the batch.
     """
     n = len(product)
     order = np.lexsort((rng.random(n), product))  # products together, their rows shuffled
@@ -26,7 +26,9 @@ def draw_pairs(product: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarra
 
 
 def pair_weights(anchor: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """(n,) float32: how much each pair counts. Two views of one picture teach what a picture is, less so what a shop holds to be alike."""
+    """(n,) float32: how much each pair counts. Two views of one picture teach what a picture is, less so what a shop
+    holds to be alike.
+    """
     return np.where(anchor == positive, VIEW_WEIGHT, 1.0).astype(np.float32)
 
 

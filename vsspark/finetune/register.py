@@ -28,8 +28,8 @@ def register(
 ) -> str:
     """Logs one MLflow run and returns the model's URI, models:/NAME@ALIAS.
 
-    curves: part of the training -> its epochs' figures; figures: of the held-out products, by heads that had not seen them; confusion: (c, c) counts, true by predicted.
-    Raises StorageError when the store cannot be written.
+    curves: part of the training -> its epochs' figures; figures: of the held-out products, by heads that had not seen
+    them; confusion: (c, c) counts, true by predicted. Raises StorageError when the store cannot be written.
     """
     check_store(config.mlflow)
     use_tracking_store(config.mlflow)
@@ -39,21 +39,38 @@ def register(
     from mlflow.types import Schema, TensorSpec
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    keras.config.disable_interactive_logging()  # MLflow tries the model on the example, and Keras draws a bar for that on stdout, where the job's answer goes
+    # MLflow tries the model on the example, and Keras draws a bar for that on stdout, where the job's answer goes.
+    keras.config.disable_interactive_logging()
     name, alias = config.training.register_as, config.training.alias
     example = np.zeros((1, *network.input_shape[1:]), np.float32)
     kind = np.dtype(np.float32)
-    outputs = [TensorSpec(kind, (-1, output.shape[1]), title) for output, title in zip(network.outputs, ("embedding", "probabilities"), strict=True)]
+    outputs = [
+        TensorSpec(kind, (-1, output.shape[1]), title)
+        for output, title in zip(network.outputs, ("embedding", "probabilities"), strict=True)
+    ]
     signature = ModelSignature(Schema([TensorSpec(kind, (-1, *network.input_shape[1:]), "rgb")]), Schema(outputs))
     header = ",".join(("true \\ predicted", *categories))
-    table = [header, *(",".join((category, *(str(count) for count in row))) for category, row in zip(categories, confusion, strict=True))]
+    table = [
+        header,
+        *(
+            ",".join((category, *(str(count) for count in row)))
+            for category, row in zip(categories, confusion, strict=True)
+        ),
+    ]
     try:
         mlflow.set_experiment(config.mlflow.experiment)
         with mlflow.start_run():
-            mlflow.log_params(flattened(config.public()["training"]) | {"catalogue.table": mask_text(str(config.catalogue.table))} | dict(facts))
+            mlflow.log_params(
+                flattened(config.public()["training"])
+                | {"catalogue.table": mask_text(str(config.catalogue.table))}
+                | dict(facts)
+            )
             for part, epochs in curves.items():
                 for epoch in epochs:
-                    mlflow.log_metrics({f"{part}.{key}": value for key, value in epoch.items() if key != "epoch"}, step=int(epoch["epoch"]))
+                    mlflow.log_metrics(
+                        {f"{part}.{key}": value for key, value in epoch.items() if key != "epoch"},
+                        step=int(epoch["epoch"]),
+                    )
             mlflow.log_metrics(dict(figures))
             mlflow.log_text("\n".join(table) + "\n", "confusion_matrix.csv")
             # Not mlflow.keras: in 3.17 it writes the input example into a folder that it has not made yet.
@@ -69,5 +86,7 @@ def register(
             )
         mlflow.MlflowClient().set_registered_model_alias(name, alias, logged.registered_model_version)
     except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise StorageError(f"mlflow.tracking_uri={mask_text(config.mlflow.tracking_uri)}: {mask_text(str(error))}") from None
+        raise StorageError(
+            f"mlflow.tracking_uri={mask_text(config.mlflow.tracking_uri)}: {mask_text(str(error))}"
+        ) from None
     return f"models:/{name}@{alias}"

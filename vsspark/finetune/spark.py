@@ -1,7 +1,7 @@
 """The training set: a catalogue's pictures, decoded once, as a Petastorm dataset that Spark writes.
 
-Cost: every picture is fetched and decoded once and stored at `training.stored_side` (about 25 kB at 256 pixels); one shuffle of the stored
-pictures brings a product's together.
+Cost: every picture is fetched and decoded once and stored at `training.stored_side` (about 25 kB at 256 pixels); one
+shuffle of the stored pictures brings a product's together.
 """
 
 from __future__ import annotations
@@ -30,13 +30,16 @@ from pyspark.sql.types import IntegerType, LongType, StringType
 
 JPEG_QUALITY = 95
 ROW_GROUP_MB = 4  # some 150 pictures: what is read at once
-FILES = 16  # where there are products enough: of several workers each gets row groups of its own, and a file has one or more
+# Where there are products enough: of several workers each gets row groups of its own, and a file has one or more.
+FILES = 16
 _PER_FILE = 20_000  # pictures, half a gigabyte
 _DECODED = "image_id long, picture binary, stage string, reason string, detail string"
 
 
 def training_schema(side: int) -> Unischema:
-    """One row is a picture: who it is, its product, its category's index (-1 = none), the split its product is in, and its pixels as JPEG."""
+    """One row is a picture: who it is, its product, its category's index (-1 = none), the split its product is in,
+    and its pixels as JPEG.
+    """
     return Unischema("TrainingSet", [
         UnischemaField("image_id", np.int64, (), ScalarCodec(LongType()), False),
         UnischemaField("product", np.int64, (), ScalarCodec(LongType()), False),
@@ -47,8 +50,11 @@ def training_schema(side: int) -> Unischema:
     ])  # fmt: skip
 
 
-def decode_pictures(images: DataFrame, total: int, slots: int, side: int, config: ImagesConfig, storage_options: Mapping[str, str]) -> DataFrame:
-    """One row per row of `image_id long, uri string, box string`: the picture as JPEG (side, side), or the stage, reason and detail of its refusal.
+def decode_pictures(
+    images: DataFrame, total: int, slots: int, side: int, config: ImagesConfig, storage_options: Mapping[str, str]
+) -> DataFrame:
+    """One row per row of `image_id long, uri string, box string`: the picture as JPEG (side, side), or the stage,
+    reason and detail of its refusal.
 
     Lazy, and every picture is decoded again whenever it is evaluated: write it, then split it.
     """
@@ -56,10 +62,13 @@ def decode_pictures(images: DataFrame, total: int, slots: int, side: int, config
     return map_in_arrow(spread(images.select("image_id", "uri", "box"), total, slots), task, _DECODED)
 
 
-def training_rows(images: DataFrame, decoded: DataFrame, total: int, categories: list[str], config: ShopTrainingConfig) -> DataFrame:
+def training_rows(
+    images: DataFrame, decoded: DataFrame, total: int, categories: list[str], config: ShopTrainingConfig
+) -> DataFrame:
     """Rows of `training_schema`: the pictures that could be decoded, a product's in one partition and side by side.
 
-    total: rows of images. categories: names in the order of their indices; any other is -1. The split is a hash of the product, the same in every run.
+    total: rows of images. categories: names in the order of their indices; any other is -1. The split is a hash of
+    the product, the same in every run.
     """
     product = F.xxhash64("product_id")
     held = F.pmod(F.xxhash64("product_id", F.lit(config.seed)), F.lit(1_000_000)) < int(config.holdout * 1_000_000)
@@ -78,8 +87,12 @@ def training_rows(images: DataFrame, decoded: DataFrame, total: int, categories:
 
 
 def write_training_set(spark: SparkSession, rows: DataFrame, folder: str, side: int) -> None:
-    """Writes the rows below `folder`, a path that the driver and the executors share, with the metadata Petastorm's readers look for."""
-    with materialize_dataset(spark, f"file://{folder}", training_schema(side), ROW_GROUP_MB, filesystem_factory=_local_files):
+    """Writes the rows below `folder`, a path that the driver and the executors share, with the metadata Petastorm's
+    readers look for.
+    """
+    with materialize_dataset(
+        spark, f"file://{folder}", training_schema(side), ROW_GROUP_MB, filesystem_factory=_local_files
+    ):
         rows.write.mode("overwrite").parquet(folder)
 
 
@@ -88,13 +101,17 @@ def _local_files():
     return pa.localfs
 
 
-def _decode_partition(batches: Iterable[pa.RecordBatch], side: int, config: ImagesConfig, storage_options: dict[str, str]) -> Iterator[pa.RecordBatch]:
+def _decode_partition(
+    batches: Iterable[pa.RecordBatch], side: int, config: ImagesConfig, storage_options: dict[str, str]
+) -> Iterator[pa.RecordBatch]:
     cv2.setNumThreads(1)
-    for photo in load_photos(photo_rows(batches), (side, side), config, storage_options, TaskContext.get().cpus(), 4 * config.fetch_threads):
+    for photo in load_photos(
+        photo_rows(batches), (side, side), config, storage_options, TaskContext.get().cpus(), 4 * config.fetch_threads
+    ):
         picture = None if photo.error else encode_picture(photo.photo.pixels)
         refusal = (photo.stage, photo.error.reason.value, photo.error.detail) if photo.error else (None, None, None)
-        yield pa.RecordBatch.from_pylist([dict(zip(("image_id", "picture", "stage", "reason", "detail"), (photo.image_id, picture, *refusal), strict=True))],
-            schema=_ARROW)  # fmt: skip
+        values = (photo.image_id, picture, *refusal)
+        yield pa.RecordBatch.from_pylist([dict(zip(_ARROW.names, values, strict=True))], schema=_ARROW)
 
 
 def encode_picture(pixels: np.ndarray) -> bytes:
@@ -102,4 +119,12 @@ def encode_picture(pixels: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
-_ARROW = pa.schema([("image_id", pa.int64()), ("picture", pa.binary()), ("stage", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
+_ARROW = pa.schema(
+    [
+        ("image_id", pa.int64()),
+        ("picture", pa.binary()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)

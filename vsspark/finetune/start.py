@@ -1,7 +1,8 @@
 """Where the heads begin: the directions that tell a shop's products and categories apart, in closed form. NumPy only.
 
-A linear discriminant (Fisher 1936) whose within-class scatter is drawn towards a multiple of the identity (Ledoit & Wolf 2004): with fewer pictures
-than features nothing else is stable. Measured in docs/encoders.md: most of what the heads reach, they have before the first step of training.
+A linear discriminant (Fisher 1936) whose within-class scatter is drawn towards a multiple of the identity (Ledoit &
+Wolf 2004): with fewer pictures than features nothing else is stable. Measured in docs/encoders.md: most of what the
+heads reach, they have before the first step of training.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import numpy as np
 
 # Of the scatter within classes, towards its mean eigenvalue: categories have many pictures each, products few.
 _SHRINK_CATEGORY, _SHRINK_PRODUCT = 0.5, 0.8
-_NEARLY = 0.7  # a cosine of centred features from which two pictures of a product are one view of it, whatever their colours
+# A cosine of centred features from which two pictures of a product are one view of it, whatever their colours.
+_NEARLY = 0.7
 
 
-def discriminant(x: np.ndarray, label: np.ndarray, dim: int, shrink: float, weight: np.ndarray | None = None) -> np.ndarray:
-    """(d, k) float32, k <= dim: the directions with the most scatter between classes for the scatter within, strongest first.
+def discriminant(
+    x: np.ndarray, label: np.ndarray, dim: int, shrink: float, weight: np.ndarray | None = None
+) -> np.ndarray:
+    """(d, k) float32, k <= dim: the directions with the most scatter between classes for the scatter within,
+    strongest first.
 
-    x: (n, d) centred; label: (n,) class per row; weight: (n,) how much each row counts, None = all alike. A projection has about unit scatter
-    within a class; k is at most the classes less one.
+    x: (n, d) centred; label: (n,) class per row; weight: (n,) how much each row counts, None = all alike. A
+    projection has about unit scatter within a class; k is at most the classes less one.
     """
     span = _span(x)  # (d, r): with fewer rows than features nothing lies outside their span
     z = x @ span
@@ -48,8 +53,9 @@ def principal(x: np.ndarray, dim: int) -> np.ndarray:
 def once_each(x: np.ndarray, product: np.ndarray) -> np.ndarray:
     """(n,) float32: one over how many pictures of its product a picture is nearly the same as, itself counted.
 
-    x: (n, d) features; product: (n,) ids. Where a shop shows each product in one pose and many colours, these pictures would else drown the few
-    that show it from the back or close up, which are what has to be learnt. Memory: a product's pictures squared.
+    x: (n, d) features; product: (n,) ids. Where a shop shows each product in one pose and many colours, these
+    pictures would else drown the few that show it from the back or close up, which are what has to be learnt. Memory:
+    a product's pictures squared.
     """
     mean = x.mean(0, dtype=np.float32)
     weight = np.ones(len(x), np.float32)
@@ -61,22 +67,34 @@ def once_each(x: np.ndarray, product: np.ndarray) -> np.ndarray:
     return weight
 
 
-def discriminant_parts(x: np.ndarray, product: np.ndarray, category: np.ndarray, dim: int, weight: np.ndarray | None = None) -> list[np.ndarray]:
-    """Three (d, k) float32 whose k add up to at most dim: directions that tell categories apart, products apart, and the principal axes.
+def discriminant_parts(
+    x: np.ndarray, product: np.ndarray, category: np.ndarray, dim: int, weight: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Three (d, k) float32 whose k add up to at most dim: directions that tell categories apart, products apart, and
+    the principal axes.
 
-    x: (n, d) features; product: (n,) ids; category: (n,), -1 = none; weight: (n,) of the rows where products are told apart. The last part is what the
-    backbone says of itself: it keeps an encoder from buying category with product, or the other way round.
+    x: (n, d) features; product: (n,) ids; category: (n,), -1 = none; weight: (n,) of the rows where products are told
+    apart. The last part is what the backbone says of itself: it keeps an encoder from buying category with product,
+    or the other way round.
     """
     centred = x - x.mean(0)
     known = category >= 0
     several = len(np.unique(category[known])) > 1
-    of_category = discriminant(centred[known], category[known], dim // 4, _SHRINK_CATEGORY) if several else np.zeros((x.shape[1], 0), np.float32)
+    of_category = (
+        discriminant(centred[known], category[known], dim // 4, _SHRINK_CATEGORY)
+        if several
+        else np.zeros((x.shape[1], 0), np.float32)
+    )
     of_product = discriminant(centred, product, dim // 3, _SHRINK_PRODUCT, weight)
     return [of_category, of_product, principal(centred, dim - of_category.shape[1] - of_product.shape[1])]
 
 
-def weigh_parts(x: np.ndarray, parts: list[np.ndarray], shares: tuple[float, ...], dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """(kernel (d, dim), bias (dim,)) float32: the parts side by side, each with its share of the projections' mean squared length; the rest is 0."""
+def weigh_parts(
+    x: np.ndarray, parts: list[np.ndarray], shares: tuple[float, ...], dim: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(kernel (d, dim), bias (dim,)) float32: the parts side by side, each with its share of the projections' mean
+    squared length; the rest is 0.
+    """
     mean = x.mean(0)
     kernel = np.zeros((x.shape[1], dim), np.float32)
     at = 0

@@ -1,4 +1,6 @@
-"""From a catalogue to a registered encoder: training set, features, heads, optionally the backbone's last layers, calibration, MLflow."""
+"""From a catalogue to a registered encoder: training set, features, heads, optionally the backbone's last layers,
+calibration, MLflow.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,16 @@ from vsspark.encoders.export import export, exported
 from vsspark.encoders.model_files import content_hash
 from vsspark.encoders.quiet import import_tensorflow
 from vsspark.finetune.cluster import Cluster, join_cluster
-from vsspark.finetune.networks import PLAIN, build_backbone, build_heads, build_trunk, check_backbone, join, mixed, with_mirror_image
+from vsspark.finetune.networks import (
+    PLAIN,
+    build_backbone,
+    build_heads,
+    build_trunk,
+    check_backbone,
+    join,
+    mixed,
+    with_mirror_image,
+)
 from vsspark.finetune.training_set import TrainingSet, prepare_training_set
 from vsspark.progress import log
 
@@ -25,7 +36,9 @@ _NOT_OF_THE_HEADS = {"register_as", "alias", "threads", "path", "unfreeze", "unf
 
 
 def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
-    """The job: fits an encoder to the catalogue, registers it, prints its URI. Run again after a kill, it goes on where it was."""
+    """The job: fits an encoder to the catalogue, registers it, prints its URI. Run again after a kill, it goes on
+    where it was.
+    """
     check_backbone(config.training)
     import_tensorflow()
     cluster = join_cluster()
@@ -50,7 +63,8 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
     if not cluster.first:
         return
     flip, pictures = config.training.flip, validation_pictures(training_set.folder, config.training.side)
-    learnt = np.array([*training_set.category_counts, 0]) > 0  # what heads have never seen says nothing of how sure they may be; -1, none, is last
+    # What heads have never seen says nothing of how sure they may be; -1, none, is last.
+    learnt = np.array([*training_set.category_counts, 0]) > 0
     known = np.where(learnt[pictures.category], pictures.category, -1)
     features, colours = features_and_colours(with_mirror_image(trunk, flip), pictures.pixels)
     temperature = temperature_of(encode(traced(heads), features)[1], known)
@@ -59,22 +73,35 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
     mixture = PLAIN
     if config.training.recipe == "two_headed":
         mixture = choose_mixture(embedding, probabilities, colours, pictures.product, pictures.category)
-        log.info("%-10s beside the embedding: roots of the probabilities %g of its length, colours %g of its share", "mixture", *mixture)
-    figures, confusion = judge_finished(np.asarray(mixed(embedding, probabilities, colours, mixture)), probabilities, pictures)
+        log.info(
+            "%-10s beside the embedding: roots of the probabilities %g of its length, colours %g of its share",
+            "mixture",
+            *mixture,
+        )
+    figures, confusion = judge_finished(
+        np.asarray(mixed(embedding, probabilities, colours, mixture)), probabilities, pictures
+    )
     log.info("%-10s %s", "held out", json.dumps({name: round(value, 4) for name, value in figures.items()}))
-    facts = {"pictures": json.dumps(training_set.pictures), "products": json.dumps(training_set.products), "quarantined": str(training_set.quarantined)}
+    facts = {
+        "pictures": json.dumps(training_set.pictures),
+        "products": json.dumps(training_set.products),
+        "quarantined": str(training_set.quarantined),
+    }
     facts["beside_the_embedding"] = json.dumps(mixture._asdict())
     facts["fitted_on"] = "train"
     if last_heads is not None:  # the figures stay those of the heads that had not seen what they were judged by
         set_temperature(last_heads.get_layer("category"), temperature)
         heads, facts["fitted_on"] = last_heads, "train and validation"
     facts["minutes"] = f"{(time.monotonic() - began) / 60:.1f}"
-    print(f"train: {register(join(trunk, heads, flip, mixture), training_set.categories, config, facts, curves, figures, confusion)}")
+    network = join(trunk, heads, flip, mixture)
+    uri = register(network, training_set.categories, config, facts, curves, figures, confusion)
+    print(f"train: {uri}")
 
 
 def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: Cluster):
-    """(trunk, heads, heads fitted on the held-out products too, curves): RGB (n, side, side, 3) -> features -> [embedding, probabilities], and the
-    figures of every epoch by part. Heads that have learnt with the backbone stay as they are: there are no second ones.
+    """(trunk, heads, heads fitted on the held-out products too, curves): RGB (n, side, side, 3) -> features ->
+    [embedding, probabilities], and the figures of every epoch by part. Heads that have learnt with the backbone stay
+    as they are: there are no second ones.
     """
     from vsspark.finetune.fit import FITTED, class_weights, restore
     from vsspark.finetune.judge import validation_pictures
@@ -90,29 +117,42 @@ def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: 
         heads = build_heads(trunk_network.output_shape[1], len(weights), config)
         curves = {"heads": restore(work / "heads" / FITTED, heads.variables).history}
         unfreeze(backbone, config.unfreeze)
-        network, finished = (join(trunk_network, heads, flip) for flip in (False, config.flip))  # mirror images are among the views learnt from
+        # Mirror images are among the views learnt from.
+        network, finished = (join(trunk_network, heads, flip) for flip in (False, config.flip))
     if config.unfreeze:
         held_out = validation_pictures(training_set.folder, config.side)
         folder = work / f"unfrozen-{config.unfreeze}-{config.unfrozen_rate}-{config.unfrozen_epochs}"
-        curves["unfrozen"] = fit_unfrozen(network, finished, training_set, weights, held_out, config, folder, cluster).history
+        curves["unfrozen"] = fit_unfrozen(
+            network, finished, training_set, weights, held_out, config, folder, cluster
+        ).history
     return trunk_network, heads, last_heads, curves
 
 
 def _fit_heads(training_set: TrainingSet, config: ShopTrainingConfig, weights: np.ndarray, folder: Path):
-    """Leaves the fitted heads in the folder; returns those fitted on all products, or None where the backbone is still to learn."""
+    """Leaves the fitted heads in the folder; returns those fitted on all products, or None where the backbone is
+    still to learn.
+    """
     from vsspark.finetune.features import Features, compute_features
     from vsspark.finetune.fit import class_weights
     from vsspark.finetune.heads import fit_heads, refit_heads
 
     trunk = _export_trunk(build_trunk(config, build_backbone(config)), config)
-    splits = {"train": config.views, "validation": 1 if config.unfreeze else config.views}  # judged by the whole picture alone
-    train, validation = (compute_features(training_set.folder, split, views, trunk, config) for split, views in splits.items())
+    # Judged by the whole picture alone.
+    splits = {"train": config.views, "validation": 1 if config.unfreeze else config.views}
+    train, validation = (
+        compute_features(training_set.folder, split, views, trunk, config) for split, views in splits.items()
+    )
     if config.unfreeze:
         fit_heads(train, validation, weights, config, folder)
         return None
-    everything, learnt = Features(*(np.concatenate(columns) for columns in zip(train, validation, strict=True))), len(train.product)
+    everything, learnt = (
+        Features(*(np.concatenate(columns) for columns in zip(train, validation, strict=True))),
+        len(train.product),
+    )
     del train, validation  # held once
-    _, progress = fit_heads(everything.rows(slice(learnt)), everything.rows(slice(learnt, None)), weights, config, folder)
+    _, progress = fit_heads(
+        everything.rows(slice(learnt)), everything.rows(slice(learnt, None)), weights, config, folder
+    )
     counts = np.bincount(everything.category[everything.category >= 0], minlength=len(weights))
     return refit_heads(everything, class_weights(counts, config), config, folder, progress.best_epoch)
 
@@ -127,4 +167,7 @@ def _export_trunk(network, config: ShopTrainingConfig) -> Encoder:
 def _work_folder(training_set: TrainingSet, config: ShopTrainingConfig) -> Path:
     """Where this recipe's checkpoints lie: settings or weights that would fit other heads have another folder."""
     file = [] if config.weights == "imagenet" else [Path(config.weights)]
-    return Path(training_set.folder).parent / f"run-{content_hash(config.model_dump_json(exclude=_NOT_OF_THE_HEADS).encode(), *file)}"
+    return (
+        Path(training_set.folder).parent
+        / f"run-{content_hash(config.model_dump_json(exclude=_NOT_OF_THE_HEADS).encode(), *file)}"
+    )

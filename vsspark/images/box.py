@@ -1,4 +1,6 @@
-"""The product's box in a picture: left, top, right, bottom in pixels of the picture as a viewer shows it, right and bottom exclusive."""
+"""The product's box in a picture: left, top, right, bottom in pixels of the picture as a viewer shows it, right and
+bottom exclusive.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,25 @@ class Box(NamedTuple):
     bottom: int
 
     def clipped(self, width: int, height: int, min_side: int) -> Box:
-        """The part of it inside a picture of that size. Raises ImageError(BAD_BOX) where a side of that part is shorter than min_side."""
+        """The part of it inside a picture of that size. Raises ImageError(BAD_BOX) where a side of that part is
+        shorter than min_side.
+        """
         inside = Box(max(0, self.left), max(0, self.top), min(width, self.right), min(height, self.bottom))
-        across, down = (max(0, end - start) for start, end in ((inside.left, inside.right), (inside.top, inside.bottom)))
+        across, down = (
+            max(0, end - start) for start, end in ((inside.left, inside.right), (inside.top, inside.bottom))
+        )
         if min(across, down) < min_side:
             of = f"{across}x{down} pixels of it are" if across and down else "nothing of it is"
             raise ImageError(
-                Reason.BAD_BOX, f"box {' '.join(map(str, self))}: {of} inside the picture of {width}x{height}, the shorter side must have {min_side}"
+                Reason.BAD_BOX,
+                f"box {' '.join(map(str, self))}: {of} inside the picture of {width}x{height}, "
+                f"the shorter side must have {min_side}",
             )
         return inside
 
     def as_stored(self, width: int, height: int, turns: int, mirrored: bool) -> Box:
-        """The same box in the picture as its file stores it, which is shown after `turns` quarter turns counter-clockwise and then mirrored left to right.
+        """The same box in the picture as its file stores it, which is shown after `turns` quarter turns
+        counter-clockwise and then mirrored left to right.
 
         width, height: of the picture as it is shown.
         """

@@ -31,10 +31,9 @@ class _Transient(Exception):
 def read_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str] | None = None) -> bytes:
     """All bytes of one image file.
 
-    uri: a local path, `file:/...`, or `s3a://bucket/key` (also s3://, s3n://).
-    storage_options: Hadoop's own names, `fs.s3a.endpoint` and so on; see `open_filesystem`.
-    Raises ImageError: MISSING, UNREADABLE (directory, no permission, the store kept failing), OUTSIDE_ROOT (by a link), EMPTY,
-    TOO_MANY_BYTES (seen before reading).
+    uri: a local path, `file:/...`, or `s3a://bucket/key` (also s3://, s3n://). storage_options: Hadoop's own names,
+    `fs.s3a.endpoint` and so on; see `open_filesystem`. Raises ImageError: MISSING, UNREADABLE (directory, no
+    permission, the store kept failing), OUTSIDE_ROOT (by a link), EMPTY, TOO_MANY_BYTES (seen before reading).
     """
     scheme, path = split_uri(uri)
     if scheme == "file":
@@ -47,10 +46,14 @@ def read_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str
         raise ImageError(Reason.UNREADABLE, f"the store failed {config.attempts} times, last: {error}") from None
 
 
-def stat_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str] | None = None) -> tuple[int, str] | None:
-    """(size in bytes, fingerprint) of the file, without reading it; None where it cannot be asked, which `read_image` will explain.
+def stat_image(
+    uri: str, config: ImagesConfig, storage_options: Mapping[str, str] | None = None
+) -> tuple[int, str] | None:
+    """(size in bytes, fingerprint) of the file, without reading it; None where it cannot be asked, which `read_image`
+    will explain.
 
-    The fingerprint is size and modification time of a local file, the ETag of an object: where it is the same, so is the content.
+    The fingerprint is size and modification time of a local file, the ETag of an object: where it is the same, so is
+    the content.
     """
     scheme, path = split_uri(uri)
     if scheme == "file":
@@ -81,12 +84,14 @@ def split_uri(uri: str) -> tuple[str, str]:
     return "file", uri
 
 
-def open_filesystem(uri: str, storage_options: Mapping[str, str] | None = None, timeout_s: float = 20.0, attempts: int = 4) -> tuple[fs.FileSystem, str]:
+def open_filesystem(
+    uri: str, storage_options: Mapping[str, str] | None = None, timeout_s: float = 20.0, attempts: int = 4
+) -> tuple[fs.FileSystem, str]:
     """The pyarrow file system that holds a URI, and the URI's path on it.
 
     storage_options: `fs.s3a.` + endpoint, endpoint.region, access.key, secret.key, session.token, path.style.access,
-    connection.ssl.enabled; `fs.s3a.bucket.NAME.` + the same overrides for one bucket. Without keys, AWS's own credential chain.
-    timeout_s: seconds per connection and per request. attempts: tries per request, with backoff.
+    connection.ssl.enabled; `fs.s3a.bucket.NAME.` + the same overrides for one bucket. Without keys, AWS's own
+    credential chain. timeout_s: seconds per connection and per request. attempts: tries per request, with backoff.
     Raises ConfigError for a scheme that is not handled.
     """
     scheme, path = split_uri(uri)
@@ -125,7 +130,9 @@ def _read_local(path: str, config: ImagesConfig) -> bytes:
 
 
 def _leads_outside(path: str, roots: tuple[str, ...] | None) -> bool:
-    """Whether the file behind all links lies below none of the roots; None allows every place, and then the links are not followed here."""
+    """Whether the file behind all links lies below none of the roots; None allows every place, and then the links are
+    not followed here.
+    """
     return roots is not None and not os.path.realpath(path).startswith(_real_folders(roots))
 
 
@@ -137,7 +144,9 @@ def _real_folders(roots: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _patiently(ask: Callable, path: str, config: ImagesConfig, options: dict[str, str]) -> Any:
-    """What `ask` returns, asked up to config.attempts times while the store's trouble may pass; raises the last _Transient."""
+    """What `ask` returns, asked up to config.attempts times while the store's trouble may pass; raises the last
+    _Transient.
+    """
     retrying = Retrying(
         retry=retry_if_exception_type(_Transient),
         stop=stop_after_attempt(config.attempts),
@@ -148,14 +157,18 @@ def _patiently(ask: Callable, path: str, config: ImagesConfig, options: dict[str
 
 
 def _client(path: str, config: ImagesConfig, options: Mapping[str, str]) -> fs.S3FileSystem:
-    # One attempt per request: the retries are counted in one place, around the whole object. AWS's own strategy gives up early: its retries
-    # are paid from a purse that all requests of a client share.
+    # One attempt per request: the retries are counted in one place, around the whole object. AWS's own strategy gives
+    # up early: its retries are paid from a purse that all requests of a client share.
     return _s3(_s3_settings(path.partition("/")[0], options), config.timeout_s, 1)
 
 
 def _may_pass(error: OSError) -> bool:
     """Whether the store may answer otherwise when it is asked again."""
-    return not (isinstance(error, FileNotFoundError | PermissionError) or "ACCESS_DENIED" in str(error) or "HTTP status 403" in str(error))
+    return not (
+        isinstance(error, FileNotFoundError | PermissionError)
+        or "ACCESS_DENIED" in str(error)
+        or "HTTP status 403" in str(error)
+    )
 
 
 def _stat_s3(path: str, config: ImagesConfig, options: dict[str, str]) -> tuple[int, str] | None:
@@ -209,7 +222,15 @@ def _check_size(size: int, config: ImagesConfig) -> None:
 
 def _s3_settings(bucket: str, options: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The settings that hold for one bucket, hashable, so that buckets with the same settings share a client."""
-    names = ("endpoint", "endpoint.region", "access.key", "secret.key", "session.token", "path.style.access", "connection.ssl.enabled")
+    names = (
+        "endpoint",
+        "endpoint.region",
+        "access.key",
+        "secret.key",
+        "session.token",
+        "path.style.access",
+        "connection.ssl.enabled",
+    )
     found = {name: options.get(f"fs.s3a.bucket.{bucket}.{name}", options.get(f"fs.s3a.{name}")) for name in names}
     return tuple((name, str(value)) for name, value in found.items() if value not in (None, ""))
 

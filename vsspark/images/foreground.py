@@ -1,7 +1,9 @@
-"""What stands before the background of a photo, found by colour: GrabCut (Rother, Kolmogorov, Blake 2004) on a small copy.
+"""What stands before the background of a photo, found by colour: GrabCut (Rother, Kolmogorov, Blake 2004) on a small
+copy.
 
-What lies along the left and right edges is taken for background; figures are cut off above and below. Where the outcome is
-implausible (next to nothing, or next to everything) there is none, and whoever asked goes on with the whole picture.
+What lies along the left and right edges is taken for background; figures are cut off above and below. Where the
+outcome is implausible (next to nothing, or next to everything) there is none, and whoever asked goes on with the
+whole picture.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ _SPECK = 0.1  # pieces smaller than this share of the largest are noise
 
 
 def find_foreground(pixels: np.ndarray) -> np.ndarray | None:
-    """(h, w) bool: True where the picture shows what stands before its background; None where nothing plausible was found.
+    """(h, w) bool: True where the picture shows what stands before its background; None where nothing plausible was
+    found.
 
     pixels: (h, w, 3) uint8 RGB of any size. The same pixels always give the same answer.
     """
@@ -45,10 +48,19 @@ def find_foreground(pixels: np.ndarray) -> np.ndarray | None:
 
 
 def surrounding(mask: np.ndarray, margin: float = 0.02) -> tuple[int, int, int, int]:
-    """left, top, right, bottom of what is True, and `margin` of the picture's sides around it. mask: (h, w) bool, True somewhere."""
-    (top, bottom), (left, right) = ((where[0], where[-1] + 1) for where in (np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))))
+    """left, top, right, bottom of what is True, and `margin` of the picture's sides around it. mask: (h, w) bool,
+    True somewhere.
+    """
+    (top, bottom), (left, right) = (
+        (where[0], where[-1] + 1) for where in (np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0)))
+    )
     down, across = round(margin * mask.shape[0]), round(margin * mask.shape[1])
-    return max(0, left - across), max(0, top - down), min(mask.shape[1], right + across), min(mask.shape[0], bottom + down)
+    return (
+        max(0, left - across),
+        max(0, top - down),
+        min(mask.shape[1], right + across),
+        min(mask.shape[0], bottom + down),
+    )
 
 
 def _without_specks(mask: np.ndarray) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""The part of a picture that shows the product, as encoders see it: cut out by its given box, else by what a finder found, else whole."""
+"""The part of a picture that shows the product, as encoders see it: cut out by its given box, else by what a finder
+found, else whole.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,11 @@ class Found(NamedTuple):
 
 
 def decode_product(data: bytes, size: tuple[int, int], config: ImagesConfig, box: str | None = None) -> Photo:
-    """The product's part of the picture squashed to `size` = (height, width), and the whole picture's own width and height.
+    """The product's part of the picture squashed to `size` = (height, width), and the whole picture's own width and
+    height.
 
-    box: `images.box`; it wins over the finder that config.foreground asks for. Raises ImageError as `decode_photo` does.
+    box: `images.box`; it wins over the finder that config.foreground asks for. Raises ImageError as `decode_photo`
+    does.
     """
     given = parse_box(box)
     if given is not None or config.foreground == "none":
@@ -32,23 +36,32 @@ def decode_product(data: bytes, size: tuple[int, int], config: ImagesConfig, box
 
 
 def find_product(data: bytes, config: ImagesConfig) -> Found | None:
-    """What stands before the background of the picture; None where nothing plausible was found. Raises ImageError as `decode_photo` does.
+    """What stands before the background of the picture; None where nothing plausible was found. Raises ImageError as
+    `decode_photo` does.
 
-    The picture is decoded for it once more, a JPEG at a fraction of its size: what is cut out afterwards has all the pixels of the file.
+    The picture is decoded for it once more, a JPEG at a fraction of its size: what is cut out afterwards has all the
+    pixels of the file.
     """
     small = decode_photo(data, (SIDE, SIDE), config)
     mask = find_foreground(small.pixels)
     if mask is None:
         return None
     left, top, right, bottom = surrounding(mask)
-    box = Box(*(round(edge * side / SIDE) for edge, side in zip((left, top, right, bottom), (small.width, small.height) * 2, strict=True)))
+    box = Box(
+        *(
+            round(edge * side / SIDE)
+            for edge, side in zip((left, top, right, bottom), (small.width, small.height) * 2, strict=True)
+        )
+    )
     if min(box.right - box.left, box.bottom - box.top) < config.min_side:
         return None
     return Found(box, mask[top:bottom, left:right])
 
 
 def cut_out(data: bytes, size: tuple[int, int], config: ImagesConfig, found: Found | None) -> Photo:
-    """The part that was found at `size`, its background white where config.foreground says blank; the whole picture where nothing was found."""
+    """The part that was found at `size`, its background white where config.foreground says blank; the whole picture
+    where nothing was found.
+    """
     if found is None:
         return decode_photo(data, size, config)
     photo = decode_photo(data, size, config, found.box)
@@ -56,7 +69,9 @@ def cut_out(data: bytes, size: tuple[int, int], config: ImagesConfig, found: Fou
 
 
 def blank_background(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """(h, w, 3) uint8: the pixels, white where the mask is False, its edges softened. mask: bool, the same picture at any size."""
+    """(h, w, 3) uint8: the pixels, white where the mask is False, its edges softened. mask: bool, the same picture at
+    any size.
+    """
     share = cv2.resize(mask.astype(np.float32), pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR)[:, :, None]
     return (pixels * share + _NEUTRAL * (1 - share) + 0.5).astype(np.uint8)
 

@@ -1,10 +1,11 @@
 """Image neighbours -> product lists.
 
-A product pair is as similar as its best pair of images. Every query image brings its k nearest *products* (the engine keeps one image per
-product), so the k best of the merged lists are exactly the k nearest products of the probed blocks.
+A product pair is as similar as its best pair of images. Every query image brings its k nearest *products* (the engine
+keeps one image per product), so the k best of the merged lists are exactly the k nearest products of the probed
+blocks.
 
-Cost: two joins of the neighbours (n * k rows of 24 bytes) with the images' product ids, one shuffle of the pairs by product and two windows on
-it; the largest group is a product's images times k rows.
+Cost: two joins of the neighbours (n * k rows of 24 bytes) with the images' product ids, one shuffle of the pairs by
+product and two windows on it; the largest group is a product's images times k rows.
 """
 
 from __future__ import annotations
@@ -17,15 +18,21 @@ from pyspark.sql.window import Window
 
 
 def merge_neighbours(neighbours: DataFrame, images: DataFrame) -> DataFrame:
-    """product_id, similar_product_id, similarity, query_image_id, item_image_id: one row per product pair, its best pair of images.
+    """product_id, similar_product_id, similarity, query_image_id, item_image_id: one row per product pair, its best
+    pair of images.
 
     neighbours: query_image_id, item_image_id, similarity. images: image_id, product_id. Equal similarities: lower ids.
     """
     owner = images.select("image_id", "product_id")
-    pairs = neighbours.join(owner.select(F.col("image_id").alias("query_image_id"), "product_id"), "query_image_id").join(
-        owner.select(F.col("image_id").alias("item_image_id"), F.col("product_id").alias("similar_product_id")), "item_image_id"
+    pairs = neighbours.join(
+        owner.select(F.col("image_id").alias("query_image_id"), "product_id"), "query_image_id"
+    ).join(
+        owner.select(F.col("image_id").alias("item_image_id"), F.col("product_id").alias("similar_product_id")),
+        "item_image_id",
     )
-    best = Window.partitionBy("product_id", "similar_product_id").orderBy(F.col("similarity").desc(), "query_image_id", "item_image_id")
+    best = Window.partitionBy("product_id", "similar_product_id").orderBy(
+        F.col("similarity").desc(), "query_image_id", "item_image_id"
+    )
     return (
         pairs.where("product_id <> similar_product_id")
         .select("product_id", "similar_product_id", "similarity", "query_image_id", "item_image_id")
@@ -43,39 +50,71 @@ def top_products(merged: DataFrame, k: int) -> DataFrame:
 
 
 def short_products(usable: DataFrame, visual: DataFrame, k: int) -> DataFrame:
-    """product_id and have (int) of the products with an embedded image whose list is shorter than k. usable: product_id, distinct."""
+    """product_id and have (int) of the products with an embedded image whose list is shorter than k. usable:
+    product_id, distinct.
+    """
     have = visual.groupBy("product_id").agg(F.count("*").cast("int").alias("have"))
-    return usable.join(have, "product_id", "left").select("product_id", F.coalesce("have", F.lit(0)).alias("have")).where(F.col("have") < k)
+    return (
+        usable.join(have, "product_id", "left")
+        .select("product_id", F.coalesce("have", F.lit(0)).alias("have"))
+        .where(F.col("have") < k)
+    )
 
 
 def with_backfill(visual: DataFrame, backfill: DataFrame | None, k: int) -> DataFrame:
-    """The lists with rank and source: the visual rows first, then the nearest products of the whole catalogue that are not among them."""
+    """The lists with rank and source: the visual rows first, then the nearest products of the whole catalogue that
+    are not among them.
+    """
     rows = visual.withColumn("source", F.lit("visual"))
     if backfill is not None:
-        fresh = backfill.join(visual.select("product_id", "similar_product_id"), ["product_id", "similar_product_id"], "left_anti")
+        fresh = backfill.join(
+            visual.select("product_id", "similar_product_id"), ["product_id", "similar_product_id"], "left_anti"
+        )
         rows = rows.unionByName(fresh.withColumn("source", F.lit("backfill")))
-    order = Window.partitionBy("product_id").orderBy(F.col("source").desc(), F.col("similarity").desc(), "similar_product_id")
+    order = Window.partitionBy("product_id").orderBy(
+        F.col("source").desc(), F.col("similarity").desc(), "similar_product_id"
+    )
     return rows.withColumn("rank", F.row_number().over(order)).where(F.col("rank") <= k)
 
 
-def describe(lists: DataFrame, images: DataFrame, categories: DataFrame, model_version: str, run_id: str, run_date: dt.date) -> DataFrame:
-    """Rows of `similar_products`. images: rows of `images`; categories: image_id, predicted_category of the embedded ones."""
+def describe(
+    lists: DataFrame, images: DataFrame, categories: DataFrame, model_version: str, run_id: str, run_date: dt.date
+) -> DataFrame:
+    """Rows of `similar_products`. images: rows of `images`; categories: image_id, predicted_category of the embedded
+    ones.
+    """
     uris = images.select("image_id", "uri")
     products = product_facts(images, categories)
     similar = products.select(
-        F.col("product_id").alias("similar_product_id"), F.col("category").alias("similar_category"), F.col("price").alias("similar_price")
+        F.col("product_id").alias("similar_product_id"),
+        F.col("category").alias("similar_category"),
+        F.col("price").alias("similar_price"),
     )
     return (
-        lists.join(uris.select(F.col("image_id").alias("query_image_id"), F.col("uri").alias("image_uri")), "query_image_id")
-        .join(uris.select(F.col("image_id").alias("item_image_id"), F.col("uri").alias("similar_image_uri")), "item_image_id")
+        lists.join(
+            uris.select(F.col("image_id").alias("query_image_id"), F.col("uri").alias("image_uri")), "query_image_id"
+        )
+        .join(
+            uris.select(F.col("image_id").alias("item_image_id"), F.col("uri").alias("similar_image_uri")),
+            "item_image_id",
+        )
         .join(products.select("product_id", "category", "price"), "product_id")
         .join(similar, "similar_product_id")
-        .withColumns({"model_version": F.lit(model_version), "run_id": F.lit(run_id), "run_date": F.lit(run_date), "rank": F.col("rank").cast("int")})
+        .withColumns(
+            {
+                "model_version": F.lit(model_version),
+                "run_id": F.lit(run_id),
+                "run_date": F.lit(run_date),
+                "rank": F.col("rank").cast("int"),
+            }
+        )
     )
 
 
 def product_facts(images: DataFrame, categories: DataFrame) -> DataFrame:
-    """One row per product: category (the catalogue's, else the predicted one of most of its images), price, in_stock; the first stated wins."""
+    """One row per product: category (the catalogue's, else the predicted one of most of its images), price, in_stock;
+    the first stated wins.
+    """
     joined = images.join(categories.select("image_id", "predicted_category"), "image_id", "left")
     return joined.groupBy("product_id").agg(
         F.coalesce(_first_stated("category"), F.expr("mode(predicted_category, true)")).alias("category"),

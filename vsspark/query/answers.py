@@ -34,8 +34,12 @@ class Answer:
 
 
 def to_json(run_id: str, answers: Sequence[Answer]) -> str:
-    """{"run_id", "answers": [{"image", "reason", "detail", "categories", "similar"}]}; reason is null for a picture that could be used."""
-    return json.dumps({"run_id": run_id, "answers": [asdict(answer) for answer in answers]}, ensure_ascii=False, indent=1)
+    """{"run_id", "answers": [{"image", "reason", "detail", "categories", "similar"}]}; reason is null for a picture
+    that could be used.
+    """
+    return json.dumps(
+        {"run_id": run_id, "answers": [asdict(answer) for answer in answers]}, ensure_ascii=False, indent=1
+    )
 
 
 def to_text(answers: Sequence[Answer]) -> str:
@@ -48,7 +52,15 @@ def _lines(answer: Answer) -> list[str]:
         return [f"{answer.image}: not used, {answer.reason}: {answer.detail}"]
     probed = ", ".join(f"{name} {probability:.2f}" for name, probability in answer.categories)
     rows = [_COLUMNS] + [
-        (str(s.rank), s.product_id, f"{s.similarity:.4f}", s.category or "", "" if s.price is None else f"{s.price:,.2f}", s.source, s.image_uri)
+        (
+            str(s.rank),
+            s.product_id,
+            f"{s.similarity:.4f}",
+            s.category or "",
+            "" if s.price is None else f"{s.price:,.2f}",
+            s.source,
+            s.image_uri,
+        )
         for s in answer.similar
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -78,15 +78,26 @@ def _same_encoder(config: Config, images: ImagesConfig, run: dict, recorded: dic
     if config.encoder.name.startswith(MLFLOW_SCHEMES):
         use_tracking_store(config.mlflow)
     encoder = encoders.load(config.encoder.name, config.encoder.weights, config.encoder.layer)
-    version = stored_version(encoder, config.encoder.model_copy(update={"unit_norm": recorded["encoder"]["unit_norm"]}), images)
+    version = stored_version(
+        encoder, config.encoder.model_copy(update={"unit_norm": recorded["encoder"]["unit_norm"]}), images
+    )
     if version != run["model_version"]:
         own = ", ".join(f"{key}={recorded['encoder'][key]}" for key in ("name", "weights", "layer"))
-        raise ConfigError(f"encoder: got model version {version}, the published run {run['run_id']} has {run['model_version']}: give its encoder, {own}")
+        raise ConfigError(
+            f"encoder: got model version {version}, the published run {run['run_id']} has {run['model_version']}: "
+            f"give its encoder, {own}"
+        )
     return encoder
 
 
 def _probabilities(
-    rows: Sequence[Embedded], usable: Sequence[int], encoder: Encoder, embeddings: np.ndarray, table: DataFrame, store: Store, blocking: BlockingConfig
+    rows: Sequence[Embedded],
+    usable: Sequence[int],
+    encoder: Encoder,
+    embeddings: np.ndarray,
+    table: DataFrame,
+    store: Store,
+    blocking: BlockingConfig,
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """(categories, (q, c) their probabilities), by the encoder's own head, or by the one the run's categories were
     predicted with.
@@ -100,9 +111,13 @@ def _probabilities(
 def _items(table: DataFrame, catalogue: DataFrame, blocking: BlockingConfig) -> DataFrame:
     """image_id, embedding, predicted_category, and the category in which the run's blocks have an image."""
     if blocking.by != "catalogue_category":
-        return table.select("image_id", "embedding", "predicted_category", F.col("predicted_category").alias("category"))
+        return table.select(
+            "image_id", "embedding", "predicted_category", F.col("predicted_category").alias("category")
+        )
     rows = table.join(catalogue.select("image_id", "category"), "image_id")
-    return rows.select("image_id", "embedding", "predicted_category", F.coalesce("category", "predicted_category").alias("category"))
+    return rows.select(
+        "image_id", "embedding", "predicted_category", F.coalesce("category", "predicted_category").alias("category")
+    )
 
 
 def _similar(items: DataFrame, catalogue: DataFrame, asked: Asked, config: Config) -> list[tuple[Similar, ...]]:
@@ -115,7 +130,9 @@ def _similar(items: DataFrame, catalogue: DataFrame, asked: Asked, config: Confi
     lists = _by_query(nearest_products(inside, catalogue, asked, only), asked, "visual")
     if config.recommend.backfill and any(len(found) < asked.k for found in lists) and probed:
         everywhere = replace(asked, categories=(None,) * len(lists))
-        for found, more in zip(lists, _by_query(nearest_products(items, catalogue, everywhere, only), asked, "backfill"), strict=True):
+        for found, more in zip(
+            lists, _by_query(nearest_products(items, catalogue, everywhere, only), asked, "backfill"), strict=True
+        ):
             have = {row["product_id"] for row in found}
             found += [row for row in more if row["product_id"] not in have][: asked.k - len(found)]
     return [tuple(Similar(rank, **row) for rank, row in enumerate(found, 1)) for found in lists]
@@ -125,6 +142,11 @@ def _by_query(products: pa.Table, asked: Asked, source: str) -> list[list[dict]]
     lists: list[list[dict]] = [[] for _ in asked.categories]
     for row in products.to_pylist():
         similarity = row["value"] if asked.metric == "cosine" else 1 / (1 - row["value"])
-        facts = {"product_id": row["product_id"], "image_uri": row["uri"], "category": row["category"], "price": row["price"]}
+        facts = {
+            "product_id": row["product_id"],
+            "image_uri": row["uri"],
+            "category": row["category"],
+            "price": row["price"],
+        }
         lists[row["query"]].append(facts | {"similarity": similarity, "source": source})
     return lists

@@ -26,7 +26,8 @@ class Asked:
 
 
 def nearest_images(batches: Iterable[pa.RecordBatch], asked: Asked) -> Iterator[pa.RecordBatch]:
-    """At most k rows of `FOUND` per query: value is the cosine, or minus the distance, so higher is nearer; equal values by lower id.
+    """At most k rows of `FOUND` per query: value is the cosine, or minus the distance, so higher is nearer; equal
+    values by lower id.
 
     batches: image_id, embedding, category. Holds one batch and q * k candidates, whatever the number of batches.
     """
@@ -44,23 +45,32 @@ def _search(batch: pa.RecordBatch, asked: Asked) -> Iterator[pa.Table]:
         yield _found(everywhere, items, ids, asked)
     coded = batch.column("category").dictionary_encode()
     numbers = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    for number, category in enumerate(coded.dictionary.to_pylist()):  # one search per category serves all queries that probe it
-        asking = [q for q, categories in enumerate(asked.categories) if categories is not None and category in categories]
+    # One search per category serves all queries that probe it.
+    for number, category in enumerate(coded.dictionary.to_pylist()):
+        asking = [
+            q for q, categories in enumerate(asked.categories) if categories is not None and category in categories
+        ]
         if asking:
             rows = numbers == number
             yield _found(asking, items[rows], ids[rows], asked)
 
 
 def _found(asking: list[int], items: np.ndarray, ids: np.ndarray, asked: Asked) -> pa.Table:
-    values, found = knn.search(asked.embeddings[asking], items, min(asked.k, len(ids)), asked.metric, item_ids=ids, thresholds=asked.thresholds)
+    values, found = knn.search(
+        asked.embeddings[asking], items, min(asked.k, len(ids)), asked.metric, item_ids=ids, thresholds=asked.thresholds
+    )
     query = np.repeat(np.array(asking, np.int32), found.shape[1])
     values = values if asked.metric == "cosine" else -values
     return pa.table([query, found.ravel(), values.ravel()], schema=FOUND)
 
 
 def best_rows(tables: list[pa.Table], k: int) -> pa.Table:
-    """The k best rows of every query, best first, equal values by lower image id. tables: of one schema, with query, image_id and value."""
-    table = pa.concat_tables(tables).sort_by([("query", "ascending"), ("value", "descending"), ("image_id", "ascending")])
+    """The k best rows of every query, best first, equal values by lower image id. tables: of one schema, with query,
+    image_id and value.
+    """
+    table = pa.concat_tables(tables).sort_by(
+        [("query", "ascending"), ("value", "descending"), ("image_id", "ascending")]
+    )
     query = table["query"].to_numpy()
     place = np.arange(len(query)) - np.searchsorted(query, query)
     return table.filter(pa.array(place < k)).combine_chunks()

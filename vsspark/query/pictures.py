@@ -1,4 +1,6 @@
-"""The pictures that are asked about: embedded here, as the batch embeds them, and the categories they are searched in. No Spark."""
+"""The pictures that are asked about: embedded here, as the batch embeds them, and the categories they are searched
+in. No Spark.
+"""
 
 from __future__ import annotations
 
@@ -28,24 +30,38 @@ class Embedded(NamedTuple):
 
 
 def embed_pictures(
-    uris: Sequence[str], encoder: Encoder, images: ImagesConfig, encoder_config: EncoderConfig, storage_options: Mapping[str, str]
+    uris: Sequence[str],
+    encoder: Encoder,
+    images: ImagesConfig,
+    encoder_config: EncoderConfig,
+    storage_options: Mapping[str, str],
 ) -> list[Embedded]:
-    """One `Embedded` per uri, in their order. The engine is the CPU's: a handful of pictures is done before a GPU is ready."""
+    """One `Embedded` per uri, in their order. The engine is the CPU's: a handful of pictures is done before a GPU is
+    ready.
+    """
     threads = default_threads()
     engine = load_engine("onnxruntime", str(encoder.files["onnxruntime"]), min(_BATCH, len(uris)), threads)
     asked = pa.record_batch([pa.array(range(len(uris)), pa.int64()), pa.array(list(uris))], names=["image_id", "uri"])
     found: list[Embedded | None] = [None] * len(uris)
     for batch in embed_batches([asked], engine, encoder.input_size, images, encoder_config, storage_options, threads):
         for row in batch.to_pylist():
-            vectors = (None if row[name] is None else np.asarray(row[name], np.float32) for name in ("embedding", "probabilities"))
+            vectors = (
+                None if row[name] is None else np.asarray(row[name], np.float32)
+                for name in ("embedding", "probabilities")
+            )
             found[row["image_id"]] = Embedded(*vectors, row["reason"], row["detail"])
     return found
 
 
 def probed_categories(probabilities: np.ndarray, names: Sequence[str], config: BlockingConfig) -> Probes:
-    """The categories a picture searches, as the batch chooses them: its most probable one, and more until their probabilities add up to
-    config.probability, at most config.probes; equal probabilities by name. probabilities: (c,) of `names`.
+    """The categories a picture searches, as the batch chooses them: its most probable one, and more until their
+    probabilities add up to config.probability, at most config.probes; equal probabilities by name. probabilities:
+    (c,) of `names`.
     """
     order = sorted(range(len(names)), key=lambda i: (-probabilities[i], names[i]))[: config.probes]
     before = np.cumsum([0.0, *probabilities[order]])[:-1]
-    return tuple((names[i], float(probabilities[i])) for i, sum_before in zip(order, before, strict=True) if sum_before < max(config.probability, 1e-9))
+    return tuple(
+        (names[i], float(probabilities[i]))
+        for i, sum_before in zip(order, before, strict=True)
+        if sum_before < max(config.probability, 1e-9)
+    )

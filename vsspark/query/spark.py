@@ -1,7 +1,9 @@
-"""Single images against the embeddings table: an exact search that reads the table once and brings back candidates, never embeddings.
+"""Single images against the embeddings table: an exact search that reads the table once and brings back candidates,
+never embeddings.
 
-Cost: one pass over the model's embeddings, or over the probed categories' share of them: n * d * 4 bytes through Arrow, q * n * d multiplications;
-no shuffle of embeddings. A task holds one Arrow batch; the driver gets q * k' rows of 16 bytes per task.
+Cost: one pass over the model's embeddings, or over the probed categories' share of them: n * d * 4 bytes through
+Arrow, q * n * d multiplications; no shuffle of embeddings. A task holds one Arrow batch; the driver gets q * k' rows
+of 16 bytes per task.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ from vsspark.query.candidates import FOUND, Asked, best_rows, nearest_images
 from vsspark.workers import map_in_arrow
 
 _FOUND = "query int, image_id long, value float"
-_IMAGES_PER_PRODUCT = 4  # how many images are fetched per product wanted, and the factor of the next attempt where they were too few
+# How many images are fetched per product wanted, and the factor of the next attempt where they were too few.
+_IMAGES_PER_PRODUCT = 4
 
 
 def nearest_products(items: DataFrame, images: DataFrame, asked: Asked, in_stock_only: bool) -> pa.Table:
-    """query, product_id, value, uri, category, price: each query's asked.k nearest products, each by its nearest image, best first.
+    """query, product_id, value, uri, category, price: each query's asked.k nearest products, each by its nearest
+    image, best first.
 
     items: image_id, embedding, category (in which a query finds it), predicted_category. images: rows of `images`.
     Equal values order by image id. in_stock_only: products that the catalogue does not say are in stock are left out.
@@ -35,7 +39,9 @@ def nearest_products(items: DataFrame, images: DataFrame, asked: Asked, in_stock
         found = map_in_arrow(items.select("image_id", "embedding", "category"), task, _FOUND).toArrow().cast(FOUND)
         best = best_rows([found], wanted)
         products = _products(best, items, images, in_stock_only)
-        fetched, listed = (np.bincount(table["query"].to_numpy(), minlength=len(asked.categories)) for table in (best, products))
+        fetched, listed = (
+            np.bincount(table["query"].to_numpy(), minlength=len(asked.categories)) for table in (best, products)
+        )
         if ((listed >= asked.k) | (fetched < wanted)).all():
             return best_rows([products], asked.k)
         wanted *= _IMAGES_PER_PRODUCT
@@ -53,4 +59,6 @@ def _products(best: pa.Table, items: DataFrame, images: DataFrame, in_stock_only
         facts = facts.where("in_stock")
     first = F.min_by(F.struct("value", "image_id", "uri"), F.struct(-F.col("value"), "image_id")).alias("first")
     nearest = pairs.groupBy("query", "product_id").agg(first).join(facts, "product_id")
-    return nearest.select("query", "first.image_id", "first.value", "product_id", "first.uri", "category", "price").toArrow()
+    return nearest.select(
+        "query", "first.image_id", "first.value", "product_id", "first.uri", "category", "price"
+    ).toArrow()

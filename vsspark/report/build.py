@@ -31,7 +31,8 @@ class _TablesOf:
 
 
 def write_report(spark: SparkSession, store: Store, run: dict, config: Config, storage_options: dict) -> str:
-    """Path of the HTML file on a published run: `report.path`, or build/report/RUN_ID.html. run: its RUNS row as a dict.
+    """Path of the HTML file on a published run: `report.path`, or build/report/RUN_ID.html. run: its RUNS row as a
+    dict.
 
     Raises StorageError when it cannot be written.
     """
@@ -44,7 +45,9 @@ def write_report(spark: SparkSession, store: Store, run: dict, config: Config, s
 
 
 def report_path(config: Config, run_id: str) -> Path:
-    """Where the report goes, its folder made. Raises StorageError when nothing can be written there: tried before the work, not after it."""
+    """Where the report goes, its folder made. Raises StorageError when nothing can be written there: tried before the
+    work, not after it.
+    """
     path = Path(config.report.path or f"build/report/{run_id}.html")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +64,8 @@ def report_path(config: Config, run_id: str) -> Path:
 def build_report(spark: SparkSession, tables: Tables, run: dict, config: Config, storage_options: dict) -> str:
     """The report of `run` as one HTML document.
 
-    run: a RUNS row as a dict. tables: `.read(name)` gives the published table of that name. storage_options: how object storage is reached.
+    run: a RUNS row as a dict. tables: `.read(name)` gives the published table of that name. storage_options: how
+    object storage is reached.
     """
     from vsspark.report.spark import read_contents
 
@@ -73,7 +77,9 @@ def build_report(spark: SparkSession, tables: Tables, run: dict, config: Config,
 def _shown_uris(contents: Contents) -> list[str]:
     examples = contents.best + contents.worst
     queries = [example.query.image_uri for example in examples]
-    return list(dict.fromkeys(queries + [shown.product.image_uri for example in examples for shown in example.recommendations]))
+    return list(
+        dict.fromkeys(queries + [shown.product.image_uri for example in examples for shown in example.recommendations])
+    )
 
 
 def _settings(config: Config) -> dict[str, str]:

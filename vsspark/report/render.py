@@ -36,14 +36,23 @@ VERDICTS = {
 }
 
 
-def render_report(contents: Contents, run: Mapping, settings: Mapping[str, str], k: int, neighbours: int, thumbnails: Mapping[str, str]) -> str:
+def render_report(
+    contents: Contents,
+    run: Mapping,
+    settings: Mapping[str, str],
+    k: int,
+    neighbours: int,
+    thumbnails: Mapping[str, str],
+) -> str:
     """The HTML document.
 
-    run: a RUNS row as a dict. settings: lines for the engineer. k: recommend.k. neighbours: recommendations shown in a row.
-    thumbnails: data URIs by image URI; a picture that is not there is said to be unreadable.
+    run: a RUNS row as a dict. settings: lines for the engineer. k: recommend.k. neighbours: recommendations shown in
+    a row. thumbnails: data URIs by image URI; a picture that is not there is said to be unreadable.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(whole=_whole, percent=_percent, price=_price, seconds=_seconds, file_name=_file_name, figure=_figure)
+    environment.filters.update(
+        whole=_whole, percent=_percent, price=_price, seconds=_seconds, file_name=_file_name, figure=_figure
+    )
     source = importlib.resources.files("vsspark.report").joinpath("template.html.j2").read_text(encoding="utf-8")
     seconds = dict(run.get("seconds") or {})
     verdict = VERDICTS.get(run["status"], ("warn", run["status"], ""))
@@ -53,7 +62,9 @@ def render_report(contents: Contents, run: Mapping, settings: Mapping[str, str],
         contents=contents,
         verdict=verdict,
         sections=_sections(contents),
-        timings=[(stage, value, value / max(seconds.values())) for stage, value in seconds.items()] if any(seconds.values()) else [],
+        timings=[(stage, value, value / max(seconds.values())) for stage, value in seconds.items()]
+        if any(seconds.values())
+        else [],
         total_seconds=_total_seconds(run, seconds),
         reasons={reason.value: text for reason, text in REASONS.items()},
         longest=longest_list(contents.totals.usable_products, k),
@@ -66,7 +77,10 @@ def render_report(contents: Contents, run: Mapping, settings: Mapping[str, str],
 
 def _sections(contents: Contents) -> list[tuple[str, str, str, tuple]]:
     best = "The closest matches the run found, the categories taking turns. They should look right at a glance."
-    worst = "The products whose best recommendation is the least similar, the categories taking turns. Judge the run by these."
+    worst = (
+        "The products whose best recommendation is the least similar, the categories taking turns. "
+        "Judge the run by these."
+    )
     return [("best", "Best first", best, contents.best), ("worst", "Worst first", worst, contents.worst)]
 
 

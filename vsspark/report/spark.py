@@ -1,6 +1,7 @@
 """The report's numbers and examples out of the published tables.
 
-Every query is reduced on the executors to a bounded result: totals, the largest categories, a few rows per reason, the examples to be shown.
+Every query is reduced on the executors to a bounded result: totals, the largest categories, a few rows per reason,
+the examples to be shown.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ def read_contents(tables: Tables, run: dict, config: Config) -> Contents:
             totals=totals,
             categories=_categories(products, longest_list(totals.usable_products, config.recommend.k)),
             quarantine=_quarantine(set_aside),
-            without_images=tuple(row.product_id for row in unusable.collect()) if totals.products > totals.usable_products else (),
+            without_images=tuple(row.product_id for row in unusable.collect())
+            if totals.products > totals.usable_products
+            else (),
             best=tuple(shown[candidate.product_id] for candidate in best),
             worst=tuple(shown[candidate.product_id] for candidate in worst),
         )
@@ -61,14 +64,23 @@ def read_contents(tables: Tables, run: dict, config: Config) -> Contents:
 
 
 def images_set_aside(images: DataFrame, embeddings: DataFrame, quarantine: DataFrame, run_id: str) -> DataFrame:
-    """The quarantine row of every image without an embedding: that of this run, else of the last run that tried it (stages may run on their own)."""
+    """The quarantine row of every image without an embedding: that of this run, else of the last run that tried it
+    (stages may run on their own).
+    """
     latest = Window.partitionBy("image_id").orderBy(F.desc(F.col("run_id") == run_id), F.desc("run_id"))
     unusable = images.select("image_id").join(embeddings.select("image_id"), "image_id", "left_anti")
-    return quarantine.join(unusable, "image_id", "left_semi").withColumn("turn", F.row_number().over(latest)).where("turn = 1").drop("turn")
+    return (
+        quarantine.join(unusable, "image_id", "left_semi")
+        .withColumn("turn", F.row_number().over(latest))
+        .where("turn = 1")
+        .drop("turn")
+    )
 
 
 def per_product(images: DataFrame, embeddings: DataFrame, set_aside: DataFrame, published: DataFrame) -> DataFrame:
-    """One row per product of the catalogue: name, category, images, embedded, quarantined, listed, backfilled, similarity and similar_product_id at rank 1."""
+    """One row per product of the catalogue: name, category, images, embedded, quarantined, listed, backfilled,
+    similarity and similar_product_id at rank 1.
+    """
     embedded = embeddings.select("image_id", "predicted_category", F.lit(1).alias("usable"))
     refused = set_aside.select("image_id", F.lit(1).alias("refused"))
     counted = (
@@ -100,7 +112,8 @@ def per_product(images: DataFrame, embeddings: DataFrame, set_aside: DataFrame, 
 
 
 def _totals(products: DataFrame, k: int) -> Totals:
-    # How long a full list is depends on how many products are usable: lists are counted by their length, at most 2 * (k + 1) rows.
+    # How long a full list is depends on how many products are usable: lists are counted by their length, at most 2 *
+    # (k + 1) rows.
     usable = (F.col("embedded") > 0).alias("usable")
     sums = [F.sum(name).alias(name) for name in ("images", "embedded", "quarantined", "backfilled")]
     rows = products.groupBy(usable, "listed").agg(F.count("*").alias("products"), *sums).collect()
@@ -138,17 +151,28 @@ def _categories(products: DataFrame, longest: int) -> tuple[CategoryCoverage, ..
 
 
 def _pick_examples(products: DataFrame, examples: int) -> tuple[list[Candidate], list[Candidate]]:
-    """(best, worst) candidates, in the order shown: the best of every category, then the second best of every category, ... until there are enough."""
-    listed = products.where("similarity IS NOT NULL").select("product_id", "similar_product_id", "similarity", "category")
+    """(best, worst) candidates, in the order shown: the best of every category, then the second best of every
+    category, ... until there are enough.
+    """
+    listed = products.where("similarity IS NOT NULL").select(
+        "product_id", "similar_product_id", "similarity", "category"
+    )
     limit = examples * OVERFETCH
-    rows = _stratified(listed, "best", -F.col("similarity"), limit).unionAll(_stratified(listed, "worst", F.col("similarity"), limit)).collect()
+    rows = (
+        _stratified(listed, "best", -F.col("similarity"), limit)
+        .unionAll(_stratified(listed, "worst", F.col("similarity"), limit))
+        .collect()
+    )
     found: dict[str, list[Candidate]] = {"best": [], "worst": []}
     for row in sorted(rows, key=lambda row: (row.turn, row.order, row.product_id)):
         found[row.side].append(Candidate(row.product_id, row.similar_product_id, row.similarity, row.category))
-    half = min(examples, (len(found["best"]) + 1) // 2)  # a catalogue too small for both sections shares its products between them
+    # A catalogue too small for both sections shares its products between them.
+    half = min(examples, (len(found["best"]) + 1) // 2)
     best = pick_distinct(found["best"], half)
     worst = pick_distinct(found["worst"], examples, frozenset(candidate.product_id for candidate in best))
-    return sorted(best, key=lambda c: (-c.similarity, c.product_id)), sorted(worst, key=lambda c: (c.similarity, c.product_id))
+    return sorted(best, key=lambda c: (-c.similarity, c.product_id)), sorted(
+        worst, key=lambda c: (c.similarity, c.product_id)
+    )
 
 
 def _stratified(listed: DataFrame, side: str, order: Column, limit: int) -> DataFrame:
@@ -157,13 +181,22 @@ def _stratified(listed: DataFrame, side: str, order: Column, limit: int) -> Data
     return ordered.where(F.col("turn") <= limit).orderBy("turn", "order", "product_id").limit(limit)
 
 
-def _examples(published: DataFrame, products: DataFrame, candidates: list[Candidate], neighbours: int) -> dict[str, Example]:
+def _examples(
+    published: DataFrame, products: DataFrame, candidates: list[Candidate], neighbours: int
+) -> dict[str, Example]:
     if not candidates:
         return {}
     ids = [candidate.product_id for candidate in candidates]
-    rows = published.where(F.col("product_id").isin(ids) & (F.col("rank") <= neighbours)).orderBy("product_id", "rank").collect()
+    rows = (
+        published.where(F.col("product_id").isin(ids) & (F.col("rank") <= neighbours))
+        .orderBy("product_id", "rank")
+        .collect()
+    )
     everyone = sorted({row.product_id for row in rows} | {row.similar_product_id for row in rows})
-    names = {row.product_id: row.name for row in products.where(F.col("product_id").isin(everyone)).select("product_id", "name").collect()}
+    names = {
+        row.product_id: row.name
+        for row in products.where(F.col("product_id").isin(everyone)).select("product_id", "name").collect()
+    }
     lists: dict[str, list[Row]] = {}
     for row in rows:
         lists.setdefault(row.product_id, []).append(row)
@@ -175,7 +208,13 @@ def _example(rows: list[Row], names: dict[str, str | None]) -> Example:
     query = Product(first.product_id, names.get(first.product_id), first.category, first.price, first.image_uri)
     recommendations = [
         Recommendation(
-            Product(row.similar_product_id, names.get(row.similar_product_id), row.similar_category, row.similar_price, row.similar_image_uri),
+            Product(
+                row.similar_product_id,
+                names.get(row.similar_product_id),
+                row.similar_category,
+                row.similar_price,
+                row.similar_image_uri,
+            ),
             row["rank"],
             row.similarity,
             row.source,
@@ -193,7 +232,11 @@ def _quarantine(set_aside: DataFrame) -> tuple[QuarantineReason, ...]:
     for row in set_aside.groupBy("reason", part).agg(F.count("*").alias("images"), example).collect():
         reasons.setdefault(row.reason, []).append(row)
     found = [
-        QuarantineReason(reason, sum(row.images for row in rows), tuple(QuarantinedImage(**e.asDict()) for e in sorted(row.example for row in rows)))
+        QuarantineReason(
+            reason,
+            sum(row.images for row in rows),
+            tuple(QuarantinedImage(**e.asDict()) for e in sorted(row.example for row in rows)),
+        )
         for reason, rows in reasons.items()
     ]
     return tuple(sorted(found, key=lambda reason: (-reason.images, reason.reason)))

@@ -48,5 +48,9 @@ def thumbnail(data: bytes, config: ImagesConfig) -> str:
     scale = min(1.0, SIDE / max(photo.height, photo.width))
     size = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
     small = cv2.resize(photo.pixels, size, interpolation=cv2.INTER_AREA)
-    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1])
+    _, jpeg = cv2.imencode(
+        ".jpg",
+        cv2.cvtColor(small, cv2.COLOR_RGB2BGR),
+        [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1],
+    )
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")

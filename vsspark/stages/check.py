@@ -21,7 +21,8 @@ from vsspark.tracking import use_tracking_store
 
 log = logging.getLogger("vsspark")
 
-_SETTINGS = ("blocking", "knn", "recommend")  # sections that decide what the published table holds, beside the ones named in `check_stage`
+# Sections that decide what the published table holds, beside the ones named in `check_stage`.
+_SETTINGS = ("blocking", "knn", "recommend")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class Checked:
 
 
 def check_stage(run: Run) -> Checked:
-    """Loads the encoder and asks for every file's fingerprint; afterwards `run.inputs` says what the run is made from."""
+    """Loads the encoder and asks for every file's fingerprint; afterwards `run.inputs` says what the run is made
+    from.
+    """
     config, store = run.config, run.store
     with run.progress.stage("encoder", f"loading {config.encoder.name}"):
         if config.encoder.name.startswith(MLFLOW_SCHEMES):
@@ -47,7 +50,9 @@ def check_stage(run: Run) -> Checked:
     images = complete(store.read("images"), IMAGES)
     total = images.count()
     with run.progress.stage("check", f"{total:,} files") as stage:
-        wanted = spread(images.where(~leads_outside(F.col("uri"), config.catalogue)), total, session.task_slots(run.spark))
+        wanted = spread(
+            images.where(~leads_outside(F.col("uri"), config.catalogue)), total, session.task_slots(run.spark)
+        )
         files = store.stage(run.run_id, "files", stat_images(wanted, config.images, session.storage_options(run.spark)))
         stage.count(images=total)
     settings = {name: getattr(config, name).model_dump(mode="json") for name in _SETTINGS}
@@ -58,14 +63,17 @@ def check_stage(run: Run) -> Checked:
 
 
 def nothing_changed(run: Run, published: str) -> bool:
-    """Whether the published run was made from the same catalogue, files, model and settings; the run's status then says so.
+    """Whether the published run was made from the same catalogue, files, model and settings; the run's status then
+    says so.
 
     Images that a store failed to deliver are worth another try, so a run that had such is never the same.
     """
     store = run.store
     if (store.run_row(published) or {}).get("inputs") != run.inputs:
         return False
-    missed = store.read("quarantine").where((F.col("run_id") == published) & (F.col("reason") == Reason.UNREADABLE.value))
+    missed = store.read("quarantine").where(
+        (F.col("run_id") == published) & (F.col("reason") == Reason.UNREADABLE.value)
+    )
     if not missed.isEmpty():
         return False
     run.status, run.message = "unchanged", f"nothing has changed since run {published}, which stays published"

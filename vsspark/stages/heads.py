@@ -22,16 +22,24 @@ from vsspark.store import Store
 
 
 def compare_labels(predicted: DataFrame, images: DataFrame) -> Labels:
-    """predicted: image_id, predicted_category. images: image_id, category (the catalogue's). One row per category comes to the driver."""
+    """predicted: image_id, predicted_category. images: image_id, category (the catalogue's). One row per category
+    comes to the driver.
+    """
     right = F.count_if(F.col("category") == F.col("predicted_category")).alias("right")
-    labelled = images.where("category IS NOT NULL").select("image_id", "category").join(predicted.select("image_id", "predicted_category"), "image_id")
+    labelled = (
+        images.where("category IS NOT NULL")
+        .select("image_id", "category")
+        .join(predicted.select("image_id", "predicted_category"), "image_id")
+    )
     rows = labelled.groupBy("category").agg(F.count("*").alias("images"), right).collect()
     total = sum(row.images for row in rows)
     return Labels(frozenset(row.category for row in rows), sum(row.right for row in rows) / total if total else None)
 
 
 def keep_head(store: Store, fitted: Fitted, model_version: str, config: BlockingConfig, run_id: str) -> None:
-    """Writes the head's row, in place of an earlier one of the same digest: fitted again with the same outcome, it is good for the catalogue as it is now."""
+    """Writes the head's row, in place of an earlier one of the same digest: fitted again with the same outcome, it is
+    good for the catalogue as it is now.
+    """
     head = fitted.head
     row = (
         head_digest(head),
@@ -47,7 +55,9 @@ def keep_head(store: Store, fitted: Fitted, model_version: str, config: Blocking
         dt.datetime.now(dt.UTC),
         run_id,
     )
-    store.replace("_heads", store.spark.createDataFrame([row], HEADS).coalesce(1), HEADS, by="head", value=row[0], run_id=run_id)
+    store.replace(
+        "_heads", store.spark.createDataFrame([row], HEADS).coalesce(1), HEADS, by="head", value=row[0], run_id=run_id
+    )
 
 
 def read_head(store: Store, digest: str) -> Head:
@@ -55,18 +65,31 @@ def read_head(store: Store, digest: str) -> Head:
     rows = store.read("_heads").where(F.col("head") == digest).collect() if store.exists("_heads") else []
     if not rows:
         raise StorageError(
-            f"the published categories were predicted by head {digest}, which is not in _heads below output.path={store.root}: run jobs/recommend.py"
+            f"the published categories were predicted by head {digest}, "
+            f"which is not in _heads below output.path={store.root}: run jobs/recommend.py"
         )
     return _fitted(rows[0]).head
 
 
 def kept_head(store: Store, model_version: str, config: BlockingConfig) -> Fitted | None:
-    """The head `embeddings` of this model version was predicted with, if it was fitted with these settings; where there are no rows, the last such head."""
+    """The head `embeddings` of this model version was predicted with, if it was fitted with these settings; where
+    there are no rows, the last such head.
+    """
     if not store.exists("_heads"):
         return None
-    heads = store.read("_heads").where((F.col("model_version") == model_version) & (F.col("settings") == _settings(config)))
-    rows = store.read("embeddings").where(F.col("model_version") == model_version).select("head").head(1) if store.exists("embeddings") else []
-    found = heads.where(F.col("head") == rows[0]["head"]).head(1) if rows else heads.orderBy(F.col("fitted_at").desc()).head(1)
+    heads = store.read("_heads").where(
+        (F.col("model_version") == model_version) & (F.col("settings") == _settings(config))
+    )
+    rows = (
+        store.read("embeddings").where(F.col("model_version") == model_version).select("head").head(1)
+        if store.exists("embeddings")
+        else []
+    )
+    found = (
+        heads.where(F.col("head") == rows[0]["head"]).head(1)
+        if rows
+        else heads.orderBy(F.col("fitted_at").desc()).head(1)
+    )
     return _fitted(found[0]) if found else None
 
 

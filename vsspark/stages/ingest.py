@@ -21,7 +21,9 @@ def ingest_stage(run: Run) -> None:
     """The catalogue table, checked -> `images`."""
     catalogue = run.config.catalogue
     if catalogue.table is None:
-        with run.progress.stage("demo", f"drawing the demo catalogue of {run.config.demo.products:,} products below {run.config.demo.path}"):
+        with run.progress.stage(
+            "demo", f"drawing the demo catalogue of {run.config.demo.products:,} products below {run.config.demo.path}"
+        ):
             catalogue = demo_catalogue(run.spark, run.config.demo, session.storage_options(run.spark))
     with run.progress.stage("ingest", f"reading {catalogue.table}") as stage:
         rows = images_from(read_catalogue(run.spark, catalogue), catalogue)
@@ -33,4 +35,8 @@ def ingest_stage(run: Run) -> None:
         named = named_images(rows)
         if not run.store.exists("images") or rows_digest(named) != rows_digest(run.store.read("images")):
             run.store.overwrite("images", named, IMAGES, run.run_id)
-        stage.count(images=counts["images"], products=counts["products"], products_without_image=counts["products_without_image"])
+        stage.count(
+            images=counts["images"],
+            products=counts["products"],
+            products_without_image=counts["products_without_image"],
+        )

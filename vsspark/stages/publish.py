@@ -32,10 +32,16 @@ def publish_stage(run: Run) -> None:
     config, store = run.config, run.store
     images, embeddings = store.read("images"), embeddings_of(run)
     k = config.recommend.k
-    searched = store.read("neighbours").where(F.col("model_version") != run.current_model_version()).select("model_version").first()
+    searched = (
+        store.read("neighbours")
+        .where(F.col("model_version") != run.current_model_version())
+        .select("model_version")
+        .first()
+    )
     if searched is not None:
         raise DataQualityError(
-            f"neighbours holds those of {searched.model_version}, embeddings those of {run.current_model_version()}: run jobs/neighbours.py first"
+            f"neighbours holds those of {searched.model_version}, embeddings those of {run.current_model_version()}: "
+            "run jobs/neighbours.py first"
         )
     with run.progress.stage("products", f"merging images into {k} similar products each") as stage:
         visual = store.stage(run.run_id, "visual", top_products(merge_neighbours(store.read("neighbours"), images), k))
@@ -54,7 +60,7 @@ def publish_stage(run: Run) -> None:
         stage.count(recommendations=lists.count())
     with run.progress.stage("gate", "judging the run"):
         published = store.read("similar_products") if store.current_run("similar_products") is not None else None
-        before = _published_metrics(run) if published is not None else {}
+        before = (run.published or {}).get("metrics") or {}
         counts, recall = _gate_counts(run), config.knn.target_recall
         verdict = judge(lists, counts, k, config.gate, published, run.metrics, before, recall)
         run.metrics |= verdict.metrics
@@ -84,13 +90,6 @@ def publish_stage(run: Run) -> None:
             store.vacuum()
         except Exception:
             log.exception("vacuum     failed: the next publish does it")
-
-
-def _published_metrics(run: Run) -> dict[str, float]:
-    """`metrics` in `runs` of the published run; empty where it has no row there."""
-    current = run.store.current_run("similar_products")
-    rows = run.store.read("runs").where(F.col("run_id") == current).select("metrics").head(1)
-    return rows[0]["metrics"] or {} if rows else {}
 
 
 def _refuse(run: Run, message: str) -> None:
@@ -158,7 +157,8 @@ def _as_recorded(config: Config, recorded: Mapping[str, Any]) -> Config:
 
 
 def _backfill(run: Run, visual: DataFrame, usable: DataFrame) -> DataFrame | None:
-    """The nearest products of the whole catalogue, for the products whose own blocks did not fill their list; None where all are full.
+    """The nearest products of the whole catalogue, for the products whose own blocks did not fill their list; None
+    where all are full.
 
     The few short products query, everything recommendable is an item: cost = their images x all images, tile by tile.
     """
@@ -175,15 +175,26 @@ def _backfill(run: Run, visual: DataFrame, usable: DataFrame) -> DataFrame | Non
         F.when(F.col("asks"), F.array(F.lit(0))).otherwise(F.array().cast("array<int>")).alias("probes"),
     )
     knn = run.config.knn.model_copy(update={"k": run.config.recommend.k, "mode": "exact"})
-    found = search_neighbours(rows, run.store.staging(run.run_id, "backfill_tiles"), knn, session.storage_options(run.spark))
+    found = search_neighbours(
+        rows, run.store.staging(run.run_id, "backfill_tiles"), knn, session.storage_options(run.spark)
+    )
     merged = merge_neighbours(found, run.store.read("images"))
     return run.store.stage(run.run_id, "backfill", top_products(merged, run.config.recommend.k))
 
 
 def _gate_counts(run: Run) -> dict[str, int]:
-    quarantined = run.store.read("quarantine").where(F.col("run_id") == run.embedding_run()).select("image_id", F.lit(True).alias("bad"))
+    quarantined = (
+        run.store.read("quarantine")
+        .where(F.col("run_id") == run.embedding_run())
+        .select("image_id", F.lit(True).alias("bad"))
+    )
     found = searchable(run).select("image_id", F.lit(True).alias("good"), "recommendable")
-    images = run.store.read("images").select("image_id", "product_id").join(found, "image_id", "left").join(quarantined, "image_id", "left")
+    images = (
+        run.store.read("images")
+        .select("image_id", "product_id")
+        .join(found, "image_id", "left")
+        .join(quarantined, "image_id", "left")
+    )
     totals = images.agg(
         F.count("*").alias("images"),
         F.count("good").alias("embedded"),

@@ -16,8 +16,10 @@ from vsspark.errors import ConfigError
 class TrainingConfig(Section):
     """What the encoder learns from, for how long, and where the result goes."""
 
-    photos: str | None = None  # catalogue.csv of real photos with the columns image, category, split; null = generated pictures alone
-    teacher: str | None = None  # weights file of MobileNetV2 without its top, whose answers are learnt; null = categories and pairs alone
+    # Catalogue.csv of real photos with the columns image, category, split; null = generated pictures alone.
+    photos: str | None = None
+    # Weights file of MobileNetV2 without its top, whose answers are learnt; null = categories and pairs alone.
+    teacher: str | None = None
     work: str = "build/training"  # views, targets and checkpoints; a killed run goes on from here
     output: str = "build/training/result"  # where NAME.weights.h5 and NAME.json are written
     name: str = "default"
@@ -31,7 +33,9 @@ class TrainingConfig(Section):
 
     stored_side: Positive = 144  # pixels of the views on disk
     side: Positive = 128  # pixels the network sees
-    start: str | None = None  # weights file of an earlier encoder, whose layers of the same name and shape training begins with; null = from scratch
+    # Weights file of an earlier encoder, whose layers of the same name and shape training begins with; null = from
+    # scratch.
+    start: str | None = None
     epochs: Annotated[int, Field(ge=0)] = 30  # 0 = only what is solved without steps
     steps: Positive = 150  # per epoch
     batch_size: Positive = 128  # views per step
@@ -39,17 +43,22 @@ class TrainingConfig(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3  # at its peak; a warm-up before, half a cosine after
     weight_decay: Annotated[float, Field(ge=0)] = 2e-2
     patience: Positive = 8  # epochs without a better held-out figure before it stops
-    teacher_weight: Annotated[float, Field(ge=0)] = 4.0  # of the teacher's features, averaged over the view, in the loss
+    # Of the teacher's features, averaged over the view, in the loss.
+    teacher_weight: Annotated[float, Field(ge=0)] = 4.0
     cell_weight: Annotated[float, Field(ge=0)] = 4.0  # of the teacher's features cell by cell
     category_weight: Annotated[float, Field(ge=0)] = 1.0  # of the categories
     pair_weight: Annotated[float, Field(ge=0)] = 0.5  # of same-product pairs against all others in the batch
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"  # mixed_bfloat16 doubles the speed on CPUs that have it and halves it on others
+    # Mixed_bfloat16 doubles the speed on CPUs that have it and halves it on others.
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
     threads: Positive = 2  # of the teacher
-    minutes: Annotated[float, Field(gt=0)] | None = None  # ends the call cleanly after the epoch that passes it; the next call goes on
+    # Ends the call cleanly after the epoch that passes it; the next call goes on.
+    minutes: Annotated[float, Field(gt=0)] | None = None
 
 
 def load_training_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
-    """The validated settings: the YAML file, then `key=value` overrides. Raises ConfigError naming key, value and what is allowed."""
+    """The validated settings: the YAML file, then `key=value` overrides. Raises ConfigError naming key, value and
+    what is allowed.
+    """
     try:
         tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -66,7 +75,9 @@ def load_training_config(path: str | Path, overrides: Sequence[str] = ()) -> Tra
     except ValidationError as error:
         known = ", ".join(sorted(TrainingConfig.model_fields))
         problems = [
-            f"{p['loc'][0]}: unknown key, allowed are {known}" if p["type"] == "extra_forbidden" else f"{p['loc'][0]}: got {p['input']!r}, {p['msg'].lower()}"
+            f"{p['loc'][0]}: unknown key, allowed are {known}"
+            if p["type"] == "extra_forbidden"
+            else f"{p['loc'][0]}: got {p['input']!r}, {p['msg'].lower()}"
             for p in error.errors()
         ]
         raise ConfigError(f"{path}: " + "; ".join(problems)) from None

@@ -1,6 +1,7 @@
 """Batches for the trainer: views from the pools, mirrored, shifted and relit a little, made ahead in threads.
 
-A batch is determined by (seed, epoch, step) alone, so a run that was killed goes on with the batches it would have seen.
+A batch is determined by (seed, epoch, step) alone, so a run that was killed goes on with the batches it would have
+seen.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ class Examples:
 
     views: np.ndarray  # (n, side, side, 3) uint8
     target: np.ndarray  # (n, d) float32, unit norm, or zero where no teacher answers
-    cells: np.ndarray  # (n, g, g, d') float16: the same by cell of the view, each of unit norm; d' = 0 where no teacher answers
+    # (n, g, g, d') float16: the same by cell of the view, each of unit norm; d' = 0 where no teacher answers.
+    cells: np.ndarray
     product: np.ndarray  # (n,) int64
     answer: np.ndarray  # (n, c) float32: how probable each category is; a row of zeros = nobody knows
 
@@ -35,8 +37,19 @@ class Batch:
     answer: np.ndarray
 
 
-def batches(sources: Sequence[Examples], shares: Sequence[float], size: int, side: int, grid: int, seed: int, epoch: int, steps: int) -> Iterator[Batch]:
-    """`steps` batches, `shares` of each from the sources; two views of each product drawn, so that every batch has pairs."""
+def batches(
+    sources: Sequence[Examples],
+    shares: Sequence[float],
+    size: int,
+    side: int,
+    grid: int,
+    seed: int,
+    epoch: int,
+    steps: int,
+) -> Iterator[Batch]:
+    """`steps` batches, `shares` of each from the sources; two views of each product drawn, so that every batch has
+    pairs.
+    """
 
     def start(step: int):
         return threads.submit(_batch, sources, shares, size, side, grid, (seed, epoch, step))
@@ -49,7 +62,9 @@ def batches(sources: Sequence[Examples], shares: Sequence[float], size: int, sid
             yield ahead.pop(0).result()
 
 
-def _batch(sources: Sequence[Examples], shares: Sequence[float], size: int, side: int, grid: int, key: tuple[int, int, int]) -> Batch:
+def _batch(
+    sources: Sequence[Examples], shares: Sequence[float], size: int, side: int, grid: int, key: tuple[int, int, int]
+) -> Batch:
     rng = np.random.default_rng(key)
     images, target, cells, product, answer = [], [], [], [], []
     for number, (source, share) in enumerate(zip(sources, shares, strict=True)):
@@ -61,11 +76,19 @@ def _batch(sources: Sequence[Examples], shares: Sequence[float], size: int, side
         target.append(source.target[rows])
         product.append(source.product[rows] * len(sources) + number)
         answer.append(source.answer[rows])
-    return Batch(np.stack(images).astype(np.float32), np.concatenate(target), np.stack(cells), np.concatenate(product), np.concatenate(answer))
+    return Batch(
+        np.stack(images).astype(np.float32),
+        np.concatenate(target),
+        np.stack(cells),
+        np.concatenate(product),
+        np.concatenate(answer),
+    )
 
 
 def _pairs(product: np.ndarray, pairs: int, rng: np.random.Generator) -> np.ndarray:
-    """Row numbers of `pairs` random views, each followed by another view of the same product. Rows of a product lie together."""
+    """Row numbers of `pairs` random views, each followed by another view of the same product. Rows of a product lie
+    together.
+    """
     first = rng.integers(0, len(product), pairs)
     start, end = np.searchsorted(product, product[first], "left"), np.searchsorted(product, product[first], "right")
     other = start + rng.integers(0, 2**31, pairs) % np.maximum(end - start, 1)
@@ -95,7 +118,11 @@ def _augment(view: np.ndarray, window: _Window, side: int, rng: np.random.Genera
     view = view[window.top : window.top + window.size, window.left : window.left + window.size]
     if window.mirrored:
         view = view[:, ::-1]
-    view = cv2.resize(np.ascontiguousarray(view), (side, side), interpolation=cv2.INTER_AREA if side < window.size else cv2.INTER_LINEAR)
+    view = cv2.resize(
+        np.ascontiguousarray(view),
+        (side, side),
+        interpolation=cv2.INTER_AREA if side < window.size else cv2.INTER_LINEAR,
+    )
     return relight(view, rng) if rng.random() < 0.5 else view
 
 

@@ -36,9 +36,15 @@ class Progress:
 
 
 def fit(
-    student, sources: Sequence[Examples], shares: Sequence[float], judge: Callable[[object], dict[str, float]], config: TrainingConfig, folder: Path
+    student,
+    sources: Sequence[Examples],
+    shares: Sequence[float],
+    judge: Callable[[object], dict[str, float]],
+    config: TrainingConfig,
+    folder: Path,
 ) -> Progress | None:
-    """Trains until `config.epochs`, or until `patience` epochs brought nothing; None when `config.minutes` ended the call before that.
+    """Trains until `config.epochs`, or until `patience` epochs brought nothing; None when `config.minutes` ended the
+    call before that.
 
     student: a keras.Model as `vsspark.encoders.default` builds it.
     judge(student) -> figures on held-out data, the one to be maximised under "held_out".
@@ -58,24 +64,34 @@ def fit(
     while progress.epoch < config.epochs and progress.epoch - progress.best_epoch < config.patience:
         started = time.monotonic()
         losses = []
-        for step, batch in enumerate(batches(sources, shares, config.batch_size, config.side, grid, config.seed, progress.epoch, config.steps)):
+        for step, batch in enumerate(
+            batches(sources, shares, config.batch_size, config.side, grid, config.seed, progress.epoch, config.steps)
+        ):
             optimizer.learning_rate = _rate(progress.epoch * config.steps + step, config)
             losses.append(update(batch))
             progress.images += len(batch.images)
         seconds = time.monotonic() - started
         progress.epoch += 1
         progress.seconds += seconds
-        figures = dict(zip(("loss", "teacher", "cells", "category", "pair"), np.mean(losses, axis=0).tolist(), strict=True)) | judge(student)
+        figures = dict(
+            zip(("loss", "teacher", "cells", "category", "pair"), np.mean(losses, axis=0).tolist(), strict=True)
+        ) | judge(student)
         if figures["held_out"] > progress.best:
             progress.best, progress.best_epoch = figures["held_out"], progress.epoch
             student.save_weights(folder / "partial.weights.h5")
             (folder / "partial.weights.h5").replace(folder / "best.weights.h5")
         _save(folder, learner, optimizer, progress)
-        line = {"epoch": progress.epoch, "images_per_s": round(config.steps * config.batch_size / seconds)} | {k: round(v, 4) for k, v in figures.items()}
+        line = {"epoch": progress.epoch, "images_per_s": round(config.steps * config.batch_size / seconds)} | {
+            k: round(v, 4) for k, v in figures.items()
+        }
         with (folder / "history.jsonl").open("a") as history:
             history.write(json.dumps(line) + "\n")
         log.info("%-10s %s", "epoch", json.dumps(line))
-        if config.minutes is not None and time.monotonic() - began > 60 * config.minutes and progress.epoch < config.epochs:
+        if (
+            config.minutes is not None
+            and time.monotonic() - began > 60 * config.minutes
+            and progress.epoch < config.epochs
+        ):
             return None
     return progress
 
@@ -94,7 +110,9 @@ def _category_weights(sources: Sequence[Examples]) -> np.ndarray:
 
 
 def _learner(student, cell_dim: int):
-    """The student with one output more, for its training alone: what the teacher sees in each cell, (n, grid, grid, cell_dim), unit norm each."""
+    """The student with one output more, for its training alone: what the teacher sees in each cell, (n, grid, grid,
+    cell_dim), unit norm each.
+    """
     import keras
     from keras import layers, ops
 
@@ -121,18 +139,29 @@ def _updater(learner, optimizer, config: TrainingConfig, category_weights: np.nd
             per_row = -tf.reduce_sum(answer * weights * tf.math.log(tf.maximum(probabilities, 1e-7)), 1)
             categorical = tf.reduce_sum(per_row) / tf.maximum(tf.reduce_sum(answer), 1.0)
             pair = _pair_loss(tf.concat([generic, semantic], 1) * 0.5**0.5, product)
-            total = config.teacher_weight * teacher + config.cell_weight * in_cells + config.category_weight * categorical + config.pair_weight * pair
-        optimizer.apply_gradients(zip(tape.gradient(total, learner.trainable_variables), learner.trainable_variables, strict=True))
+            total = (
+                config.teacher_weight * teacher
+                + config.cell_weight * in_cells
+                + config.category_weight * categorical
+                + config.pair_weight * pair
+            )
+        optimizer.apply_gradients(
+            zip(tape.gradient(total, learner.trainable_variables), learner.trainable_variables, strict=True)
+        )
         return tf.stack([total, teacher, in_cells, categorical, pair])
 
     def update(batch: Batch) -> np.ndarray:
-        return step(*(tf.constant(v) for v in (batch.images, batch.target, batch.cells, batch.answer, batch.product))).numpy()
+        return step(
+            *(tf.constant(v) for v in (batch.images, batch.target, batch.cells, batch.answer, batch.product))
+        ).numpy()
 
     return update
 
 
 def _pair_loss(embedding, product):
-    """Supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362): views of one product against all others in the batch."""
+    """Supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362): views of one product against all others in
+    the batch.
+    """
     import tensorflow as tf
 
     itself = tf.eye(tf.shape(product)[0])
@@ -148,20 +177,26 @@ def _save(folder: Path, learner, optimizer, progress: Progress) -> None:
     """One file, moved into place when it is whole: a kill leaves the checkpoint before it."""
     store = {}
     optimizer.save_own_variables(store)
-    arrays = {f"o{i}": np.asarray(v) for i, v in enumerate(store.values())} | {f"w{i}": w for i, w in enumerate(learner.get_weights())}
+    arrays = {f"o{i}": np.asarray(v) for i, v in enumerate(store.values())} | {
+        f"w{i}": w for i, w in enumerate(learner.get_weights())
+    }
     with (folder / "last.partial").open("wb") as out:
         np.savez(out, progress=json.dumps(progress.__dict__), **arrays)
     (folder / "last.partial").replace(folder / "last.npz")
 
 
 def _restore(folder: Path, learner, optimizer, config: TrainingConfig) -> Progress:
-    """Where the run stands, the learner and the optimizer as they were then. Raises ConfigError where `folder` holds another run's checkpoint."""
+    """Where the run stands, the learner and the optimizer as they were then. Raises ConfigError where `folder` holds
+    another run's checkpoint.
+    """
     settings = content_hash(config.model_dump_json(exclude=_NOT_OF_THE_RUN).encode())
     if not (folder / "last.npz").exists():
         return Progress(settings=settings)
     with np.load(folder / "last.npz") as saved:
         if json.loads(str(saved["progress"])).get("settings") != settings:
-            raise ConfigError(f"work: {folder} holds a run with other settings; give another folder, or remove that one")
+            raise ConfigError(
+                f"work: {folder} holds a run with other settings; give another folder, or remove that one"
+            )
         learner.set_weights([saved[f"w{i}"] for i in range(len(learner.get_weights()))])
         count = sum(name.startswith("o") for name in saved.files)
         optimizer.load_own_variables({str(i): saved[f"o{i}"] for i in range(count)})

@@ -1,4 +1,4 @@
-"""`jobs/train.py` where its configuration is that of the encoder that ships with the package: no Spark, no catalogue."""
+"""`jobs/train.py` with the configuration of the encoder that ships with the package: no Spark, no catalogue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from vsspark.errors import VssparkError
 
 
 def is_meant(argv: Sequence[str]) -> bool:
-    """Whether the file after --config has keys of `TrainingConfig` at its top, where a shop's has sections such as `catalogue:`."""
+    """Whether the file after --config has keys of `TrainingConfig` at its top, where a shop's has sections such as
+    `catalogue:`.
+    """
     from vsspark.training.config import TrainingConfig
 
     parser = argparse.ArgumentParser(add_help=False)
@@ -30,8 +32,12 @@ def is_meant(argv: Sequence[str]) -> bool:
 def main(argv: Sequence[str]) -> int:
     """The exit code; the result's folder is printed."""
     parser = argparse.ArgumentParser(prog="train")
-    parser.add_argument("--config", metavar="FILE", required=True, help="YAML file, for example conf/default-encoder.yaml")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one key, for example epochs=10")
+    parser.add_argument(
+        "--config", metavar="FILE", required=True, help="YAML file, for example conf/default-encoder.yaml"
+    )
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="override one key, for example epochs=10"
+    )
     args = parser.parse_args(argv)
     # TensorFlow reads both when it is imported; oneDNN is off by default on some CPUs, where it doubles the speed.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -46,5 +52,7 @@ def main(argv: Sequence[str]) -> int:
     except VssparkError as error:
         print(f"train: {error}", file=sys.stderr)
         return error.exit_code
-    print(f"train: {'stopped after `minutes`; call again to go on' if result is None else f'the encoder is in {result}'}")
+    print(
+        f"train: {'stopped after `minutes`; call again to go on' if result is None else f'the encoder is in {result}'}"
+    )
     return 0

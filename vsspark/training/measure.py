@@ -27,11 +27,19 @@ def calibration_error(probabilities: np.ndarray, label: np.ndarray, bins: int = 
     """
     confidence, right = probabilities.max(1), probabilities.argmax(1) == label
     group = np.minimum((confidence * bins).astype(int), bins - 1)
-    return float(sum(abs(right[group == b].mean() - confidence[group == b].mean()) * (group == b).mean() for b in range(bins) if (group == b).any()))
+    return float(
+        sum(
+            abs(right[group == b].mean() - confidence[group == b].mean()) * (group == b).mean()
+            for b in range(bins)
+            if (group == b).any()
+        )
+    )
 
 
 def best_temperature(logits: np.ndarray, label: np.ndarray) -> float:
-    """What to divide logits by so that their softmax is most likely given the labels (Guo et al. 2017), searched from 0.2 to 5."""
+    """What to divide logits by so that their softmax is most likely given the labels (Guo et al. 2017), searched from
+    0.2 to 5.
+    """
     candidates = np.exp(np.linspace(np.log(0.2), np.log(5.0), 60))
     losses = []
     for temperature in candidates:

@@ -1,7 +1,7 @@
 """Views and the teacher's features for them, kept on disk: made once, read by every epoch.
 
-A pool is a folder: views.npy (n, side, side, 3) uint8, features.npy (n, 1696) float16, cells.npy (n, 7, 7, d) float16; the last two
-with no columns where there is no teacher.
+A pool is a folder: views.npy (n, side, side, 3) uint8, features.npy (n, 1696) float16, cells.npy (n, 7, 7, d)
+float16; the last two with no columns where there is no teacher.
 """
 
 from __future__ import annotations
@@ -39,13 +39,29 @@ class Pool:
     category: np.ndarray  # (n,) int64, -1 = mixed
 
 
-def build_pool(folder: Path, photos: Sequence[Photo], crops: int, mixes: int, side: int, teacher: Teacher | None, seed: int, batch: int = 64) -> Pool:
+def build_pool(
+    folder: Path,
+    photos: Sequence[Photo],
+    crops: int,
+    mixes: int,
+    side: int,
+    teacher: Teacher | None,
+    seed: int,
+    batch: int = 64,
+) -> Pool:
     """The pool in `folder`: for every photo the whole view, `crops` random ones and `mixes` mixed with another photo.
 
     Reused when it is there for the same request, continued where a killed run left it.
     """
     per_photo = 1 + crops + mixes
-    request = {"photos": len(photos), "crops": crops, "mixes": mixes, "side": side, "seed": seed, "teacher": teacher and teacher.name}
+    request = {
+        "photos": len(photos),
+        "crops": crops,
+        "mixes": mixes,
+        "side": side,
+        "seed": seed,
+        "teacher": teacher and teacher.name,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     state_file = folder / "state.json"
     state = json.loads(state_file.read_text()) if state_file.exists() else {}
@@ -55,7 +71,9 @@ def build_pool(folder: Path, photos: Sequence[Photo], crops: int, mixes: int, si
         state_file.unlink(missing_ok=True)  # it would vouch for files that are no longer those it describes
     n = len(photos) * per_photo
     views = np.lib.format.open_memmap(folder / "views.npy", "w+" if fresh else "r+", np.uint8, (n, side, side, 3))
-    features = np.lib.format.open_memmap(folder / "features.npy", "w+" if fresh else "r+", np.float16, (n, TEACHER_DIM if teacher else 0))
+    features = np.lib.format.open_memmap(
+        folder / "features.npy", "w+" if fresh else "r+", np.float16, (n, TEACHER_DIM if teacher else 0)
+    )
     grid = (n, TEACHER_CELLS, TEACHER_CELLS, teacher.by_cell.matrix.shape[1] if teacher else 0)
     cells = np.lib.format.open_memmap(folder / "cells.npy", "w+" if fresh else "r+", np.float16, grid)
     started = time.monotonic()
@@ -89,5 +107,7 @@ def _views_of(photos: Sequence[Photo], i: int, crops: int, mixes: int, seed: int
     views += [random_view(photo, TEACHER_SIDE, rng) for _ in range(crops)]
     for _ in range(mixes):
         other = photos[rng.integers(len(photos))].read()
-        views.append(mixed_view(random_view(photo, TEACHER_SIDE, rng, 0.5), random_view(other, TEACHER_SIDE, rng, 0.5), rng))
+        views.append(
+            mixed_view(random_view(photo, TEACHER_SIDE, rng, 0.5), random_view(other, TEACHER_SIDE, rng, 0.5), rng)
+        )
     return np.stack(views)

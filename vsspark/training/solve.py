@@ -1,4 +1,6 @@
-"""What of the student is set without a step of training: layers of an earlier encoder, and projections in closed form."""
+"""What of the student is set without a step of training: layers of an earlier encoder, and projections in closed
+form.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from vsspark.training.views import whole_view
 
 
 def take_over(student, weights: Path) -> int:
-    """How many of the student's layers got their weights from a Keras weights file that has layers of the same name and shapes."""
+    """How many of the student's layers got their weights from a Keras weights file that has layers of the same name
+    and shapes.
+    """
     import h5py
 
     saved = {}
@@ -37,11 +41,18 @@ def fit_outline(student, views: np.ndarray) -> None:
 
 
 def solve_generic(student, views: np.ndarray, target: np.ndarray, ridge: float = 0.1) -> None:
-    """Sets the projection to the generic part to the one that comes nearest to the teacher's features (ridge regression on what goes into it)."""
+    """Sets the projection to the generic part to the one that comes nearest to the teacher's features (ridge
+    regression on what goes into it).
+    """
     x = _into(student, "levels", views)
     mean, deviation = x.mean(0), x.std(0) + 1e-3 * x.std()
     x = (x - mean) / deviation
-    weights = np.linalg.solve(x.T @ x / len(x) + ridge * np.eye(x.shape[1], dtype=np.float32), x.T @ (target - target.mean(0)) / len(x)) / deviation[:, None]
+    weights = (
+        np.linalg.solve(
+            x.T @ x / len(x) + ridge * np.eye(x.shape[1], dtype=np.float32), x.T @ (target - target.mean(0)) / len(x)
+        )
+        / deviation[:, None]
+    )
     student.get_layer("generic_projection").set_weights([weights, target.mean(0) - mean @ weights])
 
 

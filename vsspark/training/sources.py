@@ -17,15 +17,22 @@ from vsspark.training.pool import Photo
 
 
 def real_photos(catalogue: Path, split: str, categories: tuple[str, ...]) -> list[Photo]:
-    """The photos of one split of a catalogue.csv with the columns image, category and split; each photo is a product of its own."""
+    """The photos of one split of a catalogue.csv with the columns image, category and split; each photo is a product
+    of its own.
+    """
     if not catalogue.exists():
         raise ConfigError(
-            f"photos: {catalogue} does not exist; give a catalogue.csv with the columns image, category and split, or null to train on generated pictures alone"
+            f"photos: {catalogue} does not exist; "
+            "give a catalogue.csv with the columns image, category and split, "
+            "or null to train on generated pictures alone"
         )
     with catalogue.open(encoding="utf-8", newline="") as lines:
         rows = [row for row in csv.DictReader(lines) if row["split"] == split]
     index = {name: i for i, name in enumerate(categories)}
-    return [Photo(partial(read_photo, catalogue.parent / row["image"]), i, index[row["category"]]) for i, row in enumerate(rows)]
+    return [
+        Photo(partial(read_photo, catalogue.parent / row["image"]), i, index[row["category"]])
+        for i, row in enumerate(rows)
+    ]
 
 
 def generated_photos(seed: int, products: Iterable[int]) -> list[Photo]:
@@ -33,7 +40,10 @@ def generated_photos(seed: int, products: Iterable[int]) -> list[Photo]:
     photos = []
     for index in products:
         product = product_spec(seed, index)
-        photos += [Photo(partial(render_photo, product, photo), index, KINDS.index(product.kind)) for photo in photo_specs(product)]
+        photos += [
+            Photo(partial(render_photo, product, photo), index, KINDS.index(product.kind))
+            for photo in photo_specs(product)
+        ]
     return photos
 
 

@@ -39,8 +39,11 @@ def fit_projection(features: np.ndarray, layers: tuple[int, ...], dim: int, whit
     return Projection(mean, scale[:, None] * axes * values ** (-whiten / 2))
 
 
-def probable_categories(x: np.ndarray, category: np.ndarray, photo: np.ndarray, classes: int, folds: int = 5, shrink: float = 0.1) -> np.ndarray:
-    """(n, classes) float32: the probabilities of a linear discriminant that has not seen the photo in question, calibrated.
+def probable_categories(
+    x: np.ndarray, category: np.ndarray, photo: np.ndarray, classes: int, folds: int = 5, shrink: float = 0.1
+) -> np.ndarray:
+    """(n, classes) float32: the probabilities of a linear discriminant that has not seen the photo in question,
+    calibrated.
 
     x: (n, d); category: (n,) int, -1 = unknown, answered all the same; photo: (n,) int, whose views are in one fold.
     """

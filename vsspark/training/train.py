@@ -29,11 +29,12 @@ _SAMPLE = 1500  # views of each source that the fixed parts' axes are found from
 _SOLVED = 10_000  # views that the generic part's last projection is solved on
 _CELL_SAMPLE = 400  # photos, or up to twice as many, that the smaller form of the teacher's cells is found from
 _CELL_DIM = 128  # numbers of it
-_HELD_OUT_FROM = 1_000_000  # product index the held-out generated products start at: families apart from those trained on
+# Product index the held-out generated products start at: families apart from those trained on.
+_HELD_OUT_FROM = 1_000_000
 
 
 def train(config: TrainingConfig) -> Path | None:
-    """The folder with NAME.weights.h5 (16-bit floats) and NAME.json; None when `config.minutes` ended the call first."""
+    """The folder with NAME.weights.h5 (16-bit floats) and NAME.json; None if `config.minutes` ended the call first."""
     import keras
 
     work = Path(config.work)
@@ -69,12 +70,17 @@ def encode(student, views: np.ndarray, batch: int = 64) -> tuple[np.ndarray, np.
 
 
 def _teacher(config: TrainingConfig, work: Path, photos: Sequence[Photo]) -> Teacher | None:
-    """The teacher, its ONNX file and the smaller form of its cells kept in `work` under the name of the weights and photos they came from."""
+    """The teacher, its ONNX file and the smaller form of its cells kept in `work` under the name of the weights and
+    photos they came from.
+    """
     if config.teacher is None:
         return None
     weights = Path(config.teacher)
     if not weights.exists():
-        raise ConfigError(f"teacher: {weights} does not exist; give MobileNetV2's weights without its top, or null to learn from categories and pairs alone")
+        raise ConfigError(
+            f"teacher: {weights} does not exist; give MobileNetV2's weights without its top, "
+            "or null to learn from categories and pairs alone"
+        )
     exported = work / f"teacher-{content_hash(weights)}.onnx"
     if not exported.exists():
         export_teacher(weights, exported.with_name("partial.onnx")).replace(exported)
@@ -88,15 +94,24 @@ def _teacher(config: TrainingConfig, work: Path, photos: Sequence[Photo]) -> Tea
         np.savez(kept.with_name("partial.npz"), mean=found.mean, matrix=found.matrix)
         kept.with_name("partial.npz").replace(kept)
     with np.load(kept) as saved:
-        return Teacher(exported, Projection(saved["mean"], saved["matrix"]), f"{name}-{content_hash(saved['matrix'].tobytes())}", config.threads)
+        return Teacher(
+            exported,
+            Projection(saved["mean"], saved["matrix"]),
+            f"{name}-{content_hash(saved['matrix'].tobytes())}",
+            config.threads,
+        )
 
 
 def _sources(config: TrainingConfig, work: Path) -> tuple[list[Examples], list[float]]:
-    """What is learnt from, and the share of each in a batch: real photos, if there are any, and generated ones; with the teacher's answers, if there is one."""
+    """What is learnt from, and the share of each in a batch: real photos, if there are any, and generated ones; with
+    the teacher's answers, if there is one.
+    """
     drawn = generated_photos(config.seed, range(config.products))
     photos = drawn if config.photos is None else real_photos(Path(config.photos), "train", KINDS)
     teacher = _teacher(config, work, photos)
-    generated = build_pool(work / "generated", drawn, config.generated_crops, 0, config.stored_side, teacher, config.seed)
+    generated = build_pool(
+        work / "generated", drawn, config.generated_crops, 0, config.stored_side, teacher, config.seed
+    )
     if config.photos is None:
         return [_examples(generated, _targets(generated, _axes(generated)), _one_hot(generated.category))], [1.0]
     pool = build_pool(work / "train", photos, config.crops, config.mixes, config.stored_side, teacher, config.seed)
@@ -105,10 +120,17 @@ def _sources(config: TrainingConfig, work: Path) -> tuple[list[Examples], list[f
     if teacher is not None:
         opinion = probable_categories(target, pool.category, pool.photo, len(KINDS))
         labelled = pool.category >= 0
-        log.info("%-10s the teacher knows the category of %.3f of the views", "targets", float((opinion.argmax(1) == pool.category)[labelled].mean()))
+        log.info(
+            "%-10s the teacher knows the category of %.3f of the views",
+            "targets",
+            float((opinion.argmax(1) == pool.category)[labelled].mean()),
+        )
         answer = np.where(labelled[:, None], 0.5 * (answer + opinion), opinion)
     # What the teacher sees in drawn garments is made smaller by what it sees in photos: one network answers for both.
-    examples = [_examples(pool, target, answer), _examples(generated, _targets(generated, axes), _one_hot(generated.category))]
+    examples = [
+        _examples(pool, target, answer),
+        _examples(generated, _targets(generated, axes), _one_hot(generated.category)),
+    ]
     return examples, [1 - config.generated_share, config.generated_share]
 
 
@@ -133,17 +155,25 @@ def _one_hot(category: np.ndarray) -> np.ndarray:
 
 def _held_out(config: TrainingConfig) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """views, product, category of the photos that training never sees, as the encoder will see them."""
-    sets: dict[str, list[Photo]] = {"generated": generated_photos(config.seed, range(_HELD_OUT_FROM, _HELD_OUT_FROM + config.held_out))}
+    sets: dict[str, list[Photo]] = {
+        "generated": generated_photos(config.seed, range(_HELD_OUT_FROM, _HELD_OUT_FROM + config.held_out))
+    }
     if config.photos is not None:
         sets["real"] = real_photos(Path(config.photos), "validation", KINDS)
     return {
-        name: (np.stack([whole_view(p.read(), config.side) for p in photos]), np.array([p.product for p in photos]), np.array([p.category for p in photos]))
+        name: (
+            np.stack([whole_view(p.read(), config.side) for p in photos]),
+            np.array([p.product for p in photos]),
+            np.array([p.category for p in photos]),
+        )
         for name, photos in sets.items()
     }
 
 
 def _judge(student, held_out: dict) -> dict[str, float]:
-    """Figures on what was held out; "held_out" is their mean: category and product count alike, and real photos as much as generated ones."""
+    """Figures on what was held out; "held_out" is their mean: category and product count alike, and real photos as
+    much as generated ones.
+    """
     figures = {}
     for name, (views, product, category) in held_out.items():
         embedding, probabilities = encode(student, views)
@@ -206,7 +236,9 @@ def _halve(weights: Path) -> None:
             if isinstance(item, h5py.Dataset):
                 narrow = item.dtype == np.float32
                 created = half.create_dataset(
-                    name, data=item[()].astype(np.float16) if narrow else item[()], **({"compression": "gzip", "shuffle": True} if item.size > 1024 else {})
+                    name,
+                    data=item[()].astype(np.float16) if narrow else item[()],
+                    **({"compression": "gzip", "shuffle": True} if item.size > 1024 else {}),
                 )
             else:
                 created = half.require_group(name)

@@ -1,4 +1,6 @@
-"""Views of a photo that leave the garment what it is: other crop, flip, tilt, light and background, never another hue or pattern. RGB uint8."""
+"""Views of a photo that leave the garment what it is: other crop, flip, tilt, light and background, never another hue
+or pattern. RGB uint8.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def whole_view(photo: np.ndarray, side: int) -> np.ndarray:
 
 
 def random_view(photo: np.ndarray, side: int, rng: np.random.Generator, least_area: float = 0.25) -> np.ndarray:
-    """A random part of the photo, (side, side, 3): at least `least_area` of it, tilted by up to 12 degrees, mirrored half of the time, relit."""
+    """A random part of the photo, (side, side, 3): at least `least_area` of it, tilted by up to 12 degrees, mirrored
+    half of the time, relit.
+    """
     height, width = photo.shape[:2]
     area, shape = rng.uniform(least_area, 1.0), np.exp(rng.uniform(-0.3, 0.3))
     w, h = min(1.0, np.sqrt(area * shape)) * width, min(1.0, np.sqrt(area / shape)) * height
@@ -30,12 +34,16 @@ def random_view(photo: np.ndarray, side: int, rng: np.random.Generator, least_ar
     shrink = max(1, int(min(w, h) / side))
     small = cv2.resize(photo, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA) if shrink > 1 else photo
     matrix = np.column_stack([turn, centre - turn @ np.array([side / 2, side / 2])]) / shrink
-    view = cv2.warpAffine(small, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT_101)
+    view = cv2.warpAffine(
+        small, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT_101
+    )
     return relight(view, rng)
 
 
 def before_another(photo: np.ndarray, foreground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The photo's foreground before a drawn background: paper of some colour, a room, boards. foreground: (h, w) bool."""
+    """The photo's foreground before a drawn background: paper of some colour, a room, boards. foreground: (h, w)
+    bool.
+    """
     drawn = background(BACKGROUNDS[rng.integers(len(BACKGROUNDS))], rng, WIDTH, HEIGHT)
     behind = cv2.resize(drawn, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     share = cv2.GaussianBlur(foreground.astype(np.float32), (0, 0), 1.0)[:, :, None]

@@ -1,4 +1,6 @@
-"""What is known of a file before the network sees it: size and fingerprint without reading it, or the hash of its bytes."""
+"""What is known of a file before the network sees it: size and fingerprint without reading it, or the hash of its
+bytes.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,26 @@ from vsspark.images.fetch import read_image, stat_image
 _REQUESTS = 4  # per fetch thread's worth of the embed stage: a question about a file holds no photo in memory
 
 
-def stat_files(batches: Iterable[pa.RecordBatch], images: ImagesConfig, storage_options: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
-    """The batches, one row a file at `uri`, with its size_bytes and fingerprint; both are null where the file cannot be asked."""
-    for batch, found in _asked(batches, lambda uri: stat_image(uri, images, storage_options), _REQUESTS * images.fetch_threads):
+def stat_files(
+    batches: Iterable[pa.RecordBatch], images: ImagesConfig, storage_options: Mapping[str, str]
+) -> Iterator[pa.RecordBatch]:
+    """The batches, one row a file at `uri`, with its size_bytes and fingerprint; both are null where the file cannot
+    be asked.
+    """
+    for batch, found in _asked(
+        batches, lambda uri: stat_image(uri, images, storage_options), _REQUESTS * images.fetch_threads
+    ):
         sizes, fingerprints = ([None if f is None else f[i] for f in found] for i in (0, 1))
-        yield batch.append_column("size_bytes", pa.array(sizes, pa.int64())).append_column("fingerprint", pa.array(fingerprints, pa.string()))
+        yield batch.append_column("size_bytes", pa.array(sizes, pa.int64())).append_column(
+            "fingerprint", pa.array(fingerprints, pa.string())
+        )
 
 
-def hash_files(batches: Iterable[pa.RecordBatch], images: ImagesConfig, storage_options: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
-    """The batches, one row a file at `uri`, with content_hash in its place: SHA-256 of the bytes, hex; null where the file cannot be read.
+def hash_files(
+    batches: Iterable[pa.RecordBatch], images: ImagesConfig, storage_options: Mapping[str, str]
+) -> Iterator[pa.RecordBatch]:
+    """The batches, one row a file at `uri`, with content_hash in its place: SHA-256 of the bytes, hex; null where the
+    file cannot be read.
 
     Memory: fetch_threads * max_bytes.
     """
@@ -43,6 +56,7 @@ def _asked(batches: Iterable[pa.RecordBatch], ask: Callable, threads: int) -> It
     with ThreadPoolExecutor(threads, thread_name_prefix="files") as pool:
         for batch in batches:
             uris = batch.column("uri").to_pylist()
-            size = max(1, min(16, len(uris) // (4 * threads)))  # handing one file to a thread takes as long as asking a local disk for it
+            # Handing one file to a thread takes as long as asking a local disk for it.
+            size = max(1, min(16, len(uris) // (4 * threads)))
             parts = [uris[start : start + size] for start in range(0, len(uris), size)]
             yield batch, [found for part in pool.map(lambda part: [ask(uri) for uri in part], parts) for found in part]

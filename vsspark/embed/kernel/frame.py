@@ -1,4 +1,6 @@
-"""Record batches of (image_id, uri, box) to record batches of embeddings and refusals: what one Spark task does, without Spark."""
+"""Record batches of (image_id, uri, box) to record batches of embeddings and refusals: what one Spark task does,
+without Spark.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from vsspark.embed.kernel.photos import Loaded, load_photos, photo_rows
 from vsspark.encoders.engines import Engine
 from vsspark.errors import ImageError, Reason
 
-# One row per image. `reason` is null for an embedded one; `embedding`, `probabilities`, `width` and `height` are null for a refused one.
+# One row per image. `reason` is null for an embedded one; `embedding`, `probabilities`, `width` and `height` are null
+# for a refused one.
 EMBEDDED = pa.schema([
     ("image_id", pa.int64()),
     ("content_hash", pa.string()),
@@ -38,12 +41,14 @@ def embed_batches(
     storage_options: Mapping[str, str],
     threads: int,
 ) -> Iterator[pa.RecordBatch]:
-    """Record batches of `EMBEDDED`, one row per row of `image_id`, `uri` and, where there is one, `box` that comes in, in any order.
+    """Record batches of `EMBEDDED`, one row per row of `image_id`, `uri` and, where there is one, `box` that comes
+    in, in any order.
 
-    size: (height, width) of the encoder's input. threads: cores this task may use.
-    Photos are fetched and decoded ahead while the network runs; at most three of its batches are held, and the results of a batch or of 64 images.
+    size: (height, width) of the encoder's input. threads: cores this task may use. Photos are fetched and decoded
+    ahead while the network runs; at most three of its batches are held, and the results of a batch or of 64 images.
     """
-    cv2.setNumThreads(1)  # the pool is the parallelism; OpenCV would start a thread per core of the machine in every worker
+    # The pool is the parallelism; OpenCV would start a thread per core of the machine in every worker.
+    cv2.setNumThreads(1)
     ahead = images.fetch_threads + 2 * engine.batch_size
     ready: list[Loaded] = []
     refused: list[Loaded] = []
@@ -81,10 +86,16 @@ def _infer(ready: list[Loaded], engine: Engine, encoder: EncoderConfig) -> tuple
     embeddings = embeddings[finite]
     if encoder.unit_norm:
         # A picture that excites nothing keeps its zero vector: it is similar to nothing.
-        embeddings = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        embeddings = embeddings / np.maximum(
+            np.linalg.norm(embeddings, axis=1, keepdims=True), np.finfo(np.float32).tiny
+        )
     good = [loaded for loaded, is_finite in zip(ready, finite, strict=True) if is_finite]
     error = ImageError(Reason.NOT_FINITE, "the network gave NaN or infinity")
-    broken = [loaded._replace(stage="encode", error=error) for loaded, is_finite in zip(ready, finite, strict=True) if not is_finite]
+    broken = [
+        loaded._replace(stage="encode", error=error)
+        for loaded, is_finite in zip(ready, finite, strict=True)
+        if not is_finite
+    ]
     columns = {
         **_files(good),
         "width": [loaded.photo.width for loaded in good],
@@ -112,7 +123,9 @@ def _files(rows: list[Loaded]) -> dict[str, list]:
 def _lists(matrix: np.ndarray) -> pa.ListArray:
     """The rows of a (n, d) float32 matrix as Arrow lists, without a Python object per number."""
     n, d = matrix.shape
-    return pa.ListArray.from_arrays(pa.array(np.arange(n + 1, dtype=np.int32) * d), pa.array(np.ascontiguousarray(matrix, np.float32).reshape(-1)))
+    return pa.ListArray.from_arrays(
+        pa.array(np.arange(n + 1, dtype=np.int32) * d), pa.array(np.ascontiguousarray(matrix, np.float32).reshape(-1))
+    )
 
 
 def _record_batch(columns: dict[str, list | pa.Array | None], rows: int) -> pa.RecordBatch:

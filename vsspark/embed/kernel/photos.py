@@ -31,12 +31,18 @@ class Loaded(NamedTuple):
 
 
 def load_photos(
-    rows: Iterable[tuple[int, str, str | None]], size: tuple[int, int], config: ImagesConfig, storage_options: Mapping[str, str], threads: int, ahead: int
+    rows: Iterable[tuple[int, str, str | None]],
+    size: tuple[int, int],
+    config: ImagesConfig,
+    storage_options: Mapping[str, str],
+    threads: int,
+    ahead: int,
 ) -> Iterator[Loaded]:
     """One `Loaded` per (image_id, uri, box or None), as they are ready: a slow object holds up nothing but itself.
 
-    threads: photos decoded at a time, the task's cores. ahead: photos asked for and not yet taken, which bounds the memory together with
-    config: fetch_threads * max_bytes of files, threads * max_pixels * 19 bytes of decoding, ahead * h * w * 3 of results.
+    threads: photos decoded at a time, the task's cores. ahead: photos asked for and not yet taken, which bounds the
+    memory together with config: fetch_threads * max_bytes of files, threads * max_pixels * 19 bytes of decoding,
+    ahead * h * w * 3 of results.
     """
     decoding = threading.Semaphore(threads)
     done: queue.SimpleQueue[Future[Loaded]] = queue.SimpleQueue()
