@@ -90,9 +90,10 @@ def spark_ways(paths: list[str], weights: str):
     """
     from pyspark.sql import DataFrame
 
-    from vsspark import encoders, session
+    from vsspark import encoders
     from vsspark.config import EncoderConfig, ImagesConfig
     from vsspark.embed.spark import embed_images, prepare, spread
+    from vsspark.spark import session
 
     encoder = encoders.load("mobilenet_v2", weights)
     spark = session.create(

@@ -92,9 +92,10 @@ def store(threads: tuple[int, ...] = (8, 16, 32), rounds: int = 3) -> list[dict]
     per worker.
     """
     from benchmarks.embed import CORES, make_photos, make_weights
-    from vsspark import encoders, session
+    from vsspark import encoders
     from vsspark.config import EncoderConfig, ImagesConfig
     from vsspark.embed.spark import embed_images, prepare, spread
+    from vsspark.spark import session
 
     rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if rclone is None:

@@ -19,10 +19,10 @@ from benchmarks.foreground_worlds import WORLDS, drawn_worlds, studio_worlds
 from benchmarks.harness import MOBILENET, catalogue_rows, photo_folder, write_results
 from vsspark import encoders
 from vsspark.config import ImagesConfig
+from vsspark.default_encoder.measure import nearest_agrees
 from vsspark.images.decode import decode_photo
 from vsspark.images.foreground import SIDE, find_foreground
 from vsspark.images.product import cut_out, decode_product, find_product
-from vsspark.training.measure import nearest_agrees
 
 WAYS = ("none", "crop", "blank")
 _SIZE = (224, 224)  # every picture is cut once; the smaller encoder squashes it further

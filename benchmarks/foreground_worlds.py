@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 
 from benchmarks.harness import catalogue_rows
+from vsspark.default_encoder.sources import read_photo
 from vsspark.demo.backgrounds import background
 from vsspark.demo.draw import render_photo
 from vsspark.demo.figure import random_look
 from vsspark.demo.products import PhotoSpec, product_spec
 from vsspark.demo.scene import HEIGHT, WIDTH
-from vsspark.training.sources import read_photo
 
 WORLDS = 3
 _STUDIO_PHOTOS = 160

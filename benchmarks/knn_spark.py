@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from benchmarks import knn_measure as knn
 from benchmarks.harness import resident_memory
 from benchmarks.knn_data import embeddings, synthetic, synthetic_parts
-from vsspark import session
 from vsspark.config import KnnConfig
 from vsspark.knn import self_join
 from vsspark.knn.spark import audited_recall, search_neighbours
+from vsspark.spark import session
 
 
 def _session():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vsspark import cli, pipeline
+from vsspark.job import cli, pipeline
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from vsspark import cli, pipeline
-from vsspark.training import job as shipped_encoder
+from vsspark.default_encoder import job as shipped_encoder
+from vsspark.job import cli, pipeline
 
 
 def main(argv: Sequence[str] | None = None) -> int:

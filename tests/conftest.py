@@ -12,7 +12,7 @@ REAL = REPO.parent / "shared" / "data"  # real photos, beside the repository whe
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory):
-    from vsspark import session
+    from vsspark.spark import session
 
     scratch = tmp_path_factory.mktemp("spark")
     active = session.create(

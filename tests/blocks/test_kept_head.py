@@ -10,8 +10,8 @@ from vsspark.blocks.kept import Fitted, Labels
 from vsspark.blocks.spark import head_digest
 from vsspark.config import BlockingConfig, OutputConfig
 from vsspark.errors import StorageError
-from vsspark.stages.heads import compare_labels, keep_head, kept_head, read_head
-from vsspark.store import Store
+from vsspark.job.heads import compare_labels, keep_head, kept_head, read_head
+from vsspark.storage import Store
 
 BLOCKING = BlockingConfig()
 

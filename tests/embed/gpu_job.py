@@ -17,8 +17,8 @@ from pyspark.sql import SparkSession
 from vsspark.config import EncoderConfig, ImagesConfig, KnnConfig
 from vsspark.embed.spark import embed_images, prepare
 from vsspark.encoders.export import export
-from vsspark.gpus import one_gpu_per_task
 from vsspark.knn.spark import search_neighbours
+from vsspark.spark.gpus import one_gpu_per_task
 
 
 def watch(batches):

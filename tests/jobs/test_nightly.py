@@ -16,7 +16,7 @@ from shops import REPO, arguments, draw_shop, write_catalogue
 
 from jobs import recommend, rollback
 from vsspark.config import OutputConfig
-from vsspark.store import Store
+from vsspark.storage import Store
 
 TABLES = ("images", "embeddings", "quarantine", "neighbours", "similar_products")
 
@@ -132,7 +132,7 @@ def test_while_one_run_writes_another_says_why_it_does_not(spark, nights, capsys
     before = content(output)
     code = f"""
 import sys
-from vsspark.lock import OutputLock
+from vsspark.storage.lock import OutputLock
 OutputLock(None, {output!r}, "the-first").acquire()
 print("held", flush=True)
 sys.stdin.read()
@@ -162,8 +162,8 @@ def test_a_run_called_twice_and_stopped_between_two_tables_does_not_spoil_the_ne
         raise RuntimeError("stopped")
 
     with monkeypatch.context() as patched:
-        patched.setattr("vsspark.stages.neighbours.state_of", stopped)
-        patched.setattr("vsspark.pipeline._restore", lambda *_: None)  # whoever is killed restores nothing
+        patched.setattr("vsspark.job.neighbours.state_of", stopped)
+        patched.setattr("vsspark.job.pipeline._restore", lambda *_: None)  # whoever is killed restores nothing
         assert recommend.main([*own, "--run-id", "one"]) == 1
     write_catalogue(tmp_path, rows[2:])
     assert recommend.main([*own, "--run-id", "two"]) == 0

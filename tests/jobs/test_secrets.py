@@ -11,7 +11,7 @@ from shops import arguments, draw_shop
 
 from jobs import recommend
 from vsspark.config import load_config
-from vsspark.store import Store
+from vsspark.storage import Store
 
 CANARY = "canary-7f3a"
 PLANTED = (

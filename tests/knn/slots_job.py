@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 from same_answer import digest, hard_rows
 
-from vsspark import session
 from vsspark.config import KnnConfig
 from vsspark.knn import plan
 from vsspark.knn.spark import search_neighbours
+from vsspark.spark import session
 
 
 def main() -> None:

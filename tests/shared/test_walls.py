@@ -28,10 +28,10 @@ PURE = {
     "vsspark.evaluation.ratings": ("pyspark", "tensorflow"),
     "vsspark.query.pictures": ("pyspark", "tensorflow"),
     "vsspark.query.answers": ("pyspark", "tensorflow"),
-    "vsspark.finetune.pairs": ("pyspark", "tensorflow", "petastorm"),
-    "vsspark.finetune.start": ("pyspark", "tensorflow", "petastorm"),
-    "vsspark.cli": ("tensorflow", "mlflow"),
-    "vsspark.pipeline": ("tensorflow", "mlflow", "petastorm"),
+    "vsspark.training.pairs": ("pyspark", "tensorflow", "petastorm"),
+    "vsspark.training.start": ("pyspark", "tensorflow", "petastorm"),
+    "vsspark.job.cli": ("tensorflow", "mlflow"),
+    "vsspark.job.pipeline": ("tensorflow", "mlflow", "petastorm"),
     "jobs.train": ("tensorflow", "mlflow", "petastorm"),
 }
 

@@ -21,7 +21,7 @@ from pyspark.sql.window import Window
 from vsspark.blocks.head import Head, fit_cluster_head, fit_softmax_head
 from vsspark.blocks.quotas import category_quotas
 from vsspark.config import BlockingConfig
-from vsspark.workers import map_in_arrow
+from vsspark.spark.workers import map_in_arrow
 
 _KEPT = 16  # probabilities stored per image: the tail of many categories is noise, and larger than the embedding
 

@@ -97,7 +97,7 @@ class ShopTrainingConfig(Section):
     recipe: Literal["two_headed", "transfer"] = "two_headed"
     backbone: str = "mobilenet_v2"  # a network of keras.applications
     weights: str | None = None  # its weights without the top: an HDF5 file, or "imagenet" for Keras's own download
-    # Of the backbone, averaged over the picture, side by side; null = see finetune.networks.build_trunk.
+    # Of the backbone, averaged over the picture, side by side; null = see training.networks.build_trunk.
     layers: tuple[str, ...] | None = None
     side: Positive = 224  # pixels the network sees
     # The features are averaged over so many bands of the picture, from top to bottom; 3 helps where figures stand

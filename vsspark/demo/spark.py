@@ -15,7 +15,7 @@ from vsspark.config import CatalogueConfig, ColumnsConfig, DemoConfig
 from vsspark.demo.draw import encode_photo
 from vsspark.demo.products import photo_specs, product_spec
 from vsspark.images.fetch import open_filesystem
-from vsspark.workers import map_in_arrow
+from vsspark.spark.workers import map_in_arrow
 
 TABLE = "catalogue"  # a Parquet folder below DemoConfig.path; images lie in images/ beside it
 _DONE = "catalogue.json"  # written last: what lies here is the whole catalogue of that specification

@@ -17,9 +17,9 @@ from vsspark.embed.kernel.files import hash_files, stat_files
 from vsspark.embed.kernel.frame import embed_batches
 from vsspark.encoders import Encoder
 from vsspark.encoders.engines import load_engine
-from vsspark.gpus import cores_per_gpu, one_gpu_per_task, take_gpu
 from vsspark.images.product import preprocessing_mark
-from vsspark.workers import map_in_arrow
+from vsspark.spark.gpus import cores_per_gpu, one_gpu_per_task, take_gpu
+from vsspark.spark.workers import map_in_arrow
 
 STATED = "image_id long, uri string, box string, size_bytes long, fingerprint string"
 HASHED = "image_id long, box string, content_hash string"

@@ -11,8 +11,8 @@ import numpy as np
 
 from vsspark import knn
 from vsspark.config import EvaluationConfig
+from vsspark.default_encoder.measure import calibration_error
 from vsspark.evaluation.measures import UNKNOWN, Figure, agreement, expected_share, figure, hubness, precision
-from vsspark.training.measure import calibration_error
 
 RANDOM = "random"  # the model whose neighbours are drawn
 

@@ -15,7 +15,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from vsspark import encoders, knn, session
+from vsspark import encoders, knn
 from vsspark.catalogue.spark import check_images, images_from, named_images, read_catalogue, unreadable
 from vsspark.catalogue.uris import leads_outside
 from vsspark.config import CatalogueConfig, Config, EncoderConfig, EvaluationConfig
@@ -32,7 +32,8 @@ from vsspark.evaluation.results import EncoderLine, Results, Unusable
 from vsspark.evaluation.spark import read_embeddings, read_sample, refusals, sample_images
 from vsspark.images.product import preprocessing_mark
 from vsspark.progress import Progress
-from vsspark.store import Store
+from vsspark.spark import session
+from vsspark.storage import Store
 from vsspark.tracking import check_store, log_comparison, use_tracking_store
 
 

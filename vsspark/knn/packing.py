@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from vsspark.config import KnnConfig
 from vsspark.knn import partials, plan
 from vsspark.knn.tiles import NO_BLOCK, Tile, read_texts
-from vsspark.workers import map_in_arrow
+from vsspark.spark.workers import map_in_arrow
 
 PLAN = "plan.json"  # the file in scratch that holds what was packed
 _TILE = "tile int, uri string, batch int, rows int, blocks array<int>, counts array<int>"

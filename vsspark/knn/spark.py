@@ -15,10 +15,10 @@ from pyspark.sql import functions as F
 
 from vsspark.config import KnnConfig
 from vsspark.errors import ConfigError
-from vsspark.gpus import cores_per_gpu, one_gpu_per_task, take_gpu
 from vsspark.knn import metrics, packing, partials, plan
 from vsspark.knn.tiles import Tile, holds_files, read_texts, write_text
-from vsspark.workers import map_in_arrow
+from vsspark.spark.gpus import cores_per_gpu, one_gpu_per_task, take_gpu
+from vsspark.spark.workers import map_in_arrow
 
 log = logging.getLogger(__name__)
 

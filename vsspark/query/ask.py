@@ -11,20 +11,21 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from vsspark import encoders, session
+from vsspark import encoders
 from vsspark.config import BlockingConfig, Config, ImagesConfig
 from vsspark.embed.spark import stored_version
 from vsspark.encoders import Encoder
 from vsspark.encoders.registry import MLFLOW_SCHEMES
 from vsspark.errors import ConfigError
+from vsspark.job.heads import read_head
 from vsspark.knn.packing import median_thresholds
 from vsspark.progress import Progress
 from vsspark.query.answers import Answer, Similar
 from vsspark.query.candidates import Asked
 from vsspark.query.pictures import Embedded, Probes, embed_pictures, probed_categories
 from vsspark.query.spark import nearest_products
-from vsspark.stages.heads import read_head
-from vsspark.store import Store
+from vsspark.spark import session
+from vsspark.storage import Store
 from vsspark.tracking import use_tracking_store
 
 

@@ -16,9 +16,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vsspark.products.spark import product_facts
 from vsspark.query.candidates import FOUND, Asked, best_rows, nearest_images
-from vsspark.workers import map_in_arrow
+from vsspark.recommend.lists import product_facts
+from vsspark.spark.workers import map_in_arrow
 
 _FOUND = "query int, image_id long, value float"
 # How many images are fetched per product wanted, and the factor of the next attempt where they were too few.

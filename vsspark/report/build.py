@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from vsspark.report.spark import Tables
-    from vsspark.store import Store
+    from vsspark.storage import Store
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""Fits the encoder that ships with the package: views of photos -> a teacher's features for them -> a small network
-that learns to give the same.
+"""Encoders fitted to a shop's own catalogue: a backbone, an embedding head, and a category head computed from the
+embedding.
 
-`config` is the section of settings, `views` cuts and relights photos, `sources` lists the photos, `teacher` runs the
-teacher network, `pool` keeps views and targets on disk, `targets` says what the student shall learn, `fit` trains it,
-`measure` judges it.
+The way of the data: `spark` writes the catalogue's decoded pictures as a Petastorm dataset; `reader` feeds them to
+tf.data; `features` runs the frozen backbone over a few views of each, once; `networks` and `start` make the heads,
+`fit` trains them on `pairs`; `register` hands the result to MLflow. The trainer of the encoder that ships with the
+package is another one, in `vsspark.default_encoder`.
 """

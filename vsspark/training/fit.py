@@ -1,203 +1,229 @@
-"""Trains the student: epochs with checkpoints, early stopping on what was held out, resumable after a kill."""
+"""Fits a network to pairs and categories, with a checkpoint and a judgement behind every epoch."""
 
 from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
+import keras
 import numpy as np
+import tensorflow as tf
 
-from vsspark.encoders.default import HINTS
-from vsspark.encoders.model_files import content_hash
-from vsspark.errors import ConfigError
+from vsspark.config import ShopTrainingConfig
 from vsspark.progress import log
-from vsspark.training.config import TrainingConfig
-from vsspark.training.feed import Batch, Examples, batches
+from vsspark.training.cluster import Cluster
 
-_TEMPERATURE = 0.1  # of the pair loss
-_WARM_UP = 200  # steps
-_NOT_OF_THE_RUN = {"minutes", "threads", "work", "output", "name"}
+FITTED = "fitted.npz"  # written last: the weights of the best epoch
+_SMOOTHING = 0.1  # of the category labels
+
+
+class Objective(NamedTuple):
+    """What a network of two outputs is trained for; see `pair_loss` and `category_loss`."""
+
+    class_weights: np.ndarray  # (c,) of the categories
+    config: ShopTrainingConfig
+
+    def loss(self, network: keras.Model, pair, labels):
+        """The loss of one batch. pair: (anchors, positives), each (b, ...); labels: product, category and weight,
+        each (b,).
+        """
+        config = self.config
+        product, category, weight = (tf.tile(label, [2]) for label in labels)
+        embedding, probabilities = network(tf.cast(tf.concat(pair, 0), tf.float32), training=True)
+        if config.recipe == "transfer":
+            return category_loss(probabilities, category, self.class_weights, 0.0)
+        loss = config.category_weight * category_loss(probabilities, category, self.class_weights, _SMOOTHING)
+        loss += config.pair_weight * pair_loss(
+            embedding, product, weight, config.temperature, category, config.hard_negatives
+        )
+        known = tf.cast(category >= 0, tf.float32)
+        return loss + config.category_pair_weight * pair_loss(embedding, category, known, config.temperature)
+
+
+def pair_loss(embedding, label, weight, temperature: float, category=None, hard_negatives: float = 1.0):
+    """Supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362, eq. 2): the rows of a label against all
+    others in the batch.
+
+    embedding: (n, e) of unit norm; label: (n,); weight: (n,) of each row in the mean. With `category`, (n,), -1 =
+    none, a row of another label and the same category counts `hard_negatives` times, as hard negatives do in Robinson
+    et al. 2021 (arXiv:2010.04592).
+    """
+    itself = tf.eye(tf.shape(label)[0])
+    same = tf.cast(label[:, None] == label[None, :], tf.float32) - itself
+    logits = tf.matmul(embedding, embedding, transpose_b=True) / temperature - 1e9 * itself
+    counted = logits
+    if category is not None:
+        akin = (category[:, None] == category[None, :]) & (category[:, None] >= 0) & (label[:, None] != label[None, :])
+        counted += tf.cast(akin, tf.float32) * math.log(hard_negatives)
+    log_share = logits - tf.reduce_logsumexp(counted, 1, keepdims=True)
+    per_row = -tf.reduce_sum(same * log_share, 1) / tf.maximum(tf.reduce_sum(same, 1), 1.0)
+    return tf.reduce_sum(per_row * weight) / tf.maximum(tf.reduce_sum(weight), 1.0)
+
+
+def category_loss(probabilities, category, class_weights, smoothing: float):
+    """Cross-entropy of smoothed labels (Szegedy et al. 2016, arXiv:1512.00567), rare classes weighted up; rows
+    without a category count nothing.
+    """
+    known = tf.cast(category >= 0, tf.float32)
+    index = tf.maximum(category, 0)
+    classes = tf.shape(probabilities)[1]
+    target = (1 - smoothing) * tf.one_hot(index, classes) + smoothing / tf.cast(classes, tf.float32)
+    per_row = (
+        -tf.reduce_sum(target * tf.math.log(tf.maximum(probabilities, 1e-7)), 1)
+        * tf.gather(class_weights, index)
+        * known
+    )
+    return tf.reduce_sum(per_row) / tf.maximum(tf.reduce_sum(known), 1.0)
+
+
+def class_weights(counts: np.ndarray, config: ShopTrainingConfig) -> np.ndarray:
+    """(c,) float32: rare categories count more, by the root of how rare they are; 1 on average over the pictures. The
+    published recipe has no weights.
+
+    counts: (c,) pictures per category.
+    """
+    if config.recipe == "transfer":
+        return np.ones(len(counts), np.float32)
+    counts = np.maximum(counts, 1)
+    weights = 1 / np.sqrt(counts)
+    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
 
 
 @dataclass
 class Progress:
-    """Where a run stands; written beside each checkpoint."""
+    """Where a fit stands; written beside each checkpoint."""
 
     epoch: int = 0  # finished
-    best: float = -math.inf  # the best held-out figure
+    best: float = -math.inf  # the best held-out figure; the start's own counts
     best_epoch: int = 0
-    seconds: float = 0.0  # of training so far, over all calls
-    images: int = 0
-    settings: str = ""  # of the run; a checkpoint of another one is no place to go on from
+    history: list[dict[str, float]] = field(default_factory=list)
 
 
 def fit(
-    student,
-    sources: Sequence[Examples],
-    shares: Sequence[float],
-    judge: Callable[[object], dict[str, float]],
-    config: TrainingConfig,
+    network: keras.Model,
+    objective: Objective,
+    optimizer: keras.optimizers.Optimizer,
+    data: Callable[[int], tf.data.Dataset],
+    steps: int,
+    judge: Callable[[], dict[str, float]],
+    epochs: int,
     folder: Path,
-) -> Progress | None:
-    """Trains until `config.epochs`, or until `patience` epochs brought nothing; None when `config.minutes` ended the
-    call before that.
+    cluster: Cluster = Cluster(),  # noqa: B008 - frozen
+) -> Progress:
+    """Trains until `epochs`, or until `config.patience` epochs brought nothing; the network then has the weights of
+    its best epoch.
 
-    student: a keras.Model as `vsspark.encoders.default` builds it.
-    judge(student) -> figures on held-out data, the one to be maximised under "held_out".
-    `folder` gets last.npz (the checkpoint), best.weights.h5 and history.jsonl.
+    data(epoch) -> ((anchors, positives), labels), at least `steps` of them; judge() -> figures, the one to be
+    maximised under "held_out". `folder` keeps last.npz (the checkpoint), best.npz and in the end fitted.npz; a call
+    that finds them goes on. In a cluster the network and the optimizer are made under the strategy's scope, and the
+    first worker writes.
     """
-    import keras
-
-    folder.mkdir(parents=True, exist_ok=True)
-    learner = _learner(student, sources[0].cells.shape[-1])
-    grid = student.get_layer(HINTS[0]).output.shape[1]
-    optimizer = keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay, clipnorm=5.0)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    optimizer.build(learner.trainable_variables)
-    progress = _restore(folder, learner, optimizer, config)
-    update = _updater(learner, optimizer, config, _category_weights(sources))
-    began = time.monotonic()
-    while progress.epoch < config.epochs and progress.epoch - progress.best_epoch < config.patience:
-        started = time.monotonic()
-        losses = []
-        for step, batch in enumerate(
-            batches(sources, shares, config.batch_size, config.side, grid, config.seed, progress.epoch, config.steps)
-        ):
-            optimizer.learning_rate = _rate(progress.epoch * config.steps + step, config)
-            losses.append(update(batch))
-            progress.images += len(batch.images)
-        seconds = time.monotonic() - started
+    optimizer.build(network.trainable_variables)
+    variables = [*network.variables, *optimizer.variables]
+    finished = restore(folder / FITTED, network.variables)
+    if finished is not None:
+        return finished
+    progress = restore(folder / "last.npz", variables)
+    if progress is None:
+        figures = judge()
+        progress = Progress(best=figures["held_out"], history=[{"epoch": 0} | figures])
+        if cluster.first:
+            _save(folder / "best.npz", network.variables, progress)
+            _save(folder / "last.npz", variables, progress)
+    step = _step(network, objective, optimizer, cluster.strategy)
+    while progress.epoch < epochs and progress.epoch - progress.best_epoch < objective.config.patience:
+        losses = _epoch(step, data, progress.epoch, steps)
+        figures = {"loss": float(np.mean(losses))} | judge()
         progress.epoch += 1
-        progress.seconds += seconds
-        figures = dict(
-            zip(("loss", "teacher", "cells", "category", "pair"), np.mean(losses, axis=0).tolist(), strict=True)
-        ) | judge(student)
-        if figures["held_out"] > progress.best:
+        progress.history.append({"epoch": progress.epoch} | figures)
+        better = figures["held_out"] > progress.best
+        if better:
             progress.best, progress.best_epoch = figures["held_out"], progress.epoch
-            student.save_weights(folder / "partial.weights.h5")
-            (folder / "partial.weights.h5").replace(folder / "best.weights.h5")
-        _save(folder, learner, optimizer, progress)
-        line = {"epoch": progress.epoch, "images_per_s": round(config.steps * config.batch_size / seconds)} | {
-            k: round(v, 4) for k, v in figures.items()
-        }
-        with (folder / "history.jsonl").open("a") as history:
-            history.write(json.dumps(line) + "\n")
-        log.info("%-10s %s", "epoch", json.dumps(line))
-        if (
-            config.minutes is not None
-            and time.monotonic() - began > 60 * config.minutes
-            and progress.epoch < config.epochs
-        ):
-            return None
+        if cluster.first:
+            if better:
+                _save(folder / "best.npz", network.variables, progress)
+            _save(folder / "last.npz", variables, progress)
+        log.info(
+            "%-10s %s", "epoch", json.dumps({name: round(value, 4) for name, value in progress.history[-1].items()})
+        )
+    cluster.await_first((folder / FITTED).exists)
+    if cluster.first:
+        restore(folder / "best.npz", network.variables)
+        _save(folder / FITTED, network.variables, progress)
+    restore(folder / FITTED, network.variables)
     return progress
 
 
-def _rate(step: int, config: TrainingConfig) -> float:
-    total = config.epochs * config.steps
-    warm = min(1.0, (step + 1) / min(_WARM_UP, max(1, total // 10)))
-    return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))))
+def train_unjudged(
+    network: keras.Model,
+    objective: Objective,
+    optimizer: keras.optimizers.Optimizer,
+    data: Callable[[int], tf.data.Dataset],
+    steps: int,
+    epochs: int,
+) -> None:
+    """Exactly so many epochs, without a judge or a checkpoint; data and steps as in `fit`."""
+    optimizer.build(network.trainable_variables)
+    step = _step(network, objective, optimizer, None)
+    for epoch in range(epochs):
+        _epoch(step, data, epoch, steps)
 
 
-def _category_weights(sources: Sequence[Examples]) -> np.ndarray:
-    """(c,) float32: rare categories count more, by the root of how rare they are; 1 on average over the examples."""
-    count = np.maximum(sum(source.answer.sum(0) for source in sources), 1)
-    weights = np.sqrt(count.sum() / (len(count) * count))
-    return (weights / (weights * count).sum() * count.sum()).astype(np.float32)
+def _epoch(step: Callable, data: Callable[[int], tf.data.Dataset], epoch: int, steps: int) -> list:
+    """The batches' losses."""
+    return [step(*batch) for batch in islice(data(epoch), steps)]
 
 
-def _learner(student, cell_dim: int):
-    """The student with one output more, for its training alone: what the teacher sees in each cell, (n, grid, grid,
-    cell_dim), unit norm each.
+def _step(network: keras.Model, objective: Objective, optimizer: keras.optimizers.Optimizer, strategy) -> Callable:
+    """step(pair, labels) -> the batch's loss, after one update of the network; over all workers where there are
+    several.
+
+    Not Keras's own `fit`: with several workers 3.15 fails to reduce nested batches.
     """
-    import keras
-    from keras import layers, ops
+    workers = strategy.num_replicas_in_sync if strategy else 1
 
-    outputs = [student.get_layer(name).output for name in ("generic", "semantic", "category")]
-    if cell_dim:
-        fine, coarse = (ops.cast(student.get_layer(name).output, "float32") for name in HINTS)
-        both = layers.Concatenate()([fine, layers.Resizing(*fine.shape[1:3])(coarse)])
-        outputs.append(layers.UnitNormalization()(layers.Dense(cell_dim, name="by_cell")(both)))
-    return keras.Model(student.input, outputs)
-
-
-def _updater(learner, optimizer, config: TrainingConfig, category_weights: np.ndarray) -> Callable[[Batch], np.ndarray]:
-    """update(batch) -> the losses (total, teacher, cells, category, pair) after one update of the learner."""
-    import tensorflow as tf
-
-    weights = tf.constant(category_weights)
+    def update(pair, labels):
+        with tf.GradientTape() as tape:
+            loss = objective.loss(network, pair, labels) / workers  # gradients are summed over the workers
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, network.trainable_variables), network.trainable_variables, strict=True)
+        )
+        return loss
 
     @tf.function(reduce_retracing=True)
-    def step(images, target, cells, answer, product):
-        with tf.GradientTape() as tape:
-            generic, semantic, probabilities, *by_cell = learner(images, training=True)
-            teacher = tf.reduce_mean(1.0 - tf.reduce_sum(generic * target, 1))
-            in_cells = tf.reduce_mean(1.0 - tf.reduce_sum(by_cell[0] * cells, 3)) if by_cell else tf.constant(0.0)
-            per_row = -tf.reduce_sum(answer * weights * tf.math.log(tf.maximum(probabilities, 1e-7)), 1)
-            categorical = tf.reduce_sum(per_row) / tf.maximum(tf.reduce_sum(answer), 1.0)
-            pair = _pair_loss(tf.concat([generic, semantic], 1) * 0.5**0.5, product)
-            total = (
-                config.teacher_weight * teacher
-                + config.cell_weight * in_cells
-                + config.category_weight * categorical
-                + config.pair_weight * pair
-            )
-        optimizer.apply_gradients(
-            zip(tape.gradient(total, learner.trainable_variables), learner.trainable_variables, strict=True)
+    def step(pair, labels):
+        return (
+            strategy.reduce("SUM", strategy.run(update, (pair, labels)), axis=None)
+            if strategy
+            else update(pair, labels)
         )
-        return tf.stack([total, teacher, in_cells, categorical, pair])
 
-    def update(batch: Batch) -> np.ndarray:
-        return step(
-            *(tf.constant(v) for v in (batch.images, batch.target, batch.cells, batch.answer, batch.product))
-        ).numpy()
-
-    return update
+    return step
 
 
-def _pair_loss(embedding, product):
-    """Supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362): views of one product against all others in
-    the batch.
-    """
-    import tensorflow as tf
-
-    itself = tf.eye(tf.shape(product)[0])
-    same = tf.cast(product[:, None] == product[None, :], tf.float32) - itself
-    logits = tf.matmul(embedding, embedding, transpose_b=True) / _TEMPERATURE - 1e9 * itself
-    log_share = logits - tf.reduce_logsumexp(logits, 1, keepdims=True)
-    pairs = tf.reduce_sum(same, 1)
-    per_row = -tf.reduce_sum(same * log_share, 1) / tf.maximum(pairs, 1.0)
-    return tf.reduce_sum(per_row) / tf.maximum(tf.reduce_sum(tf.cast(pairs > 0, tf.float32)), 1.0)
-
-
-def _save(folder: Path, learner, optimizer, progress: Progress) -> None:
+def _save(file: Path, variables: list, progress: Progress) -> None:
     """One file, moved into place when it is whole: a kill leaves the checkpoint before it."""
-    store = {}
-    optimizer.save_own_variables(store)
-    arrays = {f"o{i}": np.asarray(v) for i, v in enumerate(store.values())} | {
-        f"w{i}": w for i, w in enumerate(learner.get_weights())
-    }
-    with (folder / "last.partial").open("wb") as out:
-        np.savez(out, progress=json.dumps(progress.__dict__), **arrays)
-    (folder / "last.partial").replace(folder / "last.npz")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    with partial.open("wb") as out:
+        np.savez(
+            out,
+            progress=json.dumps(asdict(progress)),
+            **{f"v{i}": np.asarray(variable) for i, variable in enumerate(variables)},
+        )
+    partial.replace(file)
 
 
-def _restore(folder: Path, learner, optimizer, config: TrainingConfig) -> Progress:
-    """Where the run stands, the learner and the optimizer as they were then. Raises ConfigError where `folder` holds
-    another run's checkpoint.
-    """
-    settings = content_hash(config.model_dump_json(exclude=_NOT_OF_THE_RUN).encode())
-    if not (folder / "last.npz").exists():
-        return Progress(settings=settings)
-    with np.load(folder / "last.npz") as saved:
-        if json.loads(str(saved["progress"])).get("settings") != settings:
-            raise ConfigError(
-                f"work: {folder} holds a run with other settings; give another folder, or remove that one"
-            )
-        learner.set_weights([saved[f"w{i}"] for i in range(len(learner.get_weights()))])
-        count = sum(name.startswith("o") for name in saved.files)
-        optimizer.load_own_variables({str(i): saved[f"o{i}"] for i in range(count)})
+def restore(file: Path, variables: list) -> Progress | None:
+    """Sets the variables from a checkpoint and returns where it stood; None, and nothing set, where there is none."""
+    if not file.exists():
+        return None
+    with np.load(file) as saved:
+        for i, variable in enumerate(variables):
+            variable.assign(saved[f"v{i}"])
         return Progress(**json.loads(str(saved["progress"])))

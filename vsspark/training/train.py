@@ -1,249 +1,173 @@
-"""From settings to shipped weights: pools, targets, training, calibration, files."""
+"""From a catalogue to a registered encoder: training set, features, heads, optionally the backbone's last layers,
+calibration, MLflow.
+"""
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
-from collections.abc import Sequence
-from functools import partial
+import time
 from pathlib import Path
 
 import numpy as np
+from pyspark.sql import SparkSession
 
-from vsspark.demo.products import KINDS
-from vsspark.encoders.default import GENERIC, build
+from vsspark.config import Config, ShopTrainingConfig
+from vsspark.encoders import Encoder
+from vsspark.encoders.export import export, exported
 from vsspark.encoders.model_files import content_hash
-from vsspark.errors import ConfigError
+from vsspark.encoders.quiet import import_tensorflow
 from vsspark.progress import log
-from vsspark.training.config import TrainingConfig
-from vsspark.training.feed import Examples
-from vsspark.training.fit import Progress, fit
-from vsspark.training.measure import best_temperature, calibration_error, nearest_agrees
-from vsspark.training.pool import Photo, Pool, build_pool
-from vsspark.training.solve import fit_outline, solve_generic, take_over
-from vsspark.training.sources import generated_photos, real_photos
-from vsspark.training.targets import Projection, fit_projection, probable_categories
-from vsspark.training.teacher import TEACHER_DIM, TEACHER_LAYERS, TEACHER_SIDE, Teacher, export_teacher
-from vsspark.training.views import whole_view
+from vsspark.training.cluster import Cluster, join_cluster
+from vsspark.training.networks import (
+    PLAIN,
+    build_backbone,
+    build_heads,
+    build_trunk,
+    check_backbone,
+    join,
+    mixed,
+    with_mirror_image,
+)
+from vsspark.training.training_set import TrainingSet, prepare_training_set
 
-_SAMPLE = 1500  # views of each source that the fixed parts' axes are found from
-_SOLVED = 10_000  # views that the generic part's last projection is solved on
-_CELL_SAMPLE = 400  # photos, or up to twice as many, that the smaller form of the teacher's cells is found from
-_CELL_DIM = 128  # numbers of it
-# Product index the held-out generated products start at: families apart from those trained on.
-_HELD_OUT_FROM = 1_000_000
+_NOT_OF_THE_HEADS = {"register_as", "alias", "threads", "path", "unfreeze", "unfrozen_rate", "unfrozen_epochs"}
 
 
-def train(config: TrainingConfig) -> Path | None:
-    """The folder with NAME.weights.h5 (16-bit floats) and NAME.json; None if `config.minutes` ended the call first."""
+def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    """The job: fits an encoder to the catalogue, registers it, prints its URI. Run again after a kill, it goes on
+    where it was.
+    """
+    check_backbone(config.training)
+    import_tensorflow()
+    cluster = join_cluster()
+    training_set = prepare_training_set(spark, config, args.run_id, cluster)
     import keras
 
-    work = Path(config.work)
-    sources, shares = _sources(config, work)
-    held_out = _held_out(config)
-    keras.utils.set_random_seed(config.seed)
-    # Weights stay 32 bits wide; only the convolutions' arithmetic is narrow.
-    keras.config.set_dtype_policy(config.precision)
-    student = build(len(KINDS), (config.side, config.side))
-    keras.config.set_dtype_policy("float32")
-    if config.start is not None:
-        log.info("%-10s %d layers from %s", "start", take_over(student, Path(config.start)), config.start)
-    fit_outline(student, np.concatenate([source.views[:: max(1, len(source.views) // _SAMPLE)] for source in sources]))
-    run = work / "run"
-    progress = fit(student, sources, shares, partial(_judge, held_out=held_out), config, run)
-    if progress is None:
-        return None
-    if progress.epoch > 0:
-        student.load_weights(run / "best.weights.h5")
-    if config.teacher is not None:
-        rows = slice(None, None, max(1, len(sources[0].views) // _SOLVED))
-        solve_generic(student, sources[0].views[rows], sources[0].target[rows])
-    return _write(student, held_out, config, progress)
-
-
-def encode(student, views: np.ndarray, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings (n, d) and probabilities (n, c), float32, of uint8 views, as inference sees them."""
-    import tensorflow as tf
-
-    answer = tf.function(lambda images: student(images, training=False), reduce_retracing=True)
-    parts = [answer(tf.constant(np.asarray(views[i : i + batch], np.float32))) for i in range(0, len(views), batch)]
-    return tuple(np.concatenate([part[i].numpy() for part in parts]) for i in (0, 1))
-
-
-def _teacher(config: TrainingConfig, work: Path, photos: Sequence[Photo]) -> Teacher | None:
-    """The teacher, its ONNX file and the smaller form of its cells kept in `work` under the name of the weights and
-    photos they came from.
-    """
-    if config.teacher is None:
-        return None
-    weights = Path(config.teacher)
-    if not weights.exists():
-        raise ConfigError(
-            f"teacher: {weights} does not exist; give MobileNetV2's weights without its top, "
-            "or null to learn from categories and pairs alone"
-        )
-    exported = work / f"teacher-{content_hash(weights)}.onnx"
-    if not exported.exists():
-        export_teacher(weights, exported.with_name("partial.onnx")).replace(exported)
-    name = content_hash(weights, json.dumps([config.photos, config.seed, len(photos)]).encode())
-    kept = work / f"cells-{name}.npz"
-    if not kept.exists():
-        teacher = Teacher(exported, None, name, config.threads)
-        sample = (whole_view(photo.read(), TEACHER_SIDE) for photo in photos[:: max(1, len(photos) // _CELL_SAMPLE)])
-        cells = np.concatenate([teacher.cells(view[None]).reshape(-1, TEACHER_DIM) for view in sample])
-        found = fit_projection(cells, tuple(TEACHER_LAYERS.values()), _CELL_DIM)
-        np.savez(kept.with_name("partial.npz"), mean=found.mean, matrix=found.matrix)
-        kept.with_name("partial.npz").replace(kept)
-    with np.load(kept) as saved:
-        return Teacher(
-            exported,
-            Projection(saved["mean"], saved["matrix"]),
-            f"{name}-{content_hash(saved['matrix'].tobytes())}",
-            config.threads,
-        )
-
-
-def _sources(config: TrainingConfig, work: Path) -> tuple[list[Examples], list[float]]:
-    """What is learnt from, and the share of each in a batch: real photos, if there are any, and generated ones; with
-    the teacher's answers, if there is one.
-    """
-    drawn = generated_photos(config.seed, range(config.products))
-    photos = drawn if config.photos is None else real_photos(Path(config.photos), "train", KINDS)
-    teacher = _teacher(config, work, photos)
-    generated = build_pool(
-        work / "generated", drawn, config.generated_crops, 0, config.stored_side, teacher, config.seed
+    from vsspark.training.judge import (
+        choose_mixture,
+        encode,
+        features_and_colours,
+        judge_finished,
+        set_temperature,
+        temperature_of,
+        traced,
+        validation_pictures,
     )
-    if config.photos is None:
-        return [_examples(generated, _targets(generated, _axes(generated)), _one_hot(generated.category))], [1.0]
-    pool = build_pool(work / "train", photos, config.crops, config.mixes, config.stored_side, teacher, config.seed)
-    axes = _axes(pool)
-    target, answer = _targets(pool, axes), _one_hot(pool.category)
-    if teacher is not None:
-        opinion = probable_categories(target, pool.category, pool.photo, len(KINDS))
-        labelled = pool.category >= 0
+    from vsspark.training.register import register
+
+    began = time.monotonic()
+    keras.utils.set_random_seed(config.training.seed)
+    trunk, heads, last_heads, curves = fit_encoder(training_set, config.training, cluster)
+    if not cluster.first:
+        return
+    flip, pictures = config.training.flip, validation_pictures(training_set.folder, config.training.side)
+    # What heads have never seen says nothing of how sure they may be; -1, none, is last.
+    learnt = np.array([*training_set.category_counts, 0]) > 0
+    known = np.where(learnt[pictures.category], pictures.category, -1)
+    features, colours = features_and_colours(with_mirror_image(trunk, flip), pictures.pixels)
+    temperature = temperature_of(encode(traced(heads), features)[1], known)
+    set_temperature(heads.get_layer("category"), temperature)
+    embedding, probabilities = encode(traced(heads), features)
+    mixture = PLAIN
+    if config.training.recipe == "two_headed":
+        mixture = choose_mixture(embedding, probabilities, colours, pictures.product, pictures.category)
         log.info(
-            "%-10s the teacher knows the category of %.3f of the views",
-            "targets",
-            float((opinion.argmax(1) == pool.category)[labelled].mean()),
+            "%-10s beside the embedding: roots of the probabilities %g of its length, colours %g of its share",
+            "mixture",
+            *mixture,
         )
-        answer = np.where(labelled[:, None], 0.5 * (answer + opinion), opinion)
-    # What the teacher sees in drawn garments is made smaller by what it sees in photos: one network answers for both.
-    examples = [
-        _examples(pool, target, answer),
-        _examples(generated, _targets(generated, axes), _one_hot(generated.category)),
-    ]
-    return examples, [1 - config.generated_share, config.generated_share]
-
-
-def _axes(pool: Pool) -> Projection | None:
-    """The principal axes of what the teacher said; None where there was none."""
-    return fit_projection(pool.features, tuple(TEACHER_LAYERS.values()), GENERIC) if pool.features.shape[1] else None
-
-
-def _targets(pool: Pool, axes: Projection | None) -> np.ndarray:
-    """(n, d) float32: the pool's features on those axes; zeros, from which nothing is learnt, where there are none."""
-    return np.zeros((len(pool.views), GENERIC), np.float32) if axes is None else axes(pool.features)
-
-
-def _examples(pool: Pool, target: np.ndarray, answer: np.ndarray) -> Examples:
-    return Examples(pool.views, target, pool.cells, pool.product, answer)
-
-
-def _one_hot(category: np.ndarray) -> np.ndarray:
-    """(n, c) float32; a row of zeros for -1."""
-    return np.where(category[:, None] >= 0, np.eye(len(KINDS), dtype=np.float32)[category], 0)
-
-
-def _held_out(config: TrainingConfig) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """views, product, category of the photos that training never sees, as the encoder will see them."""
-    sets: dict[str, list[Photo]] = {
-        "generated": generated_photos(config.seed, range(_HELD_OUT_FROM, _HELD_OUT_FROM + config.held_out))
-    }
-    if config.photos is not None:
-        sets["real"] = real_photos(Path(config.photos), "validation", KINDS)
-    return {
-        name: (
-            np.stack([whole_view(p.read(), config.side) for p in photos]),
-            np.array([p.product for p in photos]),
-            np.array([p.category for p in photos]),
-        )
-        for name, photos in sets.items()
-    }
-
-
-def _judge(student, held_out: dict) -> dict[str, float]:
-    """Figures on what was held out; "held_out" is their mean: category and product count alike, and real photos as
-    much as generated ones.
-    """
-    figures = {}
-    for name, (views, product, category) in held_out.items():
-        embedding, probabilities = encode(student, views)
-        figures[f"{name}_top1"] = float((probabilities.argmax(1) == category).mean())
-        if name == "generated":
-            figures["generated_product"] = nearest_agrees(embedding, product)
-        else:
-            figures["real_category"] = nearest_agrees(embedding, category)
-    return figures | {"held_out": float(np.mean(list(figures.values())))}
-
-
-def _write(student, held_out: dict, config: TrainingConfig, progress: Progress) -> Path:
-    """Calibrates the head on held-out photos, and stores weights and facts."""
-    views, _, category = held_out.get("real", held_out["generated"])
-    head = student.get_layer("category")
-    kernel, bias = head.get_weights()
-    logits = np.log(encode(student, views)[1] + 1e-9)
-    temperature = best_temperature(logits, category)
-    head.set_weights([kernel / temperature, bias / temperature])
-    output = Path(config.output)
-    output.mkdir(parents=True, exist_ok=True)
-    weights = output / f"{config.name}.weights.h5"
-    student.save_weights(weights)
-    _halve(weights)
-    student.load_weights(weights)  # what is shipped is what is judged
-    _, probabilities = encode(student, views)
-    figures = _judge(student, held_out) | {"calibration_error": calibration_error(probabilities, category)}
+    figures, confusion = judge_finished(
+        np.asarray(mixed(embedding, probabilities, colours, mixture)), probabilities, pictures
+    )
+    log.info("%-10s %s", "held out", json.dumps({name: round(value, 4) for name, value in figures.items()}))
     facts = {
-        "input_size": [config.side, config.side],
-        "categories": list(KINDS),
-        "dim": student.output[0].shape[1],
-        "trained_on": {
-            "photos": config.photos and "clothing (CC0 1.0), train split",
-            "generated_products": config.products,
-            "teacher": config.teacher and "MobileNetV2, ImageNet (Apache-2.0)",
-        },
-        "training": {
-            "started_from": config.start,
-            "seed": config.seed,
-            "epochs": progress.epoch,
-            "best_epoch": progress.best_epoch,
-            "minutes": round(progress.seconds / 60, 1),
-            "views": progress.images,
-        },
-        "figures": {name: round(value, 4) for name, value in figures.items()},
+        "pictures": json.dumps(training_set.pictures),
+        "products": json.dumps(training_set.products),
+        "quarantined": str(training_set.quarantined),
     }
-    (output / f"{config.name}.json").write_text(json.dumps(facts, indent=2) + "\n")
-    log.info("%-10s %s", "held out", json.dumps(facts["figures"]))
-    return output
+    facts["beside_the_embedding"] = json.dumps(mixture._asdict())
+    facts["fitted_on"] = "train"
+    if last_heads is not None:  # the figures stay those of the heads that had not seen what they were judged by
+        set_temperature(last_heads.get_layer("category"), temperature)
+        heads, facts["fitted_on"] = last_heads, "train and validation"
+    facts["minutes"] = f"{(time.monotonic() - began) / 60:.1f}"
+    network = join(trunk, heads, flip, mixture)
+    uri = register(network, training_set.categories, config, facts, curves, figures, confusion)
+    print(f"train: {uri}")
 
 
-def _halve(weights: Path) -> None:
-    """Rewrites a Keras weights file with 16-bit floats, compressed; Keras widens them when it loads."""
-    import h5py
+def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: Cluster):
+    """(trunk, heads, heads fitted on the held-out products too, curves): RGB (n, side, side, 3) -> features ->
+    [embedding, probabilities], and the figures of every epoch by part. Heads that have learnt with the backbone stay
+    as they are: there are no second ones.
+    """
+    from vsspark.training.fit import FITTED, class_weights, restore
+    from vsspark.training.judge import validation_pictures
+    from vsspark.training.unfreeze import fit_unfrozen, unfreeze
 
-    partial_file = weights.with_name("partial.h5")
-    with h5py.File(weights, "r") as full, h5py.File(partial_file, "w") as half:
+    weights = class_weights(np.array(training_set.category_counts), config)
+    work = _work_folder(training_set, config)
+    last_heads = _fit_heads(training_set, config, weights, work / "heads") if cluster.first else None
+    cluster.await_first((work / "heads" / FITTED).exists)
+    with cluster.strategy.scope() if cluster.strategy else contextlib.nullcontext():
+        backbone = build_backbone(config)
+        trunk_network = build_trunk(config, backbone)
+        heads = build_heads(trunk_network.output_shape[1], len(weights), config)
+        curves = {"heads": restore(work / "heads" / FITTED, heads.variables).history}
+        unfreeze(backbone, config.unfreeze)
+        # Mirror images are among the views learnt from.
+        network, finished = (join(trunk_network, heads, flip) for flip in (False, config.flip))
+    if config.unfreeze:
+        held_out = validation_pictures(training_set.folder, config.side)
+        folder = work / f"unfrozen-{config.unfreeze}-{config.unfrozen_rate}-{config.unfrozen_epochs}"
+        curves["unfrozen"] = fit_unfrozen(
+            network, finished, training_set, weights, held_out, config, folder, cluster
+        ).history
+    return trunk_network, heads, last_heads, curves
 
-        def copy(name: str, item) -> None:
-            if isinstance(item, h5py.Dataset):
-                narrow = item.dtype == np.float32
-                created = half.create_dataset(
-                    name,
-                    data=item[()].astype(np.float16) if narrow else item[()],
-                    **({"compression": "gzip", "shuffle": True} if item.size > 1024 else {}),
-                )
-            else:
-                created = half.require_group(name)
-            created.attrs.update(item.attrs)
 
-        half.attrs.update(full.attrs)
-        full.visititems(copy)
-    partial_file.replace(weights)
+def _fit_heads(training_set: TrainingSet, config: ShopTrainingConfig, weights: np.ndarray, folder: Path):
+    """Leaves the fitted heads in the folder; returns those fitted on all products, or None where the backbone is
+    still to learn.
+    """
+    from vsspark.training.features import Features, compute_features
+    from vsspark.training.fit import class_weights
+    from vsspark.training.heads import fit_heads, refit_heads
+
+    trunk = _export_trunk(build_trunk(config, build_backbone(config)), config)
+    # Judged by the whole picture alone.
+    splits = {"train": config.views, "validation": 1 if config.unfreeze else config.views}
+    train, validation = (
+        compute_features(training_set.folder, split, views, trunk, config) for split, views in splits.items()
+    )
+    if config.unfreeze:
+        fit_heads(train, validation, weights, config, folder)
+        return None
+    everything, learnt = (
+        Features(*(np.concatenate(columns) for columns in zip(train, validation, strict=True))),
+        len(train.product),
+    )
+    del train, validation  # held once
+    _, progress = fit_heads(
+        everything.rows(slice(learnt)), everything.rows(slice(learnt, None)), weights, config, folder
+    )
+    counts = np.bincount(everything.category[everything.category >= 0], minlength=len(weights))
+    return refit_heads(everything, class_weights(counts, config), config, folder, progress.best_epoch)
+
+
+def _export_trunk(network, config: ShopTrainingConfig) -> Encoder:
+    """The frozen trunk for ONNX Runtime, three times as fast as Keras on CPU."""
+    shape = json.dumps(network.get_config(), sort_keys=True, default=str).encode()
+    version = f"trunk-{config.backbone}-{content_hash(shape, *(value.tobytes() for value in network.get_weights()))}"
+    return exported("trunk", version) or export("trunk", version, network, None)
+
+
+def _work_folder(training_set: TrainingSet, config: ShopTrainingConfig) -> Path:
+    """Where this recipe's checkpoints lie: settings or weights that would fit other heads have another folder."""
+    file = [] if config.weights == "imagenet" else [Path(config.weights)]
+    return (
+        Path(training_set.folder).parent
+        / f"run-{content_hash(config.model_dump_json(exclude=_NOT_OF_THE_HEADS).encode(), *file)}"
+    )

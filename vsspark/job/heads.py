@@ -1,0 +1,106 @@
+"""`_heads`: the heads that runs have fitted, one row each; `embeddings.head` says which one predicted a row's category.
+
+A rollback leaves it alone: whatever `embeddings` goes back to, its head is still there.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from vsspark.blocks.head import FIT, Head
+from vsspark.blocks.kept import Fitted, Labels
+from vsspark.blocks.spark import head_digest
+from vsspark.config import BlockingConfig
+from vsspark.errors import StorageError
+from vsspark.schemas import HEADS
+from vsspark.spark.digest import settings_digest
+from vsspark.storage import Store
+
+
+def compare_labels(predicted: DataFrame, images: DataFrame) -> Labels:
+    """predicted: image_id, predicted_category. images: image_id, category (the catalogue's). One row per category
+    comes to the driver.
+    """
+    right = F.count_if(F.col("category") == F.col("predicted_category")).alias("right")
+    labelled = (
+        images.where("category IS NOT NULL")
+        .select("image_id", "category")
+        .join(predicted.select("image_id", "predicted_category"), "image_id")
+    )
+    rows = labelled.groupBy("category").agg(F.count("*").alias("images"), right).collect()
+    total = sum(row.images for row in rows)
+    return Labels(frozenset(row.category for row in rows), sum(row.right for row in rows) / total if total else None)
+
+
+def keep_head(store: Store, fitted: Fitted, model_version: str, config: BlockingConfig, run_id: str) -> None:
+    """Writes the head's row, in place of an earlier one of the same digest: fitted again with the same outcome, it is
+    good for the catalogue as it is now.
+    """
+    head = fitted.head
+    row = (
+        head_digest(head),
+        model_version,
+        _settings(config),
+        list(head.categories),
+        head.weights.astype("<f4").tobytes(),
+        head.bias.astype("<f4").tobytes(),
+        head.accuracy,
+        sorted(fitted.labels.names),
+        fitted.labels.agreement,
+        fitted.images,
+        dt.datetime.now(dt.UTC),
+        run_id,
+    )
+    store.replace(
+        "_heads", store.spark.createDataFrame([row], HEADS).coalesce(1), HEADS, by="head", value=row[0], run_id=run_id
+    )
+
+
+def read_head(store: Store, digest: str) -> Head:
+    """The head of this digest. Raises StorageError where no run has kept it."""
+    rows = store.read("_heads").where(F.col("head") == digest).collect() if store.exists("_heads") else []
+    if not rows:
+        raise StorageError(
+            f"the published categories were predicted by head {digest}, "
+            f"which is not in _heads below output.path={store.root}: run jobs/recommend.py"
+        )
+    return _fitted(rows[0]).head
+
+
+def kept_head(store: Store, model_version: str, config: BlockingConfig) -> Fitted | None:
+    """The head `embeddings` of this model version was predicted with, if it was fitted with these settings; where
+    there are no rows, the last such head.
+    """
+    if not store.exists("_heads"):
+        return None
+    heads = store.read("_heads").where(
+        (F.col("model_version") == model_version) & (F.col("settings") == _settings(config))
+    )
+    rows = (
+        store.read("embeddings").where(F.col("model_version") == model_version).select("head").head(1)
+        if store.exists("embeddings")
+        else []
+    )
+    found = (
+        heads.where(F.col("head") == rows[0]["head"]).head(1)
+        if rows
+        else heads.orderBy(F.col("fitted_at").desc()).head(1)
+    )
+    return _fitted(found[0]) if found else None
+
+
+def _fitted(row: Row) -> Fitted:
+    categories = tuple(row["categories"])
+    weights = np.frombuffer(row["weights"], "<f4").reshape(-1, len(categories))
+    head = Head(weights, np.frombuffer(row["bias"], "<f4"), categories, row["accuracy"])
+    return Fitted(head, Labels(frozenset(row["labels"]), row["agreement"]), row["images"])
+
+
+def _settings(config: BlockingConfig) -> str:
+    """What decides the fit: how a head's probabilities are used does not."""
+    decisive = {name: getattr(config, name) for name in ("by", "clusters", "fit_sample", "holdout", "seed")}
+    return settings_digest(decisive | {"fit": FIT})

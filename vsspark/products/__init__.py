@@ -1,1 +1,0 @@
-"""Image neighbours merged into product -> similar products."""

@@ -1,1 +1,0 @@
-"""The quality gate, and what makes a run's table the one readers see."""

@@ -1,0 +1,26 @@
+"""PySpark's daemon of Python workers, silent where the JVM lets an idle worker go.
+
+After a minute without a task the JVM closes a worker's socket. PySpark's worker answers with what it takes for an
+error; over a Unix socket (`spark.python.unix.domain.socket.enabled`, see `vsspark.spark.session`) that answer fails at
+once, and its traceback ends in the log of a good run.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from pyspark import daemon
+
+_worker = daemon.worker
+
+
+def worker(sock: socket.socket, authenticated: bool) -> int:
+    """The exit code of a worker that has served one task, or of one whose socket was closed before there was one."""
+    if not sock.recv(1, socket.MSG_PEEK):
+        return 1
+    return _worker(sock, authenticated)
+
+
+if __name__ == "__main__":
+    daemon.worker = worker
+    daemon.manager()

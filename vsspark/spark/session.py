@@ -1,0 +1,132 @@
+"""The Spark session a job runs in, and what the Python side needs to know of it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import sys
+import tempfile
+from functools import lru_cache
+
+from pyspark import SparkConf, SparkContext
+from pyspark.sql import SparkSession
+
+# Set where nothing else was said: the config's `spark:` section wins over --conf and spark-defaults.conf, and all
+# three win over these.
+_DEFAULTS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.ui.showConsoleProgress": "true",
+    # A run_id or model_version that looks like a number stays text when it is a partition column.
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    # oneDNN is off by default on some CPUs, where it doubles TensorFlow's speed.
+    "spark.executorEnv.TF_ENABLE_ONEDNN_OPTS": "1",
+    "spark.executorEnv.TF_CPP_MIN_LOG_LEVEL": "3",
+    "spark.executorEnv.CUDA_MODULE_LOADING": "LAZY",
+}
+# On one machine 200 shuffle partitions and 50 snapshot partitions are 250 tiny tasks per write.
+_LOCAL_PARTITIONS_PER_SLOT = 2
+_LOCAL_DEFAULTS = {
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.ui.enabled": "false",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+}
+_LONGEST_SOCKET_FOLDER = 60  # letters: Linux takes 107 for a socket's path, and Spark adds a slash and a name of 42
+_S3_OPTIONS = (
+    "fs.s3a.endpoint",
+    "fs.s3a.endpoint.region",
+    "fs.s3a.access.key",
+    "fs.s3a.secret.key",
+    "fs.s3a.session.token",
+    "fs.s3a.path.style.access",
+    "fs.s3a.connection.ssl.enabled",
+)
+
+
+def create(app_name: str, properties: dict[str, str | int | float | bool]) -> SparkSession:
+    """The session: the one spark-submit or a notebook already made, else a local one on all cores."""
+    # The driver's own TensorFlow (export, training) and the workers forked in local mode read these from the
+    # environment.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Started as `python jobs/NAME.py`: the workers are this interpreter too, not the PATH's python3.
+    if not os.environ.get("SPARK_ENV_LOADED"):
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # Starts or joins the JVM; only then does SparkConf() know what spark-submit was told.
+    SparkContext._ensure_initialized()
+    conf = SparkConf()
+    if not conf.contains("spark.master"):
+        conf.set("spark.master", "local[*]")
+    for key, value in properties.items():
+        conf.set(
+            key if key.startswith("spark.") else f"spark.{key}",
+            str(value).lower() if isinstance(value, bool) else str(value),
+        )
+    local = conf.get("spark.master").startswith("local")
+    defaults = _DEFAULTS | (_LOCAL_DEFAULTS if local else {}) | _unix_sockets(conf)
+    for key, value in defaults.items():
+        if not conf.contains(key):
+            conf.set(key, value)
+    spark = SparkSession.builder.appName(app_name).config(conf=conf).getOrCreate()
+    if local and not conf.contains("spark.sql.shuffle.partitions"):
+        spark.conf.set("spark.sql.shuffle.partitions", str(_LOCAL_PARTITIONS_PER_SLOT * task_slots(spark)))
+    return spark
+
+
+def _unix_sockets(conf: SparkConf) -> dict[str, str]:
+    """Settings that let Python workers on this machine talk over Unix sockets in a folder of their own; none where
+    they would not work.
+
+    Over TCP every Python task and every collect waits 40 ms for a delayed acknowledgement. The executors of a cluster
+    may not have this package where their daemon starts (`--py-files` reaches only its workers), nor a folder whose
+    name is short enough: there it is for the operator to say.
+    """
+    if not re.fullmatch(r"local(\[[^\]]*\])?", conf.get("spark.master")) or conf.get("spark.submit.pyFiles", ""):
+        return {}
+    folder = _socket_folder()
+    if len(folder) > _LONGEST_SOCKET_FOLDER:
+        return {}
+    return {
+        "spark.python.unix.domain.socket.enabled": "true",
+        "spark.python.unix.domain.socket.dir": folder,
+        "spark.python.daemon.module": "vsspark.spark.daemon",
+    }
+
+
+@lru_cache(maxsize=1)
+def _socket_folder() -> str:
+    """One for this process, that nobody else can enter."""
+    folder = tempfile.mkdtemp(prefix="vsspark-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def reconnect(spark: SparkSession) -> None:
+    """Leaves a call into the JVM that a signal has interrupted: its answer must not be taken for that of the next call.
+
+    Spark's jobs are cancelled; what the call does beside them, it may still do.
+    """
+    connection = SparkContext._gateway._gateway_client.get_thread_connection()
+    if connection is not None:
+        connection.close()  # the next call makes itself another
+    spark.sparkContext.cancelAllJobs()
+
+
+def storage_options(spark: SparkSession) -> dict[str, str]:
+    """The Hadoop settings the Python workers need to read object storage as the JVM does. Holds secrets: never log
+    it.
+    """
+    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+    per_bucket = hadoop.getPropsWithPrefix("fs.s3a.bucket.")
+    return {key: value for key in _S3_OPTIONS if (value := hadoop.get(key))} | {
+        f"fs.s3a.bucket.{key}": per_bucket[key] for key in per_bucket
+    }
+
+
+def task_slots(spark: SparkSession) -> int:
+    """How many tasks the session's executors run at a time."""
+    return max(1, spark.sparkContext.defaultParallelism)

@@ -1,0 +1,108 @@
+"""Folders that runs keep for themselves, below `_staging` and `_work`; no reader looks there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+
+from vsspark import __version__
+from vsspark.errors import StorageError
+from vsspark.images.fetch import open_filesystem
+from vsspark.spark import session
+from vsspark.storage.files import Files, first_line
+
+if TYPE_CHECKING:
+    from vsspark.storage.lock import OutputLock
+
+_NOT_WRITABLE = (
+    "Permission denied",
+    "Mkdirs failed",
+    "Not a directory",
+    "ParentNotDirectory",
+    "AccessDenied",
+    "Read-only",
+    "No space",
+)
+
+
+class Scratch:
+    """`_staging` belongs to the run that writes and goes with it; `_work` holds finished pieces and survives a kill.
+
+    lock: of the run that writes. Its staging folder carries the lock's token, so that two runs of one name, of which
+    one has lost its lease, never write into each other's files. `_work` is named by release and content: whoever wrote
+    a piece, it is the piece that this release would make.
+    """
+
+    def __init__(self, spark: SparkSession, root: str, lock: OutputLock | None):
+        self.spark, self.root = spark, root
+        self._files = Files(spark)
+        self._lock = lock
+
+    def check_writable(self) -> None:
+        """Raises StorageError naming output.path when nothing can be written there, and ConfigError when it is on a
+        kind of store that tasks cannot write to: asked before hours of work, not after."""
+        open_filesystem(self.root, session.storage_options(self.spark))
+        probe = f"{self.root}/_staging/_probe"
+        try:
+            self._files.write_text(probe, "")
+            self._files.delete(probe)
+        except Py4JJavaError as error:
+            raise StorageError(f"output.path={self.root} cannot be written: {first_line(error)}") from None
+
+    def staging(self, run_id: str, name: str = "") -> str:
+        """A folder of a run; it goes when the run is over."""
+        token = f"-{self._lock.token}" if self._lock is not None and self._lock.run_id == run_id else ""
+        return f"{self.root}/_staging/{run_id}{token}/{name}".rstrip("/")
+
+    def stage(self, run_id: str, name: str, df: DataFrame) -> DataFrame:
+        """Writes a run's intermediate rows and returns them as read back, so that no UDF behind them runs twice."""
+        with self._writable():
+            df.write.mode("overwrite").parquet(self.staging(run_id, name))
+        return self.spark.read.schema(df.schema).parquet(self.staging(run_id, name))
+
+    def drop_staging(self, run_id: str | None = None) -> None:
+        """Removes a run's own staging folder; without a name those of killed runs: for who has just taken the lock."""
+        if run_id is None:
+            self._files.delete(f"{self.root}/_staging")
+        else:
+            self._files.delete(self.staging(run_id))
+            self._files.delete_empty(f"{self.root}/_staging")
+
+    def work(self, name: str) -> str:
+        """A folder of finished work that the next run of the same release may go on from."""
+        return f"{self.root}/_work/{__version__}/{name}"
+
+    def add_work(self, name: str, df: DataFrame) -> None:
+        """Appends rows to a folder of finished work, every task's file as soon as the task is done: a killed job leaves
+        what it had finished."""
+        options = {"mapreduce.fileoutputcommitter.algorithm.version": "2", "compression": "lz4"}
+        with self._writable():
+            df.write.mode("append").options(**options).parquet(self.work(name))
+
+    def read_work(self, name: str, schema: str) -> DataFrame | None:
+        """The rows of a folder of finished work; None where there is none."""
+        return self.spark.read.schema(schema).parquet(self.work(name)) if self._files.exists(self.work(name)) else None
+
+    def drop_work(self) -> None:
+        """Removes all finished work, that of other releases too."""
+        self._files.delete(f"{self.root}/_work")
+
+    def drop_root(self) -> None:
+        """Removes everything below the root: for one that nobody else knows."""
+        self._files.delete(self.root)
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        """Turns what file systems say of a place that cannot be written into a StorageError that names output.path."""
+        try:
+            yield
+        except (Py4JJavaError, AnalysisException) as error:
+            text = first_line(error)
+            if any(sign in text for sign in _NOT_WRITABLE):
+                raise StorageError(f"output.path={self.root} cannot be written: {text}") from None
+            raise

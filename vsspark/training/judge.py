@@ -1,0 +1,161 @@
+"""How an encoder does on products it was not fitted on: category head, nearest pictures, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from vsspark.default_encoder.measure import best_temperature, calibration_error, nearest_agrees
+from vsspark.default_encoder.views import whole_view
+from vsspark.encoders.parts import colour_histogram
+from vsspark.training.networks import Mixture, mixed
+from vsspark.training.reader import decode_picture, read_groups
+
+# Pictures judged by, a distance of every one to every other, and what they take in memory.
+_AT_MOST, _AT_MOST_BYTES = 4000, 600 * 2**20
+_BATCH_NUMBERS = 32 * 224 * 224 * 3  # that go through a network at once: 32 pictures of 224 pixels, 4 of 576
+_BATCH = 32  # rows at most
+_FEW = 20  # pictures whose product has another among the held-out ones: fewer say nothing about products
+_ROOTS = (0.0, 0.5, 1.0)  # lengths tried for the roots of the probabilities beside an embedding of length 1
+_COLOUR = 0.1  # share of the colours' similarity where the embedding's is 1
+
+
+class Pictures(NamedTuple):
+    """The whole pictures of the validation split, as the finished encoder will see them."""
+
+    pixels: np.ndarray  # (n, side, side, 3) uint8
+    product: np.ndarray  # (n,) int64
+    category: np.ndarray  # (n,) int32, -1 = none
+
+
+def validation_pictures(folder: str, side: int) -> Pictures:
+    """The first pictures of the validation split, as many as are held at once."""
+    most = min(_AT_MOST, _AT_MOST_BYTES // (side * side * 3))
+    pixels, product, category = [], [], []
+    for group in read_groups(folder, "validation"):
+        pixels += [whole_view(decode_picture(data), side) for data in group.picture]
+        product.append(group.product)
+        category.append(group.category)
+        if len(pixels) >= most:
+            break
+    return Pictures(np.stack(pixels[:most]), np.concatenate(product)[:most], np.concatenate(category)[:most])
+
+
+def traced(network) -> Callable:
+    """The network as one TensorFlow function, for `encode`: traced when it first runs, not again in every epoch."""
+    import tensorflow as tf
+
+    return tf.function(lambda given: network(given, training=False), reduce_retracing=True)
+
+
+def encode(answer: Callable, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A network's two outputs, embeddings (n, e) and probabilities (n, c), float32. answer: a `traced` network;
+    given: (n, ...) as it takes them, any dtype.
+    """
+    batch = max(1, min(_BATCH, _BATCH_NUMBERS // given[0].size))
+    parts = [answer(given[start : start + batch].astype(np.float32)) for start in range(0, len(given), batch)]
+    return tuple(np.concatenate([part[i].numpy() for part in parts]) for i in (0, 1))
+
+
+def judge_on(network, given: np.ndarray, product: np.ndarray, category: np.ndarray) -> Callable[[], dict[str, float]]:
+    """A function that gives the network's present figures on these pictures or features."""
+    answer = traced(network)
+    return lambda: figures_of(*encode(answer, given), product, category)
+
+
+def figures_of(
+    embedding: np.ndarray, probabilities: np.ndarray, product: np.ndarray, category: np.ndarray
+) -> dict[str, float]:
+    """Shares in [0, 1]; "held_out" is the mean of what is said of categories and what is said of products: neither
+    can be bought with the other.
+
+    top1: the head's; category_at_1, product_at_1: the nearest other picture's, by cosine. What the pictures cannot
+    answer is left out.
+    """
+    unit = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
+    known = category >= 0
+    found = {}
+    if known.any():
+        found["top1"] = float((probabilities[known].argmax(1) == category[known]).mean())
+        found["category_at_1"] = nearest_agrees(unit[known], category[known])
+    if len(np.unique(product)) < len(product):
+        found["product_at_1"] = nearest_agrees(unit, product)
+    found = {name: value for name, value in found.items() if np.isfinite(value)}
+    about = [
+        [found[name] for name in names if name in found] for names in (("top1", "category_at_1"), ("product_at_1",))
+    ]
+    sides = [np.mean(figures) for figures in about if figures]
+    return found | {"held_out": float(np.mean(sides)) if sides else 0.0}
+
+
+def choose_mixture(
+    embedding: np.ndarray, probabilities: np.ndarray, colours: np.ndarray, product: np.ndarray, category: np.ndarray
+) -> Mixture:
+    """What is to stand beside the embedding, by these pictures: colours where products have several pictures, unless
+    they do worse by more than chance; then the shortest roots of the probabilities that do no worse than the best,
+    but for chance.
+
+    embedding: (n, e); probabilities: (n, c); colours: (n, 405), see `colour_histogram`. Chance: one standard error of
+    the better one's share, of as many pictures as can answer (the rule of Breiman et al. 1984). A few dozen held-out
+    pictures would else choose by lot.
+    """
+    _, index, count = np.unique(product, return_inverse=True, return_counts=True)
+    of_several, labelled = int((count[index] > 1).sum()), int((category >= 0).sum())
+    answering = min(number for number in (of_several, labelled, len(product)) if number)
+
+    def figure(mixture: Mixture) -> float:
+        return figures_of(
+            np.asarray(mixed(embedding, probabilities, colours, mixture)), probabilities, product, category
+        )["held_out"]
+
+    def chance(share: float) -> float:
+        return float(np.sqrt(share * (1 - share) / answering))
+
+    colour = 0.0
+    if of_several >= _FEW:
+        without = figure(Mixture())
+        colour = _COLOUR if figure(Mixture(colour=_COLOUR)) >= without - chance(without) else 0.0
+    found = {length: figure(Mixture(length, colour)) for length in _ROOTS}
+    best = max(found.values())
+    return Mixture(min(length for length, value in found.items() if value >= best - chance(best)), colour)
+
+
+def features_and_colours(trunk, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(features (n, d), `colour_histogram` (n, 405)) float32 of pictures (n, side, side, 3) uint8."""
+    import keras
+
+    rgb = keras.Input(pixels.shape[1:])
+    return encode(traced(keras.Model(rgb, [trunk(rgb), colour_histogram(rgb)])), pixels)
+
+
+def temperature_of(probabilities: np.ndarray, category: np.ndarray) -> float:
+    """The temperature at which probabilities mean what they say on these pictures (Guo et al. 2017,
+    arXiv:1706.04599); 1 where no category is known.
+
+    probabilities: (n, c); category: (n,), -1 = none.
+    """
+    known = category >= 0
+    return best_temperature(np.log(np.maximum(probabilities[known], 1e-12)), category[known]) if known.any() else 1.0
+
+
+def set_temperature(head, temperature: float) -> None:
+    """Divides what a softmax layer (Dense) computes its probabilities from."""
+    head.set_weights([weights / temperature for weights in head.get_weights()])
+
+
+def judge_finished(
+    embedding: np.ndarray, probabilities: np.ndarray, pictures: Pictures
+) -> tuple[dict[str, float], np.ndarray]:
+    """(figures with the calibration error, confusion (c, c) int64: true by predicted) of what a finished encoder says
+    of these pictures.
+    """
+    categories = probabilities.shape[1]
+    figures = figures_of(embedding, probabilities, pictures.product, pictures.category)
+    known = pictures.category >= 0
+    confusion = np.zeros((categories, categories), np.int64)
+    np.add.at(confusion, (pictures.category[known], probabilities[known].argmax(1)), 1)
+    if known.any():
+        figures["calibration_error"] = calibration_error(probabilities[known], pictures.category[known])
+    return figures, confusion
