@@ -13,6 +13,7 @@ run: setup
 test: setup
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@.venv/bin/lint-imports --no-cache --no-logo
 	@$(PY) -m pytest
 
 slow: setup

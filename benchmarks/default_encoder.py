@@ -18,10 +18,11 @@ import numpy as np
 
 from benchmarks.harness import MOBILENET, catalogue_rows, photo_folder, write_results
 from vsspark import encoders
-from vsspark.default_encoder.measure import calibration_error, nearest_agrees
 from vsspark.default_encoder.sources import read_photo
-from vsspark.default_encoder.views import whole_view
 from vsspark.encoders.engines import load_engine
+from vsspark.evaluation.calibration import calibration_error
+from vsspark.evaluation.measures import nearest_agrees
+from vsspark.training.views import whole_view
 
 _SEEDS = 3
 

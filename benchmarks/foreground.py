@@ -19,7 +19,7 @@ from benchmarks.foreground_worlds import WORLDS, drawn_worlds, studio_worlds
 from benchmarks.harness import MOBILENET, catalogue_rows, photo_folder, write_results
 from vsspark import encoders
 from vsspark.config import ImagesConfig
-from vsspark.default_encoder.measure import nearest_agrees
+from vsspark.evaluation.measures import nearest_agrees
 from vsspark.images.decode import decode_photo
 from vsspark.images.foreground import SIDE, find_foreground
 from vsspark.images.product import cut_out, decode_product, find_product

@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks import default_encoder, foreground, shop_encoder
 from benchmarks.harness import MOBILENET, RESULTS, write_results
 from benchmarks.quality_heads import head_cases, many_categories
-from vsspark.default_encoder.measure import nearest_agrees
+from vsspark.evaluation.measures import nearest_agrees
 
 _WORK = RESULTS / "quality"
 SHOPS = {

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.knn_probes import measure_probes
 from vsspark.blocks import head as heads
 from vsspark.blocks.head import Head, fit_softmax_head
-from vsspark.default_encoder.measure import calibration_error
+from vsspark.evaluation.calibration import calibration_error
 from vsspark.knn import self_join
 
 _K, _PROBES, _PROBABILITY = 10, 3, 0.95  # the defaults of `blocking`

@@ -62,9 +62,9 @@ def main() -> None:
 
 def _write(folder: str) -> int:
     """A training set of drawn pictures, all of them in the train split."""
-    from vsspark.default_encoder.views import whole_view
     from vsspark.spark import session
     from vsspark.training.spark import encode_picture, write_training_set
+    from vsspark.training.views import whole_view
 
     spark = session.create(
         "bench-training", {"spark.master": f"local[{_THREADS}]", "spark.ui.showConsoleProgress": False}
@@ -121,7 +121,7 @@ def _row_reader(folder: str) -> Iterator:
     from petastorm import make_reader
     from petastorm.tf_utils import make_petastorm_dataset
 
-    from vsspark.default_encoder.views import random_view
+    from vsspark.training.views import random_view
 
     def view(pixels):
         made = tf.numpy_function(
@@ -139,8 +139,8 @@ def _row_reader(folder: str) -> Iterator:
 
 
 def _view(data: bytes) -> np.ndarray:
-    from vsspark.default_encoder.views import random_view
     from vsspark.training.reader import decode_picture
+    from vsspark.training.views import random_view
 
     return random_view(np.ascontiguousarray(decode_picture(data)), _SIDE, np.random.default_rng(0))
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from vsspark.blocks.head import Head
+from vsspark.blocks.head_table import compare_labels, keep_head, kept_head, read_head
 from vsspark.blocks.kept import Fitted, Labels
 from vsspark.blocks.spark import head_digest
 from vsspark.config import BlockingConfig, OutputConfig
 from vsspark.errors import StorageError
-from vsspark.job.heads import compare_labels, keep_head, kept_head, read_head
-from vsspark.storage import Store
+from vsspark.storage.store import Store
 
 BLOCKING = BlockingConfig()
 

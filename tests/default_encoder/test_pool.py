@@ -10,7 +10,7 @@ import pytest
 from vsspark.default_encoder import pool
 from vsspark.default_encoder.pool import build_pool
 from vsspark.default_encoder.sources import generated_photos
-from vsspark.default_encoder.views import whole_view
+from vsspark.training.views import whole_view
 
 
 def _pool(folder, crops=1, mixes=1):

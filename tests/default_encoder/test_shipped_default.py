@@ -9,10 +9,10 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from vsspark.default_encoder.measure import nearest_agrees
 from vsspark.default_encoder.sources import generated_photos, read_photo
-from vsspark.default_encoder.views import whole_view
 from vsspark.encoders.default import SHARPENED, WEIGHTS
+from vsspark.evaluation.measures import nearest_agrees
+from vsspark.training.views import whole_view
 
 SHIPPED = resources.files("vsspark.encoders") / "weights"
 

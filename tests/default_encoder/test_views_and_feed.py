@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vsspark.default_encoder.feed import Examples, _augment, _cells_within, _Window, batches
-from vsspark.default_encoder.views import before_another, mixed_view, random_view, relight, whole_view
+from vsspark.training.views import before_another, mixed_view, random_view, relight, whole_view
 
 RED = np.full((90, 60, 3), (200, 40, 40), np.uint8)
 

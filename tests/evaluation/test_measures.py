@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from vsspark.config import EvaluationConfig
 from vsspark.evaluation.compare import Sample, draw_queries, head_figures, random_figures, search_figures
-from vsspark.evaluation.measures import agreement, expected_share, figure, hubness, precision
+from vsspark.evaluation.measures import agreement, expected_share, figure, hubness, nearest_agrees, precision
 
 LABELS = np.array([0, 0, 1, 1, -1])
 
@@ -145,3 +145,18 @@ def test_a_head_is_judged_on_the_categories_it_knows():
     assert (found.top1.value, found.top1.count) == (0.5, 2)
     assert found.calibration_error == pytest.approx(0.5 * 0.1 + 0.5 * 0.8, abs=1e-6)
     assert head_figures(p, ("car", "plane"), sample, EvaluationConfig()) is None
+
+
+def test_nearest_agrees_by_hand():
+    angles = np.radians([0, 10, 15, 90, 120])
+    embeddings = np.stack([np.cos(angles), np.sin(angles)], 1)
+    label = np.array([0, 0, 1, 1, 1])
+    # nearest: 0->1 yes, 1->2 no, 2->1 no, 3->4 yes, 4->3 yes
+    assert nearest_agrees(embeddings, label) == pytest.approx(3 / 5)
+    # without 1 and 2 meeting: 0->1 yes, 1->0 yes, 2->0 no, 3->4 yes, 4->3 yes
+    assert nearest_agrees(embeddings, label, exclude=np.array([0, 1, 1, 2, 3])) == pytest.approx(4 / 5)
+
+
+def test_rows_that_cannot_be_right_are_not_counted():
+    embeddings = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
+    assert nearest_agrees(embeddings, np.array([0, 0, 1])) == 1.0

@@ -7,8 +7,8 @@ import os
 import pytest
 
 from vsspark.config import ImagesConfig
-from vsspark.errors import ConfigError, ImageError, Reason
-from vsspark.images.fetch import open_filesystem, read_image, split_uri, stat_image
+from vsspark.errors import ImageError, Reason
+from vsspark.images.fetch import read_image, stat_image
 
 CONFIG = ImagesConfig(max_bytes=1000)
 
@@ -124,19 +124,3 @@ def test_refused_files_leave_no_open_descriptor(tmp_path):
     for _ in range(20):
         refusal(str(tmp_path))
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_split_uri():
-    assert split_uri("s3a://bucket/a b#%41.jpg") == ("s3a", "bucket/a b#%41.jpg")
-    assert split_uri("file:///a/b.jpg") == ("file", "/a/b.jpg")
-    assert split_uri("file:/a/b.jpg") == ("file", "/a/b.jpg")
-    assert split_uri("a:b/c.jpg") == ("file", "a:b/c.jpg")
-
-
-def test_open_filesystem_of_a_folder(tmp_path):
-    (tmp_path / "x y%.txt").write_bytes(b"hello")
-    filesystem, path = open_filesystem(f"file:{tmp_path}")
-    with filesystem.open_input_stream(f"{path}/x y%.txt") as stream:
-        assert stream.read() == b"hello"
-    with pytest.raises(ConfigError, match="gs:// is not handled"):
-        open_filesystem("gs://bucket/folder")

@@ -13,7 +13,8 @@ from moto.server import ThreadedMotoServer
 
 from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError, Reason
-from vsspark.images.fetch import open_filesystem, read_image, stat_image
+from vsspark.images.fetch import read_image, stat_image
+from vsspark.storage.filesystems import open_filesystem
 
 CONFIG = ImagesConfig(max_bytes=100_000, timeout_s=2, attempts=3)
 NAMES = ["plain.jpg", "two words.jpg", "100%.jpg", "a%20b.jpg", "no#1.jpg", "why?.jpg", "Größe–ル.jpg", "plus+and&.jpg"]

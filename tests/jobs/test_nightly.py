@@ -16,7 +16,7 @@ from shops import REPO, arguments, draw_shop, write_catalogue
 
 from jobs import recommend, rollback
 from vsspark.config import OutputConfig
-from vsspark.storage import Store
+from vsspark.storage.store import Store
 
 TABLES = ("images", "embeddings", "quarantine", "neighbours", "similar_products")
 

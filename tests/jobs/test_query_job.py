@@ -15,7 +15,7 @@ from shops import arguments, draw_shop
 from jobs import query, recommend
 from vsspark.config import OutputConfig
 from vsspark.schemas import RUNS
-from vsspark.storage import Store
+from vsspark.storage.store import Store
 
 
 @pytest.fixture

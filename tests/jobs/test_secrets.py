@@ -11,7 +11,7 @@ from shops import arguments, draw_shop
 
 from jobs import recommend
 from vsspark.config import load_config
-from vsspark.storage import Store
+from vsspark.storage.store import Store
 
 CANARY = "canary-7f3a"
 PLANTED = (

@@ -15,7 +15,7 @@ from vsspark.errors import StorageError
 from vsspark.query import ask
 from vsspark.query.pictures import Embedded
 from vsspark.report.build import write_report
-from vsspark.storage import Store
+from vsspark.storage.store import Store
 
 FIRST, SECOND = small_shop.RUN_ID, "20261122-020000"
 

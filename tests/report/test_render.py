@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 from html.parser import HTMLParser
 
-import cv2
-import numpy as np
 import pytest
-from small_shop import BOLD, SCRIPT, draw, run_row
+from small_shop import BOLD, SCRIPT, run_row
 
-from vsspark.config import ImagesConfig
-from vsspark.errors import ImageError, Reason
+from vsspark.errors import Reason
 from vsspark.report.contents import (
     CATEGORIES_SHOWN,
     Candidate,
@@ -27,7 +23,6 @@ from vsspark.report.contents import (
     pick_distinct,
 )
 from vsspark.report.render import REASONS, render_report
-from vsspark.report.thumbnails import SIDE, read_thumbnails, thumbnail
 
 TOTALS = Totals(
     products=3, images=5, embedded=4, quarantined=1, usable_products=2, full_lists=2, recommendations=2, backfilled=1
@@ -174,24 +169,3 @@ def test_twins_take_one_row_while_others_are_left():
     assert pick_distinct([a, b, c], 2) == [a, c]
     assert pick_distinct([a, b, c], 3) == [a, b, c]
     assert pick_distinct([a, b, c], 3, frozenset({"a"})) == [b, c]
-
-
-def test_a_thumbnail_keeps_its_shape_and_colour_and_is_small(tmp_path):
-    path = tmp_path / "portrait #1 %20.png"
-    draw(str(path), (220, 30, 40), 1)  # 300 x 360
-    uri = thumbnail(path.read_bytes(), ImagesConfig())
-    kind, _, data = uri.partition(",")
-    assert kind == "data:image/jpeg;base64"
-    picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
-    assert picture.shape == (SIDE, round(SIDE * 300 / 360), 3)
-    np.testing.assert_allclose(picture[80, 80], (220, 30, 40), atol=6)
-    assert len(uri) < 8000
-
-
-def test_pictures_that_are_gone_or_broken_are_left_out(tmp_path):
-    good, broken, gone = tmp_path / "good.png", tmp_path / "broken.jpg", tmp_path / "gone.jpg"
-    draw(str(good), (1, 2, 3), 0)
-    broken.write_text("<html>")
-    assert list(read_thumbnails([str(gone), str(good), str(broken)], ImagesConfig(fetch_threads=2), {})) == [str(good)]
-    with pytest.raises(ImageError):
-        thumbnail(b"<html>", ImagesConfig())

@@ -8,7 +8,7 @@ import small_shop
 from jobs import report
 from vsspark import schemas
 from vsspark.config import OutputConfig
-from vsspark.storage import Store
+from vsspark.storage.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from vsspark import __version__
 from vsspark.config import OutputConfig
 from vsspark.errors import StorageError
 from vsspark.schemas import IMAGES
-from vsspark.storage import Store
 from vsspark.storage.lock import OutputLock
+from vsspark.storage.store import Store
 
 SCHEMA = StructType([StructField("id", LongType()), StructField("run_id", StringType())])
 BESIDE = ("images", "embeddings", "neighbours")

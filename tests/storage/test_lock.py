@@ -19,9 +19,10 @@ from vsspark.config import load_config
 from vsspark.errors import StorageError
 from vsspark.job.run import Run
 from vsspark.schemas import IMAGES, NEIGHBOURS, QUARANTINE, SIMILAR_PRODUCTS, TABLES, complete
-from vsspark.storage import Store, lock
+from vsspark.storage import lock
 from vsspark.storage.files import Files
 from vsspark.storage.lock import OutputLock
+from vsspark.storage.store import Store
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "images"))
 from unreliable_store import KEYS, s3_server

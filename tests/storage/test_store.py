@@ -11,7 +11,7 @@ from pyspark.sql.types import LongType, StringType, StructField, StructType
 
 from vsspark.config import OutputConfig
 from vsspark.errors import SchemaError, StorageError
-from vsspark.storage import Store
+from vsspark.storage.store import Store
 
 SCHEMA = StructType([StructField("id", LongType()), StructField("run_id", StringType())])
 

@@ -149,7 +149,7 @@ def test_roots_are_as_long_as_the_held_out_pictures_want_them():
 def test_calibration_turns_confidence_down_to_what_is_right():
     import keras
 
-    from vsspark.default_encoder.measure import calibration_error
+    from vsspark.evaluation.calibration import calibration_error
     from vsspark.training.judge import set_temperature, temperature_of
 
     rng = np.random.default_rng(3)

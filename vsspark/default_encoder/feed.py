@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vsspark.default_encoder.views import relight
+from vsspark.training.views import relight
 
 
 @dataclass(frozen=True)

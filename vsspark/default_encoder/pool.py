@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from vsspark.default_encoder.teacher import TEACHER_CELLS, TEACHER_DIM, TEACHER_SIDE, Teacher
-from vsspark.default_encoder.views import mixed_view, random_view, whole_view
 from vsspark.progress import log
+from vsspark.training.views import mixed_view, random_view, whole_view
 
 
 @dataclass(frozen=True)

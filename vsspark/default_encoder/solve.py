@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vsspark.default_encoder.views import whole_view
 from vsspark.encoders.default import OUTLINE
+from vsspark.training.views import whole_view
 
 
 def take_over(student, weights: Path) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vsspark.default_encoder.measure import best_temperature
+from vsspark.evaluation.calibration import best_temperature
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,19 @@ import numpy as np
 from vsspark.default_encoder.config import TrainingConfig
 from vsspark.default_encoder.feed import Examples
 from vsspark.default_encoder.fit import Progress, fit
-from vsspark.default_encoder.measure import best_temperature, calibration_error, nearest_agrees
 from vsspark.default_encoder.pool import Photo, Pool, build_pool
 from vsspark.default_encoder.solve import fit_outline, solve_generic, take_over
 from vsspark.default_encoder.sources import generated_photos, real_photos
 from vsspark.default_encoder.targets import Projection, fit_projection, probable_categories
 from vsspark.default_encoder.teacher import TEACHER_DIM, TEACHER_LAYERS, TEACHER_SIDE, Teacher, export_teacher
-from vsspark.default_encoder.views import whole_view
 from vsspark.demo.products import KINDS
 from vsspark.encoders.default import GENERIC, build
 from vsspark.encoders.model_files import content_hash
 from vsspark.errors import ConfigError
+from vsspark.evaluation.calibration import best_temperature, calibration_error
+from vsspark.evaluation.measures import nearest_agrees
 from vsspark.progress import log
+from vsspark.training.views import whole_view
 
 _SAMPLE = 1500  # views of each source that the fixed parts' axes are found from
 _SOLVED = 10_000  # views that the generic part's last projection is solved on

@@ -14,8 +14,8 @@ from pyspark.sql import SparkSession
 from vsspark.config import CatalogueConfig, ColumnsConfig, DemoConfig
 from vsspark.demo.draw import encode_photo
 from vsspark.demo.products import photo_specs, product_spec
-from vsspark.images.fetch import open_filesystem
 from vsspark.spark.workers import map_in_arrow
+from vsspark.storage.filesystems import open_filesystem
 
 TABLE = "catalogue"  # a Parquet folder below DemoConfig.path; images lie in images/ beside it
 _DONE = "catalogue.json"  # written last: what lies here is the whole catalogue of that specification
@@ -47,7 +47,7 @@ def generate_catalogue(
     """The path of the catalogue table, whose pictures lie beside it; drawn only when it is not there already.
 
     The table's `image` column is relative to `config.path`: a folder that driver and executors share, or `s3a://...`.
-    storage_options: Hadoop's names, as in `images.fetch.open_filesystem`; null = what the environment gives.
+    storage_options: Hadoop's names, as in `storage.filesystems.open_filesystem`; null = what the environment gives.
     """
     spec = {"version": _VERSION, "products": config.products, "seed": config.seed}
     table = posixpath.join(config.path, TABLE)

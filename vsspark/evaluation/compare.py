@@ -11,7 +11,7 @@ import numpy as np
 
 from vsspark import knn
 from vsspark.config import EvaluationConfig
-from vsspark.default_encoder.measure import calibration_error
+from vsspark.evaluation.calibration import calibration_error
 from vsspark.evaluation.measures import UNKNOWN, Figure, agreement, expected_share, figure, hubness, precision
 
 RANDOM = "random"  # the model whose neighbours are drawn

@@ -33,7 +33,7 @@ from vsspark.evaluation.spark import read_embeddings, read_sample, refusals, sam
 from vsspark.images.product import preprocessing_mark
 from vsspark.progress import Progress
 from vsspark.spark import session
-from vsspark.storage import Store
+from vsspark.storage.store import Store
 from vsspark.tracking import check_store, log_comparison, use_tracking_store
 
 

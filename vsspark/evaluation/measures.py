@@ -87,3 +87,18 @@ def hubness(found: np.ndarray, items: int) -> tuple[int, float]:
     counts = np.bincount(found[found != UNKNOWN], minlength=items).astype(float)
     spread = counts.std()
     return int(counts.max()), float(((counts - counts.mean()) ** 3).mean() / spread**3) if spread > 0 else 0.0
+
+
+def nearest_agrees(embeddings: np.ndarray, label: np.ndarray, exclude: np.ndarray | None = None) -> float:
+    """Share of rows whose nearest other row has the same label, in [0, 1].
+
+    exclude: (n,) group per row; rows of the same group are no neighbours of each other.
+    Only rows that could be right, because another allowed row has their label, are counted.
+    """
+    similarity = embeddings @ embeddings.T
+    np.fill_diagonal(similarity, -np.inf)
+    if exclude is not None:
+        similarity[exclude[:, None] == exclude[None, :]] = -np.inf
+    same = label[:, None] == label[None, :]
+    possible = (same & np.isfinite(similarity)).any(1)
+    return float(same[np.arange(len(label)), similarity.argmax(1)][possible].mean())

@@ -16,7 +16,7 @@ import numpy as np
 from vsspark.config import ImagesConfig
 from vsspark.evaluation.files import render_page, write_texts
 from vsspark.evaluation.measures import UNKNOWN
-from vsspark.report.thumbnails import read_thumbnails
+from vsspark.images.thumbnails import read_thumbnails
 
 SCALE = {1: "nothing alike", 2: "hardly alike", 3: "somewhat alike", 4: "alike", 5: "very alike"}
 SHEET, KEY = "rating_sheet", "rating_key.csv"

@@ -9,6 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from vsspark.blocks.head import Head
+from vsspark.blocks.head_table import compare_labels, keep_head, kept_head
 from vsspark.blocks.kept import Fitted, Labels
 from vsspark.blocks.spark import fit_head, head_digest, predict_categories
 from vsspark.catalogue.uris import leads_outside
@@ -17,7 +18,6 @@ from vsspark.embed.reuse import outcomes, possible_copies, to_embed, unchanged, 
 from vsspark.embed.spark import EMBEDDED, embed_images, hash_images, spread
 from vsspark.errors import DataQualityError, GateRefused, Reason, StorageError
 from vsspark.job.check import Checked, check_stage
-from vsspark.job.heads import compare_labels, keep_head, kept_head
 from vsspark.job.run import Run
 from vsspark.schemas import EMBEDDINGS, QUARANTINE, complete
 from vsspark.spark import session

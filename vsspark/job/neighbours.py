@@ -21,7 +21,7 @@ from vsspark.recommend.lists import product_facts
 from vsspark.schemas import NEIGHBOURS, SEARCHED
 from vsspark.spark import session
 from vsspark.spark.digest import rows_digest, settings_digest
-from vsspark.storage import Store
+from vsspark.storage.store import Store
 
 log = logging.getLogger("vsspark")
 

@@ -21,7 +21,7 @@ from vsspark.query.answers import to_json, to_text
 from vsspark.query.ask import answer_images
 from vsspark.report.build import write_report
 from vsspark.spark import session
-from vsspark.storage import Store
+from vsspark.storage.store import Store
 
 log = logging.getLogger("vsspark")
 

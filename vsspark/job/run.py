@@ -14,9 +14,9 @@ from vsspark.errors import GateRefused, PublishedIncomplete, StorageError, Vsspa
 from vsspark.masking import mask_text
 from vsspark.progress import Progress
 from vsspark.spark import session
-from vsspark.storage import Store
 from vsspark.storage.files import first_line
 from vsspark.storage.lock import OutputLock
+from vsspark.storage.store import Store
 
 log = logging.getLogger("vsspark")
 

@@ -42,7 +42,7 @@ def search_neighbours(
     executors share, file: or s3a://; delete it once the result is written. Until then it is what a killed search goes
     on from: called again with the same rows, settings and scratch, it repeats no finished task that found anything.
     Name it after what is searched: tiles found there are taken for those of these rows. storage_options: Hadoop's
-    fs.s3a names, see `vsspark.images.fetch.open_filesystem`.
+    fs.s3a names, see `vsspark.storage.filesystems.open_filesystem`.
 
     Packing and joining run at once, and the rows are read twice (sizes, then packing): pass what is read from
     storage. Merging the partial lists is left to whoever writes the result.

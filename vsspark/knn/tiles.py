@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 
-from vsspark.images.fetch import open_filesystem
+from vsspark.storage.filesystems import open_filesystem
 
 NO_BLOCK = -1
 

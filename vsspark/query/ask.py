@@ -12,12 +12,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from vsspark import encoders
+from vsspark.blocks.head_table import read_head
 from vsspark.config import BlockingConfig, Config, ImagesConfig
 from vsspark.embed.spark import stored_version
 from vsspark.encoders import Encoder
 from vsspark.encoders.registry import MLFLOW_SCHEMES
 from vsspark.errors import ConfigError
-from vsspark.job.heads import read_head
 from vsspark.knn.packing import median_thresholds
 from vsspark.progress import Progress
 from vsspark.query.answers import Answer, Similar
@@ -25,7 +25,7 @@ from vsspark.query.candidates import Asked
 from vsspark.query.pictures import Embedded, Probes, embed_pictures, probed_categories
 from vsspark.query.spark import nearest_products
 from vsspark.spark import session
-from vsspark.storage import Store
+from vsspark.storage.store import Store
 from vsspark.tracking import use_tracking_store
 
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from vsspark.config import Config
 from vsspark.errors import StorageError
+from vsspark.images.thumbnails import read_thumbnails
 from vsspark.report.contents import Contents
 from vsspark.report.render import render_report
-from vsspark.report.thumbnails import read_thumbnails
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from vsspark.report.spark import Tables
-    from vsspark.storage import Store
+    from vsspark.storage.store import Store
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from vsspark.errors import StorageError
-from vsspark.images.fetch import split_uri
 from vsspark.storage.files import Files, first_line
+from vsspark.storage.filesystems import split_uri
 
 log = logging.getLogger("vsspark")
 

@@ -12,9 +12,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from vsspark import __version__
 from vsspark.errors import StorageError
-from vsspark.images.fetch import open_filesystem
 from vsspark.spark import session
 from vsspark.storage.files import Files, first_line
+from vsspark.storage.filesystems import open_filesystem
 
 if TYPE_CHECKING:
     from vsspark.storage.lock import OutputLock

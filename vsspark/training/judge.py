@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vsspark.default_encoder.measure import best_temperature, calibration_error, nearest_agrees
-from vsspark.default_encoder.views import whole_view
 from vsspark.encoders.parts import colour_histogram
+from vsspark.evaluation.calibration import best_temperature, calibration_error
+from vsspark.evaluation.measures import nearest_agrees
 from vsspark.training.networks import Mixture, mixed
 from vsspark.training.reader import decode_picture, read_groups
+from vsspark.training.views import whole_view
 
 # Pictures judged by, a distance of every one to every other, and what they take in memory.
 _AT_MOST, _AT_MOST_BYTES = 4000, 600 * 2**20

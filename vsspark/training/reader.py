@@ -18,10 +18,10 @@ from vsspark.training import legacy_arrow  # noqa: F401 - before petastorm
 from petastorm import make_batch_reader
 from petastorm.errors import NoDataAvailableError
 
-from vsspark.default_encoder.views import before_another, random_view, whole_view
 from vsspark.errors import ConfigError
 from vsspark.images.foreground import find_foreground
 from vsspark.training.pairs import draw_pairs, pair_weights
+from vsspark.training.views import before_another, random_view, whole_view
 
 LEAST_AREA = 0.1  # of a picture, in a random view: shops show products close up
 _SHUFFLED = 2048  # pairs held, still as JPEG, while they wait for their turn

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -16,7 +17,9 @@ from vsspark.training.cluster import Cluster
 from vsspark.training.fit import Objective, Progress, fit
 from vsspark.training.judge import Pictures, judge_on
 from vsspark.training.reader import check_shares, pair_dataset
-from vsspark.training.training_set import TrainingSet
+
+if TYPE_CHECKING:
+    from vsspark.training.training_set import TrainingSet
 
 
 def unfreeze(backbone: keras.Model, layers: int) -> None:

@@ -1,4 +1,4 @@
-"""Small pictures for the report: URIs in, `data:` URIs out."""
+"""Small pictures for web pages: URIs in, `data:` URIs out."""
 
 from __future__ import annotations
 

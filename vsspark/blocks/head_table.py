@@ -18,7 +18,7 @@ from vsspark.config import BlockingConfig
 from vsspark.errors import StorageError
 from vsspark.schemas import HEADS
 from vsspark.spark.digest import settings_digest
-from vsspark.storage import Store
+from vsspark.storage.store import Store
 
 
 def compare_labels(predicted: DataFrame, images: DataFrame) -> Labels:

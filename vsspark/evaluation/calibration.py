@@ -1,23 +1,8 @@
-"""How good embeddings and probabilities are, leave-one-out. NumPy only; embeddings are (n, d) of unit norm."""
+"""How far probabilities can be believed, and what makes them so (Guo et al. 2017, arXiv:1706.04599). NumPy only."""
 
 from __future__ import annotations
 
 import numpy as np
-
-
-def nearest_agrees(embeddings: np.ndarray, label: np.ndarray, exclude: np.ndarray | None = None) -> float:
-    """Share of rows whose nearest other row has the same label, in [0, 1].
-
-    exclude: (n,) group per row; rows of the same group are no neighbours of each other.
-    Only rows that could be right, because another allowed row has their label, are counted.
-    """
-    similarity = embeddings @ embeddings.T
-    np.fill_diagonal(similarity, -np.inf)
-    if exclude is not None:
-        similarity[exclude[:, None] == exclude[None, :]] = -np.inf
-    same = label[:, None] == label[None, :]
-    possible = (same & np.isfinite(similarity)).any(1)
-    return float(same[np.arange(len(label)), similarity.argmax(1)][possible].mean())
 
 
 def calibration_error(probabilities: np.ndarray, label: np.ndarray, bins: int = 10) -> float:
