@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from vsspark.default_encoder.config import TrainingConfig, load_training_config
+from vsspark.config import load_settings
+from vsspark.default_encoder.config import TrainingConfig
 from vsspark.errors import ConfigError
 
 
@@ -145,16 +146,18 @@ def test_settings_are_checked(tmp_path):
     file = tmp_path / "training.yaml"
     file.write_text("epochs: 3\nbatch_sise: 4\n")
     with pytest.raises(ConfigError, match=r"batch_sise: unknown key, allowed are .*batch_size"):
-        load_training_config(file)
+        load_settings(TrainingConfig, file, [])
     file.write_text("steps: 0\n")
     with pytest.raises(ConfigError, match="steps: got 0"):
-        load_training_config(file)
+        load_settings(TrainingConfig, file, [])
     file.write_text("epochs: 3\n")
-    assert load_training_config(file, ["steps=9"]).steps == 9
+    assert load_settings(TrainingConfig, file, ["steps=9"]).steps == 9
     with pytest.raises(ConfigError, match="key=value"):
-        load_training_config(file, ["steps"])
-    with pytest.raises(ConfigError, match="cannot be read"):
-        load_training_config(tmp_path / "nowhere.yaml")
+        load_settings(TrainingConfig, file, ["steps"])
+    with pytest.raises(ConfigError, match="epochs: the value is not YAML"):
+        load_settings(TrainingConfig, file, ["epochs=["])
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_settings(TrainingConfig, tmp_path / "nowhere.yaml", [])
 
 
 def test_the_job_says_what_is_missing(tmp_path, capsys):

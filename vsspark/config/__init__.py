@@ -6,6 +6,7 @@ what is allowed.
 """
 
 from vsspark.config.load import load_config as load_config
+from vsspark.config.load import load_settings as load_settings
 from vsspark.config.sections import BlockingConfig as BlockingConfig
 from vsspark.config.sections import CatalogueConfig as CatalogueConfig
 from vsspark.config.sections import ColumnsConfig as ColumnsConfig

@@ -43,12 +43,13 @@ def main(argv: Sequence[str]) -> int:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from vsspark import progress
-    from vsspark.default_encoder.config import load_training_config
+    from vsspark.config import load_settings
+    from vsspark.default_encoder.config import TrainingConfig
     from vsspark.default_encoder.train import train
 
     progress.configure_logging()
     try:
-        result = train(load_training_config(args.config, args.set))
+        result = train(load_settings(TrainingConfig, args.config, args.set))
     except VssparkError as error:
         print(f"train: {error}", file=sys.stderr)
         return error.exit_code
