@@ -15,9 +15,11 @@ import tensorflow as tf
 from vsspark.blocks.head import Head, fit_softmax_head
 from vsspark.config import ShopTrainingConfig
 from vsspark.progress import log
+from vsspark.training.checkpoint import FitState
 from vsspark.training.features import Features
-from vsspark.training.fit import Objective, Progress, fit, train_unjudged
-from vsspark.training.judge import encode, figures_of, judge_on, traced
+from vsspark.training.fit import Objective, fit, train_unjudged
+from vsspark.training.inference import encode, traced
+from vsspark.training.judge import figures_of, judge_on
 from vsspark.training.networks import HEAD_SCALE, build_heads
 from vsspark.training.pairs import draw_pairs, pair_weights
 from vsspark.training.start import discriminant_parts, once_each, weigh_parts
@@ -32,7 +34,7 @@ _STARTED_ON = 20_000  # views the closed form is solved on, at most
 
 def fit_heads(
     train: Features, validation: Features, weights: np.ndarray, config: ShopTrainingConfig, folder: Path
-) -> tuple[keras.Model, Progress]:
+) -> tuple[keras.Model, FitState]:
     """The heads of the best epoch, and every epoch's figures on the held-out products. weights: (c,) of the
     categories.
     """

@@ -45,14 +45,13 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
     training_set = prepare_training_set(spark, config, args.run_id, cluster)
     import keras
 
+    from vsspark.training.inference import encode, traced
     from vsspark.training.judge import (
         choose_mixture,
-        encode,
         features_and_colours,
         judge_finished,
         set_temperature,
         temperature_of,
-        traced,
         validation_pictures,
     )
     from vsspark.training.register import register
@@ -103,7 +102,8 @@ def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: 
     [embedding, probabilities], and the figures of every epoch by part. Heads that have learnt with the backbone stay
     as they are: there are no second ones.
     """
-    from vsspark.training.fit import FITTED, class_weights, restore
+    from vsspark.training.checkpoint import restore
+    from vsspark.training.fit import FITTED, class_weights
     from vsspark.training.judge import validation_pictures
     from vsspark.training.unfreeze import fit_unfrozen, unfreeze
 

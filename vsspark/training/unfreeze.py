@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from vsspark.config import ShopTrainingConfig
+from vsspark.training.checkpoint import FitState
 from vsspark.training.cluster import Cluster
-from vsspark.training.fit import Objective, Progress, fit
+from vsspark.training.fit import Objective, fit
 from vsspark.training.judge import Pictures, judge_on
 from vsspark.training.reader import check_shares, pair_dataset
 
@@ -41,7 +42,7 @@ def fit_unfrozen(
     config: ShopTrainingConfig,
     folder: Path,
     cluster: Cluster,
-) -> Progress:
+) -> FitState:
     """Trains whatever is trainable in the network, the backbone's last layers and the heads, at `unfrozen_rate` of
     the heads' rate.
 
