@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vsspark.config import ShopTrainingConfig
+from vsspark.config import TrainingConfig
 from vsspark.training.features import Features
 
 REPO = Path(__file__).parents[2]
@@ -30,8 +30,8 @@ def made_up(products: int, seed: int) -> Features:
     return Features(views.astype(np.float16), product.astype(np.int64), category.astype(np.int32))
 
 
-def settings(**changed) -> ShopTrainingConfig:
-    return ShopTrainingConfig(
+def settings(**changed) -> TrainingConfig:
+    return TrainingConfig(
         **({"embedding_dim": 12, "batch_size": 30, "epochs": 4, "patience": 99, "learning_rate": 1e-3} | changed)
     )
 

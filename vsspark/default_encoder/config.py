@@ -9,7 +9,7 @@ from pydantic import Field
 from vsspark.config.sections import Positive, Section, Share
 
 
-class TrainingConfig(Section):
+class DistillationConfig(Section):
     """What the encoder learns from, for how long, and where the result goes."""
 
     # Catalogue.csv of real photos with the columns image, category, split; null = generated pictures alone.

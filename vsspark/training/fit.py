@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vsspark.config import ShopTrainingConfig
+from vsspark.config import TrainingConfig
 from vsspark.progress import log
 from vsspark.training.checkpoint import FitState, restore, save
 from vsspark.training.cluster import Cluster
@@ -26,7 +26,7 @@ class Objective(NamedTuple):
     """What a network of two outputs is trained for; see `pair_loss` and `category_loss`."""
 
     class_weights: np.ndarray  # (c,) of the categories
-    config: ShopTrainingConfig
+    config: TrainingConfig
 
     def loss(self, network: keras.Model, pair, labels):
         """The loss of one batch. pair: (anchors, positives), each (b, ...); labels: product, category and weight,
@@ -45,7 +45,7 @@ class Objective(NamedTuple):
         return loss + config.category_pair_weight * pair_loss(embedding, category, known, config.temperature)
 
 
-def class_weights(counts: np.ndarray, config: ShopTrainingConfig) -> np.ndarray:
+def class_weights(counts: np.ndarray, config: TrainingConfig) -> np.ndarray:
     """(c,) float32 of the categories: see `balanced_weights`. The published recipe has no weights.
 
     counts: (c,) pictures per category.

@@ -16,7 +16,7 @@ from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from vsspark.config import ImagesConfig, ShopTrainingConfig
+from vsspark.config import ImagesConfig, TrainingConfig
 from vsspark.embed.kernel.photos import load_photos, photo_rows
 from vsspark.embed.spark import spread
 from vsspark.spark.workers import map_in_arrow
@@ -63,7 +63,7 @@ def decode_pictures(
 
 
 def training_rows(
-    images: DataFrame, decoded: DataFrame, total: int, categories: list[str], config: ShopTrainingConfig
+    images: DataFrame, decoded: DataFrame, total: int, categories: list[str], config: TrainingConfig
 ) -> DataFrame:
     """Rows of `training_schema`: the pictures that could be decoded, a product's in one partition and side by side.
 

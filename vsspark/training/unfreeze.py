@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vsspark.config import ShopTrainingConfig
+from vsspark.config import TrainingConfig
 from vsspark.training.checkpoint import FitState
 from vsspark.training.cluster import Cluster
 from vsspark.training.fit import Objective, fit
@@ -39,7 +39,7 @@ def fit_unfrozen(
     training_set: TrainingSet,
     weights: np.ndarray,
     held_out: Pictures,
-    config: ShopTrainingConfig,
+    config: TrainingConfig,
     folder: Path,
     cluster: Cluster,
 ) -> FitState:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vsspark.default_encoder.config import TrainingConfig
+from vsspark.default_encoder.config import DistillationConfig
 from vsspark.default_encoder.feed import Batch, Examples, batches
 from vsspark.encoders.default import HINTS
 from vsspark.encoders.model_files import content_hash
@@ -34,12 +34,12 @@ class StudentState(FitState):
     settings: str = ""  # of the run; a checkpoint of another one is no place to go on from
 
 
-def fit(
+def fit_student(
     student,
     sources: Sequence[Examples],
     shares: Sequence[float],
     judge: Callable[[object], dict[str, float]],
-    config: TrainingConfig,
+    config: DistillationConfig,
     folder: Path,
 ) -> StudentState | None:
     """Trains until `config.epochs`, or until `patience` epochs brought nothing; None when `config.minutes` ended the
@@ -96,7 +96,7 @@ def fit(
     return state
 
 
-def _rate(step: int, config: TrainingConfig) -> float:
+def _rate(step: int, config: DistillationConfig) -> float:
     total = config.epochs * config.steps
     warm = min(1.0, (step + 1) / min(_WARM_UP, max(1, total // 10)))
     return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))))
@@ -117,7 +117,9 @@ def _learner(student, cell_dim: int):
     return keras.Model(student.input, outputs)
 
 
-def _updater(learner, optimizer, config: TrainingConfig, category_weights: np.ndarray) -> Callable[[Batch], np.ndarray]:
+def _updater(
+    learner, optimizer, config: DistillationConfig, category_weights: np.ndarray
+) -> Callable[[Batch], np.ndarray]:
     """update(batch) -> the losses (total, teacher, cells, category, pair) after one update of the learner."""
     import tensorflow as tf
 
@@ -151,7 +153,7 @@ def _updater(learner, optimizer, config: TrainingConfig, category_weights: np.nd
     return update
 
 
-def _start_state(checkpoint: Path, variables: list, config: TrainingConfig) -> StudentState:
+def _start_state(checkpoint: Path, variables: list, config: DistillationConfig) -> StudentState:
     """Where the run stands, the variables as they were then. Raises ConfigError for another run's checkpoint."""
     settings = content_hash(config.model_dump_json(exclude=_NOT_OF_THE_RUN).encode())
     state = read_state(checkpoint, StudentState)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vsspark.default_encoder.config import TrainingConfig
+from vsspark.default_encoder.config import DistillationConfig
 from vsspark.default_encoder.feed import Examples
-from vsspark.default_encoder.fit import StudentState, fit
 from vsspark.default_encoder.pool import Photo, Pool, build_pool
 from vsspark.default_encoder.solve import fit_outline, solve_generic, take_over
 from vsspark.default_encoder.sources import generated_photos, real_photos
+from vsspark.default_encoder.student import StudentState, fit_student
 from vsspark.default_encoder.targets import Projection, fit_projection, probable_categories
 from vsspark.default_encoder.teacher import TEACHER_DIM, TEACHER_LAYERS, TEACHER_SIDE, Teacher, export_teacher
 from vsspark.demo.products import KINDS
@@ -35,7 +35,7 @@ _CELL_DIM = 128  # numbers of it
 _HELD_OUT_FROM = 1_000_000
 
 
-def train(config: TrainingConfig) -> Path | None:
+def distil_encoder(config: DistillationConfig) -> Path | None:
     """The folder with NAME.weights.h5 (16-bit floats) and NAME.json; None if `config.minutes` ended the call first."""
     import keras
 
@@ -51,7 +51,7 @@ def train(config: TrainingConfig) -> Path | None:
         log.info("%-10s %d layers from %s", "start", take_over(student, Path(config.start)), config.start)
     fit_outline(student, np.concatenate([source.views[:: max(1, len(source.views) // _SAMPLE)] for source in sources]))
     run = work / "run"
-    state = fit(student, sources, shares, partial(_judge, held_out=held_out), config, run)
+    state = fit_student(student, sources, shares, partial(_judge, held_out=held_out), config, run)
     if state is None:
         return None
     if state.epoch > 0:
@@ -62,7 +62,7 @@ def train(config: TrainingConfig) -> Path | None:
     return _write(student, held_out, config, state)
 
 
-def _teacher(config: TrainingConfig, work: Path, photos: Sequence[Photo]) -> Teacher | None:
+def _teacher(config: DistillationConfig, work: Path, photos: Sequence[Photo]) -> Teacher | None:
     """The teacher, its ONNX file and the smaller form of its cells kept in `work` under the name of the weights and
     photos they came from.
     """
@@ -95,7 +95,7 @@ def _teacher(config: TrainingConfig, work: Path, photos: Sequence[Photo]) -> Tea
         )
 
 
-def _sources(config: TrainingConfig, work: Path) -> tuple[list[Examples], list[float]]:
+def _sources(config: DistillationConfig, work: Path) -> tuple[list[Examples], list[float]]:
     """What is learnt from, and the share of each in a batch: real photos, if there are any, and generated ones; with
     the teacher's answers, if there is one.
     """
@@ -146,7 +146,7 @@ def _one_hot(category: np.ndarray) -> np.ndarray:
     return np.where(category[:, None] >= 0, np.eye(len(KINDS), dtype=np.float32)[category], 0)
 
 
-def _held_out(config: TrainingConfig) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _held_out(config: DistillationConfig) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """views, product, category of the photos that training never sees, as the encoder will see them."""
     sets: dict[str, list[Photo]] = {
         "generated": generated_photos(config.seed, range(_HELD_OUT_FROM, _HELD_OUT_FROM + config.held_out))
@@ -178,7 +178,7 @@ def _judge(student, held_out: dict) -> dict[str, float]:
     return figures | {"held_out": float(np.mean(list(figures.values())))}
 
 
-def _write(student, held_out: dict, config: TrainingConfig, state: StudentState) -> Path:
+def _write(student, held_out: dict, config: DistillationConfig, state: StudentState) -> Path:
     """Calibrates the head on held-out photos, and stores weights and facts."""
     views, _, category = held_out.get("real", held_out["generated"])
     head = student.get_layer("category")
