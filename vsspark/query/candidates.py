@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from vsspark import knn
-from vsspark.knn.partials import to_matrix
+from vsspark.arrow import to_matrix
 
 FOUND = pa.schema([("query", pa.int32()), ("image_id", pa.int64()), ("value", pa.float32())])
 
