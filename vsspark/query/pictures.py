@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from vsspark.config import BlockingConfig, EncoderConfig, ImagesConfig
 from vsspark.embed.kernel.frame import embed_batches
+from vsspark.embed.kernel.photos import PhotoSource
 from vsspark.encoders import Encoder
 from vsspark.encoders.engines import load_engine
 from vsspark.knn.exact import default_threads
@@ -41,7 +42,8 @@ def embed_pictures(
     engine = load_engine("onnxruntime", str(encoder.files["onnxruntime"]), min(_BATCH, len(uris)), threads)
     rows = pa.record_batch([pa.array(range(len(uris)), pa.int64()), pa.array(list(uris))], names=["image_id", "uri"])
     embeddings: list[PictureEmbedding | None] = [None] * len(uris)
-    for batch in embed_batches([rows], engine, encoder.input_size, images, encoder_config, storage_options, threads):
+    photos = PhotoSource(encoder.input_size, images, storage_options, threads)
+    for batch in embed_batches([rows], engine, encoder_config, photos):
         for row in batch.to_pylist():
             vectors = (
                 None if row[name] is None else np.asarray(row[name], np.float32)
