@@ -114,6 +114,7 @@ from pathlib import Path
 import pyarrow as pa
 from vsspark.config import EncoderConfig, ImagesConfig
 from vsspark.embed.kernel.frame import embed_batches
+from vsspark.embed.kernel.photos import PhotoSource
 from vsspark.encoders.engines import load_engine
 onnx, size, folder, total = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 files = sorted(str(path) for path in folder.iterdir())
@@ -126,7 +127,7 @@ def rows():
         yield pa.record_batch({"image_id": pa.array(ids, pa.int64()), "uri": uris})
 done, mark, seen = 0, 0, []
 engine = load_engine("onnxruntime", onnx, 8, 1)
-for batch in embed_batches(rows(), engine, tuple(size), ImagesConfig(), EncoderConfig(), {}, 1):
+for batch in embed_batches(rows(), engine, EncoderConfig(), PhotoSource(tuple(size), ImagesConfig(), {}, 1)):
     done += batch.num_rows
     if done >= mark + 1000:
         mark += 1000

@@ -22,7 +22,7 @@ from vsspark.config import ImagesConfig
 from vsspark.evaluation.measures import nearest_agrees
 from vsspark.images.decode import decode_photo
 from vsspark.images.foreground import SIDE, find_foreground
-from vsspark.images.product import cut_out, decode_product, find_product
+from vsspark.images.product import crop, decode_product, find_product
 
 WAYS = ("none", "crop", "blank")
 _SIZE = (224, 224)  # every picture is cut once; the smaller encoder squashes it further
@@ -124,10 +124,11 @@ def _pictures(files: list[bytes]) -> tuple[dict[str, np.ndarray], float]:
     """
 
     def each_way(data: bytes) -> tuple[list[np.ndarray], bool]:
-        found = find_product(data, ImagesConfig())
+        foreground = find_product(data, ImagesConfig())
         return [
-            cut_out(data, _SIZE, ImagesConfig(foreground=way), None if way == "none" else found).pixels for way in WAYS
-        ], found is not None
+            crop(data, _SIZE, ImagesConfig(foreground=way), None if way == "none" else foreground).pixels
+            for way in WAYS
+        ], foreground is not None
 
     with ThreadPoolExecutor() as pool:
         pictures, found = zip(*pool.map(each_way, files), strict=True)

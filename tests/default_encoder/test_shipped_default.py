@@ -82,12 +82,12 @@ def test_the_outline_sees_the_direction_of_edges_and_not_their_colour(shipped, f
 
 
 def test_it_finds_products_and_categories_it_has_never_seen(shipped, facts):
-    from vsspark.default_encoder.train import encode
+    from vsspark.training.inference import encode, traced
 
     photos = generated_photos(99, range(40))  # another seed than any it was trained or judged with
     views = np.stack([whole_view(photo.read(), facts["input_size"][0]) for photo in photos])
     product, category = np.array([p.product for p in photos]), np.array([p.category for p in photos])
-    embedding, probabilities = encode(shipped, views)
+    embedding, probabilities = encode(traced(shipped), views)
     assert nearest_agrees(embedding, product) > 0.25  # by chance: 0.02; every photo of a product has another pose
     assert (probabilities.argmax(1) == category).mean() > 0.75  # by chance: 0.1
 

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from vsspark.config import EncoderConfig, ImagesConfig
-from vsspark.embed.kernel.frame import EMBEDDED, embed_batches
-from vsspark.embed.kernel.photos import load_photos
+from vsspark.embed.kernel.frame import RESULTS, embed_batches
+from vsspark.embed.kernel.photos import PhotoSource, load_photos
 from vsspark.encoders.engines import OnnxEngine
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -39,8 +39,10 @@ def record_batches(uris: list[str], rows: int = 5) -> list[pa.RecordBatch]:
 
 
 def embed(uris, engine, encoder=RAW, images=IMAGES, storage_options=None) -> dict[int, dict]:
-    found = list(embed_batches(record_batches(uris), engine, SIZE, images, encoder, storage_options or {}, threads=2))
-    assert all(batch.schema == EMBEDDED for batch in found)
+    found = list(
+        embed_batches(record_batches(uris), engine, encoder, PhotoSource(SIZE, images, storage_options or {}, 2))
+    )
+    assert all(batch.schema == RESULTS for batch in found)
     assert all(batch.num_rows for batch in found)
     rows = [row for batch in found for row in batch.to_pylist()]
     assert sorted(row["image_id"] for row in rows) == list(range(1000, 1000 + len(uris)))
@@ -110,7 +112,7 @@ def test_a_box_is_embedded_in_place_of_the_picture_and_a_wrong_one_is_set_aside(
     )
     rows = {
         row["image_id"]: row
-        for found in embed_batches([batch], engine, SIZE, IMAGES, RAW, {}, threads=1)
+        for found in embed_batches([batch], engine, RAW, PhotoSource(SIZE, IMAGES, {}, 1))
         for row in found.to_pylist()
     }
     for i, colour in enumerate([(90, 60, 60), (60, 120, 60), (60, 120, 60), (75, 90, 60)]):
@@ -153,7 +155,7 @@ def test_no_more_photos_are_asked_for_than_may_wait(tmp_path):
             asked.append(i)
             yield i, path, None
 
-    photos = load_photos(rows(), SIZE, IMAGES, {}, threads=1, ahead=6)
+    photos = load_photos(rows(), PhotoSource(SIZE, IMAGES, {}, 1), ahead=6)
     for taken in range(1, 41):
         next(photos)
         assert len(asked) <= taken + 6
@@ -162,7 +164,9 @@ def test_no_more_photos_are_asked_for_than_may_wait(tmp_path):
 
 def test_a_task_that_ends_early_leaves_no_thread(tmp_path):
     photos = load_photos(
-        ((i, path, None) for i, path in enumerate(write_pictures(tmp_path, 40))), SIZE, IMAGES, {}, threads=1, ahead=30
+        ((i, path, None) for i, path in enumerate(write_pictures(tmp_path, 40))),
+        PhotoSource(SIZE, IMAGES, {}, 1),
+        ahead=30,
     )
     next(photos)
     photos.close()
@@ -214,7 +218,7 @@ def slow_store(tmp_path):
 def test_one_slow_object_holds_up_nothing_but_itself(slow_store, engine):
     uris = ["s3a://shop/slow.png", *(f"s3a://shop/{i}.png" for i in range(40))]
     order = []
-    for batch in embed_batches(record_batches(uris), engine, SIZE, IMAGES, RAW, slow_store, threads=1):
+    for batch in embed_batches(record_batches(uris), engine, RAW, PhotoSource(SIZE, IMAGES, slow_store, 1)):
         order += batch.column("image_id").to_pylist()
     assert len(order) == 41
     assert order.index(1000) >= 36, order

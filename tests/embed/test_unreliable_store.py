@@ -17,6 +17,7 @@ import pytest
 from vsspark.config import EncoderConfig, ImagesConfig
 from vsspark.embed.kernel.files import hash_files, stat_files
 from vsspark.embed.kernel.frame import embed_batches
+from vsspark.embed.kernel.photos import PhotoSource
 from vsspark.encoders.engines import OnnxEngine
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -82,7 +83,7 @@ def test_a_tenth_of_the_requests_fail(store, tmp_path, count):
         client.delete_object(Bucket="shop", Key=f"a folder/{names[19]}")  # gone between the check and the reading
         hashed = rows_of(hash_files(batches(names), IMAGES, options))
         embedded = rows_of(
-            embed_batches(batches(names), engine, SIZE, IMAGES, EncoderConfig(unit_norm=False), options, threads=2)
+            embed_batches(batches(names), engine, EncoderConfig(unit_norm=False), PhotoSource(SIZE, IMAGES, options, 2))
         )
         seconds = time.monotonic() - started
     assert set(stated) == set(hashed) == set(embedded) == set(range(count))

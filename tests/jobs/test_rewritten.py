@@ -18,6 +18,7 @@ from jobs import recommend
 from vsspark import encoders
 from vsspark.config import EncoderConfig, ImagesConfig
 from vsspark.embed.kernel.frame import embed_batches
+from vsspark.embed.kernel.photos import PhotoSource
 from vsspark.encoders.engines import OnnxEngine
 
 ANY = [
@@ -34,11 +35,8 @@ def _vectors(files: list[Path]) -> dict[str, np.ndarray]:
     encoder = encoders.load("default")
     engine = OnnxEngine(str(encoder.files["onnxruntime"]), 4, 2)
     rows = pa.record_batch({"image_id": pa.array(range(len(files)), pa.int64()), "uri": [str(file) for file in files]})
-    found = [
-        row
-        for batch in embed_batches([rows], engine, encoder.input_size, ImagesConfig(), EncoderConfig(), {}, 2)
-        for row in batch.to_pylist()
-    ]
+    photos = PhotoSource(encoder.input_size, ImagesConfig(), {}, 2)
+    found = [row for batch in embed_batches([rows], engine, EncoderConfig(), photos) for row in batch.to_pylist()]
     return {row["content_hash"]: np.array(row["embedding"]) for row in found if row["reason"] is None}
 
 

@@ -13,7 +13,7 @@ from vsspark import schemas
 from vsspark.config import load_config
 from vsspark.errors import StorageError
 from vsspark.query import ask
-from vsspark.query.pictures import Embedded
+from vsspark.query.pictures import PictureEmbedding
 from vsspark.report.build import write_report
 from vsspark.storage.store import Store
 
@@ -72,7 +72,7 @@ def test_both_read_the_run_they_began_with(spark, config, rows, tmp_path, monkey
 
     def embed_while_another_is_published(images, *_):
         _publish(store, config, rows, SECOND, "new ", status="publishing")
-        return [Embedded(np.array([1, 0], np.float32), None, None, None) for _ in images]
+        return [PictureEmbedding(np.array([1, 0], np.float32), None, None, None) for _ in images]
 
     monkeypatch.setattr(ask, "_same_encoder", lambda *_: SimpleNamespace(categories=None))
     monkeypatch.setattr(ask, "embed_pictures", embed_while_another_is_published)

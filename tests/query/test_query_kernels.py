@@ -13,7 +13,7 @@ import pytest
 from vsspark.blocks.spark import with_blocks
 from vsspark.config import BlockingConfig
 from vsspark.query.answers import Answer, Similar, to_json, to_text
-from vsspark.query.candidates import FOUND, Asked, nearest_images
+from vsspark.query.candidates import CANDIDATES, Search, nearest_images
 from vsspark.query.pictures import probed_categories
 
 NAMES = ("a", "b", "c", "d")
@@ -36,11 +36,11 @@ def test_each_query_finds_its_nearest_in_the_categories_it_probes(metric):
     ids = rng.permutation(1000)[:90].astype(np.int64)
     categories = [None if i % 17 == 0 else NAMES[i % 3] for i in range(90)]
     queries = np.concatenate([x[12:13], rng.normal(size=(2, 20)).astype(np.float32)])
-    asked = Asked(
+    search = Search(
         queries, (None, ("a", "c"), ("d",)), 7, metric, np.zeros(20, np.float32) if metric == "hamming" else None
     )
-    found = pa.Table.from_batches(list(nearest_images(_batches(x, ids, categories, 16), asked)), FOUND)
-    for q, probed in enumerate(asked.categories):
+    found = pa.Table.from_batches(list(nearest_images(_batches(x, ids, categories, 16), search)), CANDIDATES)
+    for q, probed in enumerate(search.categories):
         inside = [i for i in range(90) if probed is None or categories[i] in probed]
         distance = {
             "cosine": lambda i, q=q: -float(x[i] @ queries[q] / np.linalg.norm(x[i]) / np.linalg.norm(queries[q])),
@@ -55,10 +55,10 @@ def test_each_query_finds_its_nearest_in_the_categories_it_probes(metric):
 
 
 def test_no_rows_give_no_rows():
-    asked = Asked(np.ones((1, 2), np.float32), (None,), 3, "cosine", None)
-    assert list(nearest_images([], asked)) == []
+    search = Search(np.ones((1, 2), np.float32), (None,), 3, "cosine", None)
+    assert list(nearest_images([], search)) == []
     empty = next(_batches(np.ones((1, 2), np.float32), np.array([1]), ["a"], 1)).slice(1)
-    assert list(nearest_images([empty], asked)) == []
+    assert list(nearest_images([empty], search)) == []
 
 
 def test_a_picture_probes_what_the_batch_would(spark):

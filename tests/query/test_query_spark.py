@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vsspark.query.candidates import Asked
+from vsspark.query.candidates import Search
 from vsspark.query.spark import nearest_products
 from vsspark.schemas import IMAGES
 
@@ -34,7 +34,7 @@ def shop(spark):
 
 
 def _ask(*categories, k=3):
-    return Asked(np.tile(np.array([[1, 0]], np.float32), (len(categories), 1)), categories, k, "cosine", None)
+    return Search(np.tile(np.array([[1, 0]], np.float32), (len(categories), 1)), categories, k, "cosine", None)
 
 
 def _lists(table, queries):

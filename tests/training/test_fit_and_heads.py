@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vsspark.config import ShopTrainingConfig
+from vsspark.config import TrainingConfig
 from vsspark.training.features import Features
 
 REPO = Path(__file__).parents[2]
@@ -30,8 +30,8 @@ def made_up(products: int, seed: int) -> Features:
     return Features(views.astype(np.float16), product.astype(np.int64), category.astype(np.int32))
 
 
-def settings(**changed) -> ShopTrainingConfig:
-    return ShopTrainingConfig(
+def settings(**changed) -> TrainingConfig:
+    return TrainingConfig(
         **({"embedding_dim": 12, "batch_size": 30, "epochs": 4, "patience": 99, "learning_rate": 1e-3} | changed)
     )
 
@@ -43,7 +43,7 @@ def run(folder: Path, **changed):
 
 
 def test_the_pair_loss_by_hand():
-    from vsspark.training.fit import pair_loss
+    from vsspark.training.losses import pair_loss
 
     a, b = [1.0, 0.0], [0.6, 0.8]
     embedding = np.array([a, a, b, b], np.float32)
@@ -61,13 +61,13 @@ def test_the_pair_loss_by_hand():
     lone = np.array([0, 0, 1, 2])
     by_hand = -math.log(same / (same + 2 * other))
     assert float(pair_loss(embedding, lone, even, 0.5)) == pytest.approx(by_hand / 2, rel=1e-5)
-    assert float(pair_loss(embedding, lone, np.array([1, 1, 0, 0], np.float32), 0.5)) == pytest.approx(
-        by_hand, rel=1e-5
-    )
+    for paired in (np.array([1, 1, 0, 0], np.float32), None):
+        assert float(pair_loss(embedding, lone, paired, 0.5)) == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_the_category_loss_by_hand():
-    from vsspark.training.fit import category_loss, class_weights
+    from vsspark.training.fit import class_weights
+    from vsspark.training.losses import category_loss
 
     probabilities = np.array([[0.8, 0.2], [0.3, 0.7], [0.5, 0.5]], np.float32)
     loss = category_loss(probabilities, np.array([0, 1, -1]), np.array([1.0, 2.0], np.float32), 0.0)

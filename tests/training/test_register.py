@@ -22,7 +22,7 @@ def fitted(flip: bool):
     """A trunk, heads behind it, and the encoder made of both."""
     import keras
 
-    from vsspark.training.networks import build_heads, join
+    from vsspark.training.networks import build_encoder, build_heads
 
     keras.utils.set_random_seed(2)
     rgb = keras.Input((32, 24, 3))
@@ -30,17 +30,17 @@ def fitted(flip: bool):
         rgb, keras.layers.Flatten()(keras.layers.MaxPooling2D(8)(keras.layers.Conv2D(4, 3, padding="same")(rgb / 255)))
     )
     heads = build_heads(trunk.output_shape[1], 2, load_config().training)
-    return trunk, heads, join(trunk, heads, flip)
+    return trunk, heads, build_encoder(trunk, heads, flip)
 
 
 def test_the_main_jobs_loader_takes_what_was_registered(config):
     import mlflow
 
-    from vsspark.training.networks import Mixture, join
+    from vsspark.training.networks import Mixture, build_encoder
     from vsspark.training.register import register
 
     # Every layer a finished encoder may have.
-    network = join(*fitted(flip=True)[:2], True, Mixture(roots=0.5, colour=0.1))
+    network = build_encoder(*fitted(flip=True)[:2], True, Mixture(roots=0.5, colour=0.1))
     confusion = np.array([[3, 1], [0, 2]])
     curves = {"heads": [{"epoch": 0, "held_out": 0.5}, {"epoch": 1, "loss": 2.0, "held_out": 0.75}]}
     for version in (1, 2):
@@ -84,18 +84,18 @@ def test_an_encoder_that_sees_the_mirror_image_too_cannot_tell_them_apart():
 
 def test_what_stands_beside_the_embedding_has_its_share_of_the_cosine():
     from vsspark.encoders.parts import colour_histogram
-    from vsspark.training.networks import Mixture, join
+    from vsspark.training.networks import Mixture, build_encoder
 
     trunk, heads, plain = fitted(False)
     images = np.random.default_rng(2).uniform(0, 255, (5, 32, 24, 3)).astype(np.float32)
     images[1], images[2] = images[0] + 4, images[0] + 12  # nearly and hardly the colours of the first
     embedding, probabilities = (output.numpy() for output in plain(images))
     roots, colours = np.sqrt(probabilities), np.asarray(colour_histogram(images))
-    beside_roots = join(trunk, heads, False, Mixture(roots=0.5))(images)[0].numpy()
+    beside_roots = build_encoder(trunk, heads, False, Mixture(roots=0.5))(images)[0].numpy()
     np.testing.assert_allclose(
         beside_roots @ beside_roots.T, (embedding @ embedding.T + 0.25 * roots @ roots.T) / 1.25, atol=1e-5
     )
-    whole = join(trunk, heads, False, Mixture(roots=0.5, colour=0.6))(images)[0].numpy()
+    whole = build_encoder(trunk, heads, False, Mixture(roots=0.5, colour=0.6))(images)[0].numpy()
     expected = (embedding @ embedding.T + 0.25 * roots @ roots.T + 0.6 * np.exp((colours @ colours.T - 1) / 0.1)) / 1.85
     assert expected[0, 1] - expected[0, 3] > 0.1
     np.testing.assert_allclose(whole @ whole.T, expected, atol=0.07)

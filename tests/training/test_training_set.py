@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vsspark.config import ImagesConfig, ShopTrainingConfig
+from vsspark.config import ImagesConfig, TrainingConfig
 from vsspark.errors import ConfigError
 from vsspark.images.decode import decode_image
 
@@ -32,7 +32,7 @@ def shop(spark, tmp_path_factory):
     rows.append((1, "P0", str(folder / "broken.png"), "hat", None))
     images = spark.createDataFrame(rows, "image_id long, product_id string, uri string, category string, box string")
     decoded = decode_pictures(images, len(rows), 2, SIDE, ImagesConfig(), {}).cache()
-    config = ShopTrainingConfig(holdout=0.3)
+    config = TrainingConfig(holdout=0.3)
     target = f"{folder.parent}/set"
     write_training_set(spark, training_rows(images, decoded, len(rows), ["hat", "shoe"], config), target, SIDE)
     return rows, decoded.collect(), target
@@ -138,7 +138,7 @@ def test_features_of_whole_pictures_are_those_the_finished_encoder_will_see(shop
         [decode_picture(data) for group in read_groups(shop[2], "train") for data in group.picture]
     ).astype(np.float32)
     for flip in (False, True, False):  # each is kept apart from the other
-        found = compute_features(shop[2], "train", 3, exported, ShopTrainingConfig(side=SIDE, flip=flip))
+        found = compute_features(shop[2], "train", 3, exported, TrainingConfig(side=SIDE, flip=flip))
         assert found.views.shape == (len(pictures), 3, trunk.output_shape[1])
         np.testing.assert_allclose(found.views[:, 0], with_mirror_image(trunk, flip)(pictures).numpy(), atol=2e-3)
         assert np.abs(found.views[:, 1].astype(np.float32) - found.views[:, 0]).max() > 0.05

@@ -30,14 +30,14 @@ import_tensorflow()
 from vsspark.training.cluster import join_cluster
 cluster = join_cluster()
 import keras
-from vsspark.config import ShopTrainingConfig
+from vsspark.config import TrainingConfig
 from vsspark.training.judge import validation_pictures
 from vsspark.training.training_set import TrainingSet
 from vsspark.training.unfreeze import fit_unfrozen
 
 folder, own = sys.argv[1:]
 keras.utils.set_random_seed(1)
-config = ShopTrainingConfig(side=%d, batch_size=8, unfrozen_epochs=2, unfrozen_rate=1.0, threads=1)
+config = TrainingConfig(side=%d, batch_size=8, unfrozen_epochs=2, unfrozen_rate=1.0, threads=1)
 with cluster.strategy.scope():
     rgb = keras.Input((config.side, config.side, 3))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(keras.layers.Rescaling(1 / 255)(rgb)))

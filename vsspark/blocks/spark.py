@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import FloatType, MapType, StringType, StructField, StructType
 from pyspark.sql.window import Window
 
+from vsspark.arrow import to_matrix
 from vsspark.blocks.head import Head, fit_cluster_head, fit_softmax_head
 from vsspark.blocks.quotas import category_quotas
 from vsspark.config import BlockingConfig
@@ -48,7 +49,7 @@ def sample_embeddings(
     sample = sample.select("image_id", "embedding", "category", "product_id")
     table = sample.toArrow().sort_by("image_id").combine_chunks()
     names = [table.column(name).to_numpy(zero_copy_only=False) for name in ("category", "product_id")]
-    return matrix(table.column("embedding")), names[0], names[1]
+    return to_matrix(table.column("embedding")), names[0], names[1]
 
 
 def count_categories(rows: DataFrame) -> dict[str, int]:
@@ -112,9 +113,9 @@ def predict_categories(embedded: DataFrame, head: Head | None, head_categories: 
             if batch.num_rows == 0:
                 continue
             p = (
-                matrix(batch.column("probabilities"))
+                to_matrix(batch.column("probabilities"))
                 if head is None
-                else head.probabilities(matrix(batch.column("embedding")))
+                else head.probabilities(to_matrix(batch.column("embedding")))
             )
             best, kept = most_probable(p, _KEPT)  # (n, m) each
             labels = pa.array(np.asarray(categories, dtype=object)[best.ravel()], pa.string())
@@ -185,10 +186,3 @@ def _probed_categories(config: BlockingConfig) -> Column:
     first = F.slice(entries, 1, config.probes)
     before = lambda i: F.aggregate(F.slice(first, 1, i), F.lit(0.0), lambda total, e: total + e["value"])  # noqa: E731
     return F.transform(F.filter(first, lambda e, i: before(i) < config.probability), lambda e: e["key"])
-
-
-def matrix(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """(n, d) float32 of a list<float> column, without a Python object per row. Every row must have the same length."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    values = array.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-    return values.reshape(len(array), -1)

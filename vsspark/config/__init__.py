@@ -6,6 +6,7 @@ what is allowed.
 """
 
 from vsspark.config.load import load_config as load_config
+from vsspark.config.load import load_settings as load_settings
 from vsspark.config.sections import BlockingConfig as BlockingConfig
 from vsspark.config.sections import CatalogueConfig as CatalogueConfig
 from vsspark.config.sections import ColumnsConfig as ColumnsConfig
@@ -18,4 +19,4 @@ from vsspark.config.sections import ImagesConfig as ImagesConfig
 from vsspark.config.sections import KnnConfig as KnnConfig
 from vsspark.config.sections import MlflowConfig as MlflowConfig
 from vsspark.config.sections import OutputConfig as OutputConfig
-from vsspark.config.sections import ShopTrainingConfig as ShopTrainingConfig
+from vsspark.config.sections import TrainingConfig as TrainingConfig

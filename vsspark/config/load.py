@@ -1,4 +1,4 @@
-"""A YAML file and `--set dotted.key=value` -> the validated `Config`."""
+"""A YAML file and `--set dotted.key=value` -> validated settings."""
 
 from __future__ import annotations
 
@@ -6,45 +6,26 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from vsspark.config.sections import Config
 from vsspark.errors import ConfigError
 from vsspark.masking import MASK, is_secret_name, mask_text, masked
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+_Settings = TypeVar("_Settings", bound=BaseModel)
 
 
 def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] = ()) -> Config:
     """The validated configuration: defaults, then the YAML file, then `dotted.key=value` overrides; local paths that
     executors see made absolute.
 
-    Raises ConfigError listing every mistake: the dotted key, what was given, what is allowed.
+    Raises ConfigError, see `load_settings`.
     """
-    tree: dict[str, Any] = {}
-    origin = "the built-in defaults"
-    if path is not None:
-        origin = str(path)
-        try:
-            tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except FileNotFoundError:
-            raise ConfigError(f"config file {path} does not exist") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"config file {path} cannot be read as YAML: {error}") from None
-        if not isinstance(tree, dict):
-            raise ConfigError(
-                f"config file {path} holds a {type(tree).__name__}, expected sections such as `catalogue:`"
-            )
-    for item in overrides:
-        _apply_override(tree, item)
-    try:
-        config = Config.model_validate(tree)
-    except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors()]
-        raise ConfigError(f"{origin}: " + "; ".join(lines)) from None
+    config = load_settings(Config, path, overrides)
     _check_together(config)
     config = _seen_from_here(config)
     if config.images.link_roots is None and config.catalogue.allowed_roots is not None:
@@ -52,6 +33,33 @@ def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] 
             update={"images": config.images.model_copy(update={"link_roots": config.catalogue.allowed_roots})}
         )
     return config
+
+
+def load_settings(model: type[_Settings], path: str | os.PathLike | None, overrides: Sequence[str]) -> _Settings:
+    """The validated settings of a model: its defaults, then the YAML file, then `dotted.key=value` overrides.
+
+    Raises ConfigError listing every mistake: the dotted key, what was given, what is allowed.
+    """
+    tree = {} if path is None else _read_tree(path)
+    for item in overrides:
+        _apply_override(tree, item)
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(problem, model) for problem in error.errors()]
+        raise ConfigError(f"{path or 'the built-in defaults'}: " + "; ".join(lines)) from None
+
+
+def _read_tree(path: str | os.PathLike) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"config file {path} does not exist") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"config file {path} cannot be read as YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"config file {path} holds a {type(tree).__name__}, expected sections such as `catalogue:`")
+    return tree
 
 
 def _seen_from_here(config: Config) -> Config:
@@ -121,16 +129,16 @@ def _apply_override(tree: dict[str, Any], item: str) -> None:
     node[parts[-1]] = value
 
 
-def _explain(problem: dict[str, Any]) -> str:
+def _explain(problem: dict[str, Any], model: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key, allowed are {', '.join(_siblings(problem['loc']))}"
+        return f"{key}: unknown key, allowed are {', '.join(_siblings(problem['loc'], model))}"
     given = MASK if is_secret_name(key) else mask_text(repr(masked(problem["input"])))
     return f"{key}: got {given}, {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 
-def _siblings(loc: tuple) -> list[str]:
-    model: Any = Config
+def _siblings(loc: tuple, model: type[BaseModel]) -> list[str]:
+    section: Any = model
     for part in loc[:-1]:
-        model = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation
-    return sorted(model.model_fields)
+        section = get_args(section)[0] if isinstance(part, int) else section.model_fields[part].annotation
+    return sorted(section.model_fields)

@@ -88,7 +88,7 @@ class EncoderConfig(Section):
     unit_norm: bool = True  # scale every embedding to length 1
 
 
-class ShopTrainingConfig(Section):
+class TrainingConfig(Section):
     """An encoder fitted to the catalogue by `jobs/train.py`: a backbone with ImageNet weights, an embedding head, a
     category head behind it.
     """
@@ -137,7 +137,7 @@ class ShopTrainingConfig(Section):
     alias: str = "live"  # put on the new version
 
     @model_validator(mode="after")
-    def _pyramid_divides_the_side(self) -> ShopTrainingConfig:
+    def _pyramid_divides_the_side(self) -> TrainingConfig:
         wrong = [
             shrink
             for shrink in self.pyramid
@@ -257,7 +257,7 @@ class Config(Section):
     demo: DemoConfig = DemoConfig()
     images: ImagesConfig = ImagesConfig()
     encoder: EncoderConfig = EncoderConfig()
-    training: ShopTrainingConfig = ShopTrainingConfig()
+    training: TrainingConfig = TrainingConfig()
     blocking: BlockingConfig = BlockingConfig()
     knn: KnnConfig = KnnConfig()
     recommend: RecommendConfig = RecommendConfig()

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from vsspark.config.sections import Positive, Section, Share
-from vsspark.errors import ConfigError
 
 
-class TrainingConfig(Section):
+class DistillationConfig(Section):
     """What the encoder learns from, for how long, and where the result goes."""
 
     # Catalogue.csv of real photos with the columns image, category, split; null = generated pictures alone.
@@ -53,31 +49,3 @@ class TrainingConfig(Section):
     threads: Positive = 2  # of the teacher
     # Ends the call cleanly after the epoch that passes it; the next call goes on.
     minutes: Annotated[float, Field(gt=0)] | None = None
-
-
-def load_training_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
-    """The validated settings: the YAML file, then `key=value` overrides. Raises ConfigError naming key, value and
-    what is allowed.
-    """
-    try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"config file {path} cannot be read as YAML: {error}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"config file {path} holds a {type(tree).__name__}, expected keys such as `epochs: 30`")
-    for item in overrides:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {item!r}: expected key=value, for example --set epochs=10")
-        tree[key] = yaml.safe_load(value)
-    try:
-        return TrainingConfig.model_validate(tree)
-    except ValidationError as error:
-        known = ", ".join(sorted(TrainingConfig.model_fields))
-        problems = [
-            f"{p['loc'][0]}: unknown key, allowed are {known}"
-            if p["type"] == "extra_forbidden"
-            else f"{p['loc'][0]}: got {p['input']!r}, {p['msg'].lower()}"
-            for p in error.errors()
-        ]
-        raise ConfigError(f"{path}: " + "; ".join(problems)) from None

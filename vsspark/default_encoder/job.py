@@ -14,10 +14,10 @@ from vsspark.errors import VssparkError
 
 
 def is_meant(argv: Sequence[str]) -> bool:
-    """Whether the file after --config has keys of `TrainingConfig` at its top, where a shop's has sections such as
+    """Whether the file after --config has keys of `DistillationConfig` at its top, where a shop's has sections such as
     `catalogue:`.
     """
-    from vsspark.default_encoder.config import TrainingConfig
+    from vsspark.default_encoder.config import DistillationConfig
 
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--config")
@@ -26,7 +26,7 @@ def is_meant(argv: Sequence[str]) -> bool:
         tree = yaml.safe_load(Path(file or "").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return False  # the shop's loader says what is wrong with it
-    return isinstance(tree, dict) and not TrainingConfig.model_fields.keys().isdisjoint(tree)
+    return isinstance(tree, dict) and not DistillationConfig.model_fields.keys().isdisjoint(tree)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,12 +43,13 @@ def main(argv: Sequence[str]) -> int:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from vsspark import progress
-    from vsspark.default_encoder.config import load_training_config
-    from vsspark.default_encoder.train import train
+    from vsspark.config import load_settings
+    from vsspark.default_encoder.config import DistillationConfig
+    from vsspark.default_encoder.distil import distil_encoder
 
     progress.configure_logging()
     try:
-        result = train(load_training_config(args.config, args.set))
+        result = distil_encoder(load_settings(DistillationConfig, args.config, args.set))
     except VssparkError as error:
         print(f"train: {error}", file=sys.stderr)
         return error.exit_code

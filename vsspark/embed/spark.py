@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from vsspark.config import EncoderConfig, ImagesConfig
 from vsspark.embed.kernel.files import hash_files, stat_files
 from vsspark.embed.kernel.frame import embed_batches
+from vsspark.embed.kernel.photos import PhotoSource
 from vsspark.encoders import Encoder
 from vsspark.encoders.engines import load_engine
 from vsspark.images.product import preprocessing_mark
@@ -53,8 +54,8 @@ def prepare(spark: SparkSession, encoder: Encoder, config: EncoderConfig) -> Shi
     if engine == "auto":
         engine = "tensorflow" if cpus_per_gpu else "onnxruntime"
     path = encoder.files[engine]
-    shipped = {os.path.basename(file) for file in spark.sparkContext.listFiles}
-    if path.name not in shipped:
+    files = {os.path.basename(file) for file in spark.sparkContext.listFiles}
+    if path.name not in files:
         spark.sparkContext.addFile(str(path))
     batch_size = min(config.batch_size, CPU_BATCH) if engine == "onnxruntime" else config.batch_size
     return ShippedModel(
@@ -71,12 +72,12 @@ def stored_version(encoder: Encoder, config: EncoderConfig, images: ImagesConfig
 
 def stat_images(images: DataFrame, config: ImagesConfig, storage_options: Mapping[str, str]) -> DataFrame:
     """`STATED` rows, one per row of `image_id long, uri string`: size and fingerprint, null where the file cannot be
-    asked. No file is read.
+    reached. No file is read.
 
     A column `box` is passed on, here and in `hash_images` and `embed_images`; where the rows have none, it is null.
     """
     return map_in_arrow(
-        _boxed(images), partial(stat_files, images=config, storage_options=dict(storage_options)), STATED
+        _with_box(images), partial(stat_files, images=config, storage_options=dict(storage_options)), STATED
     )
 
 
@@ -85,7 +86,7 @@ def hash_images(images: DataFrame, config: ImagesConfig, storage_options: Mappin
     read.
     """
     return map_in_arrow(
-        _boxed(images), partial(hash_files, images=config, storage_options=dict(storage_options)), HASHED
+        _with_box(images), partial(hash_files, images=config, storage_options=dict(storage_options)), HASHED
     )
 
 
@@ -108,10 +109,10 @@ def embed_images(
         encoder=encoder_config,
         storage_options=dict(storage_options),
     )
-    return map_in_arrow(_boxed(images, "fingerprint"), task, EMBEDDED, profile=one_gpu_per_task(model.cpus_per_gpu))
+    return map_in_arrow(_with_box(images, "fingerprint"), task, EMBEDDED, profile=one_gpu_per_task(model.cpus_per_gpu))
 
 
-def _boxed(images: DataFrame, *more: str) -> DataFrame:
+def _with_box(images: DataFrame, *more: str) -> DataFrame:
     box = F.col("box") if "box" in images.columns else F.lit(None).cast("string")
     return images.select("image_id", "uri", box.alias("box"), *more)
 
@@ -124,8 +125,8 @@ def spread(images: DataFrame, total: int, slots: int, total_bytes: int = 0) -> D
     2,000 images or 512 MiB at most, so that neither many images nor large ones keep a task for long, and a lost
     executor repeats minutes, not hours.
     """
-    wanted = max(min(4 * slots, -(-total // 64)), -(-total // 2000), -(-total_bytes // 2**29), 1)
-    return images.repartition(min(wanted, max(total, 1)), "image_id")
+    partitions = max(min(4 * slots, -(-total // 64)), -(-total // 2000), -(-total_bytes // 2**29), 1)
+    return images.repartition(min(partitions, max(total, 1)), "image_id")
 
 
 def _embed_partition(
@@ -138,9 +139,8 @@ def _embed_partition(
     take_gpu()
     threads = TaskContext.get().cpus()
     engine = load_engine(model.engine, SparkFiles.get(model.file), model.batch_size, threads)
-    yield from _with_files(
-        batches, lambda rows: embed_batches(rows, engine, model.input_size, images, encoder, storage_options, threads)
-    )
+    photos = PhotoSource(model.input_size, images, storage_options, threads)
+    yield from _with_files(batches, lambda rows: embed_batches(rows, engine, encoder, photos))
 
 
 def _with_files(batches: Iterable[pa.RecordBatch], embed: Callable) -> Iterator[pa.RecordBatch]:
@@ -151,13 +151,13 @@ def _with_files(batches: Iterable[pa.RecordBatch], embed: Callable) -> Iterator[
 
     names = ("uri", "box", "fingerprint")
 
-    def remembered() -> Iterator[pa.RecordBatch]:
+    def remember() -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            ids, *passed_on = (batch.column(name).to_pylist() for name in ("image_id", *names))
-            waiting.update(zip(ids, zip(*passed_on, strict=True), strict=True))
+            ids, *columns = (batch.column(name).to_pylist() for name in ("image_id", *names))
+            waiting.update(zip(ids, zip(*columns, strict=True), strict=True))
             yield batch
 
-    for batch in embed(remembered()):
+    for batch in embed(remember()):
         files = [waiting.pop(image_id) for image_id in batch.column("image_id").to_pylist()]
         for i, name in enumerate(names):
             batch = batch.add_column(1 + i, name, pa.array([file[i] for file in files], pa.string()))

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vsspark.blocks.spark import matrix
+from vsspark.arrow import to_matrix
 from vsspark.config import EvaluationConfig
 from vsspark.errors import DataQualityError
 from vsspark.evaluation.compare import Sample
@@ -79,7 +79,7 @@ def read_embeddings(embedded: DataFrame, image_ids: np.ndarray) -> tuple[np.ndar
     if not np.array_equal(rows["image_id"].to_numpy(), image_ids):
         raise DataQualityError(f"embeddings are lost: {len(image_ids)} images expected, {rows.num_rows} written")
     headless = rows["probabilities"].null_count == rows.num_rows
-    return matrix(rows["embedding"]), None if headless else matrix(rows["probabilities"])
+    return to_matrix(rows["embedding"]), None if headless else to_matrix(rows["probabilities"])
 
 
 def _numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -1,5 +1,5 @@
-"""The part of a picture that shows the product, as encoders see it: cut out by its given box, else by what a finder
-found, else whole.
+"""The part of a picture that shows the product, as encoders see it: cut out by its own box, else by a finder's, else
+whole.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from vsspark.images.foreground import FINDER, SIDE, find_foreground, surrounding
 _NEUTRAL = 255  # what a blanked background becomes
 
 
-class Found(NamedTuple):
+class Foreground(NamedTuple):
+    """Where the product is in its picture."""
+
     box: Box
     mask: np.ndarray  # (h, w) bool, the box's part of a small copy of the picture: True where the product is
 
@@ -29,13 +31,13 @@ def decode_product(data: bytes, size: tuple[int, int], config: ImagesConfig, box
     box: `images.box`; it wins over the finder that config.foreground asks for. Raises ImageError as `decode_photo`
     does.
     """
-    given = parse_box(box)
-    if given is not None or config.foreground == "none":
-        return decode_photo(data, size, config, given)
-    return cut_out(data, size, config, find_product(data, config))
+    own_box = parse_box(box)
+    if own_box is not None or config.foreground == "none":
+        return decode_photo(data, size, config, own_box)
+    return crop(data, size, config, find_product(data, config))
 
 
-def find_product(data: bytes, config: ImagesConfig) -> Found | None:
+def find_product(data: bytes, config: ImagesConfig) -> Foreground | None:
     """What stands before the background of the picture; None where nothing plausible was found. Raises ImageError as
     `decode_photo` does.
 
@@ -55,17 +57,21 @@ def find_product(data: bytes, config: ImagesConfig) -> Found | None:
     )
     if min(box.right - box.left, box.bottom - box.top) < config.min_side:
         return None
-    return Found(box, mask[top:bottom, left:right])
+    return Foreground(box, mask[top:bottom, left:right])
 
 
-def cut_out(data: bytes, size: tuple[int, int], config: ImagesConfig, found: Found | None) -> Photo:
-    """The part that was found at `size`, its background white where config.foreground says blank; the whole picture
-    where nothing was found.
+def crop(data: bytes, size: tuple[int, int], config: ImagesConfig, foreground: Foreground | None) -> Photo:
+    """The foreground at `size`, its background white where config.foreground says blank; the whole picture where
+    there is none.
     """
-    if found is None:
+    if foreground is None:
         return decode_photo(data, size, config)
-    photo = decode_photo(data, size, config, found.box)
-    return photo._replace(pixels=blank_background(photo.pixels, found.mask)) if config.foreground == "blank" else photo
+    photo = decode_photo(data, size, config, foreground.box)
+    return (
+        photo._replace(pixels=blank_background(photo.pixels, foreground.mask))
+        if config.foreground == "blank"
+        else photo
+    )
 
 
 def blank_background(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:

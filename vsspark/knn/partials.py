@@ -10,29 +10,14 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pyarrow as pa
 
+from vsspark.arrow import to_matrix
 from vsspark.config import KnnConfig
-from vsspark.errors import DataQualityError
 from vsspark.knn import engine, metrics, topk
 from vsspark.knn.exact import Rows
 from vsspark.knn.plan import Unit
 from vsspark.knn.tiles import Tile, TileRows, read_tile, write_text, write_tiles
 
 _EMIT = 16_384  # lists per Arrow batch
-
-
-def to_matrix(lists: pa.ListArray) -> np.ndarray:
-    """(n, d) float32 from an Arrow column of lists, without a Python object per row.
-
-    Raises DataQualityError for nulls and for lists of differing lengths.
-    """
-    widths = np.diff(lists.offsets.to_numpy())
-    flat = lists.flatten()
-    if lists.null_count or flat.null_count or len(np.unique(widths)) > 1:
-        raise DataQualityError(
-            f"embeddings: expected lists of one length without nulls, got lengths {np.unique(widths)[:5]}, "
-            f"{lists.null_count} null rows"
-        )
-    return flat.to_numpy().reshape(len(lists), -1)
 
 
 def write_pack(

@@ -1,4 +1,4 @@
-"""What was found for a picture: plain values, a table for people, JSON for machines."""
+"""The products like a picture: plain values, a table for people, JSON for machines."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Similar:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found for one picture, or why it could not be used."""
+    """The products like one picture, or why it could not be used."""
 
-    image: str  # as it was asked for
+    image: str  # as the caller names it
     reason: str | None = None
     detail: str | None = None
     categories: tuple[tuple[str, float], ...] = ()  # probed, with their probabilities
@@ -50,7 +50,7 @@ def to_text(answers: Sequence[Answer]) -> str:
 def _lines(answer: Answer) -> list[str]:
     if answer.reason is not None:
         return [f"{answer.image}: not used, {answer.reason}: {answer.detail}"]
-    probed = ", ".join(f"{name} {probability:.2f}" for name, probability in answer.categories)
+    probes = ", ".join(f"{name} {probability:.2f}" for name, probability in answer.categories)
     rows = [_COLUMNS] + [
         (
             str(s.rank),
@@ -65,4 +65,4 @@ def _lines(answer: Answer) -> list[str]:
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [f"{answer.image}: {probed or 'searched everywhere'}", *table]
+    return [f"{answer.image}: {probes or 'searched everywhere'}", *table]

@@ -21,8 +21,8 @@ from vsspark.errors import ConfigError
 from vsspark.knn.packing import median_thresholds
 from vsspark.progress import Progress
 from vsspark.query.answers import Answer, Similar
-from vsspark.query.candidates import Asked
-from vsspark.query.pictures import Embedded, Probes, embed_pictures, probed_categories
+from vsspark.query.candidates import Search
+from vsspark.query.pictures import PictureEmbedding, Probes, embed_pictures, probed_categories
 from vsspark.query.spark import nearest_products
 from vsspark.spark import session
 from vsspark.storage.store import Store
@@ -38,75 +38,74 @@ def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k:
     """
     store, progress = Store(spark, config.output), Progress(spark.sparkContext.setJobDescription)
     run = store.published_run()  # once: while it is answered, another run may be published
-    recorded = json.loads(run["config"])
+    run_config = json.loads(run["config"])
     with progress.stage("encoder", f"loading {config.encoder.name}"):
-        pictures = _as_recorded(config, recorded)
-        encoder = _same_encoder(config, pictures, run, recorded)
+        pictures = _images_config(config, run_config)
+        encoder = _same_encoder(config, pictures, run, run_config)
     with progress.stage("embed", f"{len(images):,} pictures"):
-        unit_norm = config.encoder.model_copy(update={"unit_norm": recorded["encoder"]["unit_norm"]})
-        # Whoever asks may name any picture; the roots bind the catalogue.
-        anywhere = pictures.model_copy(update={"link_roots": None})
-        rows = embed_pictures(images, encoder, anywhere, unit_norm, session.storage_options(spark))
+        unit_norm = config.encoder.model_copy(update={"unit_norm": run_config["encoder"]["unit_norm"]})
+        # A caller may name any picture; the roots bind the catalogue.
+        unrestricted = pictures.model_copy(update={"link_roots": None})
+        rows = embed_pictures(images, encoder, unrestricted, unit_norm, session.storage_options(spark))
     usable = [i for i, row in enumerate(rows) if row.reason is None]
     answers = [Answer(image, row.reason, row.detail) for image, row in zip(images, rows, strict=True)]
     if not usable:
         return run["run_id"], answers
-    blocking = BlockingConfig.model_validate(recorded["blocking"])
+    blocking = BlockingConfig.model_validate(run_config["blocking"])
     table = store.read_published("embeddings", run).where(F.col("model_version") == run["model_version"])
     catalogue = store.read_published("images", run)
-    embeddings = np.array([rows[i].embedding for i in usable], np.float32)
+    usable_rows = [rows[i] for i in usable]
     probes: list[Probes] = [()] * len(usable)
     if blocking.by != "none":
         with progress.stage("categories", "predicting categories"):
-            names, probabilities = _probabilities(rows, usable, encoder, embeddings, table, store, blocking)
+            names, probabilities = _probabilities(usable_rows, encoder, table, store, blocking)
             probes = [probed_categories(p, names, blocking) for p in probabilities]
-    knn = config.knn.model_copy(update={"metric": recorded["knn"]["metric"]})
-    probed = tuple(tuple(name for name, _ in each) if blocking.by != "none" else None for each in probes)
-    asked = Asked(embeddings, probed, k, knn.metric, median_thresholds(table, knn))
+    knn = config.knn.model_copy(update={"metric": run_config["knn"]["metric"]})
+    probe_names = tuple(tuple(name for name, _ in each) if blocking.by != "none" else None for each in probes)
+    search = Search(_embeddings(usable_rows), probe_names, k, knn.metric, median_thresholds(table, knn))
     with progress.stage("search", f"{k} nearest products, {knn.metric}"):
-        lists = _similar(_items(table, catalogue, blocking), catalogue, asked, config)
+        lists = _similar(_items(table, catalogue, blocking), catalogue, search, config)
     for number, i in enumerate(usable):
         answers[i] = Answer(images[i], categories=probes[number], similar=lists[number])
     return run["run_id"], answers
 
 
-def _as_recorded(config: Config, recorded: dict) -> ImagesConfig:
+def _images_config(config: Config, run_config: dict) -> ImagesConfig:
     """The `images` section, its foreground that of the run: a query is cut out as the catalogue's pictures were."""
-    return config.images.model_copy(update={"foreground": recorded["images"].get("foreground", "none")})
+    return config.images.model_copy(update={"foreground": run_config["images"].get("foreground", "none")})
 
 
-def _same_encoder(config: Config, images: ImagesConfig, run: dict, recorded: dict) -> Encoder:
+def _same_encoder(config: Config, images: ImagesConfig, run: dict, run_config: dict) -> Encoder:
     if config.encoder.name.startswith(MLFLOW_SCHEMES):
         use_tracking_store(config.mlflow)
     encoder = encoders.load(config.encoder.name, config.encoder.weights, config.encoder.layer)
     version = stored_version(
-        encoder, config.encoder.model_copy(update={"unit_norm": recorded["encoder"]["unit_norm"]}), images
+        encoder, config.encoder.model_copy(update={"unit_norm": run_config["encoder"]["unit_norm"]}), images
     )
     if version != run["model_version"]:
-        own = ", ".join(f"{key}={recorded['encoder'][key]}" for key in ("name", "weights", "layer"))
+        settings = ", ".join(f"{key}={run_config['encoder'][key]}" for key in ("name", "weights", "layer"))
         raise ConfigError(
             f"encoder: got model version {version}, the published run {run['run_id']} has {run['model_version']}: "
-            f"give its encoder, {own}"
+            f"give its encoder, {settings}"
         )
     return encoder
 
 
 def _probabilities(
-    rows: Sequence[Embedded],
-    usable: Sequence[int],
-    encoder: Encoder,
-    embeddings: np.ndarray,
-    table: DataFrame,
-    store: Store,
-    blocking: BlockingConfig,
+    rows: Sequence[PictureEmbedding], encoder: Encoder, table: DataFrame, store: Store, blocking: BlockingConfig
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """(categories, (q, c) their probabilities), by the encoder's own head, or by the one the run's categories were
     predicted with.
     """
     if encoder.categories is not None and blocking.by != "cluster":
-        return encoder.categories, np.array([rows[i].probabilities for i in usable], np.float32)
+        return encoder.categories, np.array([row.probabilities for row in rows], np.float32)
     head = read_head(store, table.select("head").head()["head"])
-    return head.categories, head.probabilities(embeddings)
+    return head.categories, head.probabilities(_embeddings(rows))
+
+
+def _embeddings(rows: Sequence[PictureEmbedding]) -> np.ndarray:
+    """(q, d) float32."""
+    return np.array([row.embedding for row in rows], np.float32)
 
 
 def _items(table: DataFrame, catalogue: DataFrame, blocking: BlockingConfig) -> DataFrame:
@@ -121,28 +120,27 @@ def _items(table: DataFrame, catalogue: DataFrame, blocking: BlockingConfig) -> 
     )
 
 
-def _similar(items: DataFrame, catalogue: DataFrame, asked: Asked, config: Config) -> list[tuple[Similar, ...]]:
+def _similar(items: DataFrame, catalogue: DataFrame, search: Search, config: Config) -> list[tuple[Similar, ...]]:
     """Per query its products: of the probed categories first, then, where these are too few, the nearest of all
     others.
     """
-    only = config.recommend.in_stock_only
-    probed = {name for categories in asked.categories for name in categories or ()}
-    inside = items.where(F.col("category").isin(*probed)) if probed else items
-    lists = _by_query(nearest_products(inside, catalogue, asked, only), asked, "visual")
-    if config.recommend.backfill and any(len(found) < asked.k for found in lists) and probed:
-        everywhere = replace(asked, categories=(None,) * len(lists))
-        for found, more in zip(
-            lists, _by_query(nearest_products(items, catalogue, everywhere, only), asked, "backfill"), strict=True
-        ):
-            have = {row["product_id"] for row in found}
-            found += [row for row in more if row["product_id"] not in have][: asked.k - len(found)]
-    return [tuple(Similar(rank, **row) for rank, row in enumerate(found, 1)) for found in lists]
+    in_stock_only = config.recommend.in_stock_only
+    probes = {name for categories in search.categories for name in categories or ()}
+    inside = items.where(F.col("category").isin(*probes)) if probes else items
+    lists = _by_query(nearest_products(inside, catalogue, search, in_stock_only), search, "visual")
+    if config.recommend.backfill and any(len(products) < search.k for products in lists) and probes:
+        unbounded = replace(search, categories=(None,) * len(lists))
+        backfill = _by_query(nearest_products(items, catalogue, unbounded, in_stock_only), search, "backfill")
+        for products, more in zip(lists, backfill, strict=True):
+            present = {row["product_id"] for row in products}
+            products += [row for row in more if row["product_id"] not in present][: search.k - len(products)]
+    return [tuple(Similar(rank, **row) for rank, row in enumerate(products, 1)) for products in lists]
 
 
-def _by_query(products: pa.Table, asked: Asked, source: str) -> list[list[dict]]:
-    lists: list[list[dict]] = [[] for _ in asked.categories]
+def _by_query(products: pa.Table, search: Search, source: str) -> list[list[dict]]:
+    lists: list[list[dict]] = [[] for _ in search.categories]
     for row in products.to_pylist():
-        similarity = row["value"] if asked.metric == "cosine" else 1 / (1 - row["value"])
+        similarity = row["value"] if search.metric == "cosine" else 1 / (1 - row["value"])
         facts = {
             "product_id": row["product_id"],
             "image_uri": row["uri"],

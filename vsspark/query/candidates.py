@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from vsspark import knn
-from vsspark.knn.partials import to_matrix
+from vsspark.arrow import to_matrix
 
-FOUND = pa.schema([("query", pa.int32()), ("image_id", pa.int64()), ("value", pa.float32())])
+CANDIDATES = pa.schema([("query", pa.int32()), ("image_id", pa.int64()), ("value", pa.float32())])
 
 
 @dataclass(frozen=True)
-class Asked:
+class Search:
     """What every task needs to know: the queries, where each of them searches, and how."""
 
     embeddings: np.ndarray  # (q, d) float32
@@ -25,43 +25,46 @@ class Asked:
     thresholds: np.ndarray | None  # (d,) for hamming
 
 
-def nearest_images(batches: Iterable[pa.RecordBatch], asked: Asked) -> Iterator[pa.RecordBatch]:
-    """At most k rows of `FOUND` per query: value is the cosine, or minus the distance, so higher is nearer; equal
+def nearest_images(batches: Iterable[pa.RecordBatch], search: Search) -> Iterator[pa.RecordBatch]:
+    """At most k rows of `CANDIDATES` per query: value is the cosine, or minus the distance, so higher is nearer; equal
     values by lower id.
 
     batches: image_id, embedding, category. Holds one batch and q * k candidates, whatever the number of batches.
     """
-    best = [pa.Table.from_batches([], FOUND)]
+    best = [pa.Table.from_batches([], CANDIDATES)]
     for batch in batches:
         if batch.num_rows:
-            best = [best_rows([*best, *_search(batch, asked)], asked.k)]
+            best = [best_rows([*best, *_search(batch, search)], search.k)]
     yield from best[0].to_batches()
 
 
-def _search(batch: pa.RecordBatch, asked: Asked) -> Iterator[pa.Table]:
+def _search(batch: pa.RecordBatch, search: Search) -> Iterator[pa.Table]:
     items, ids = to_matrix(batch.column("embedding")), batch.column("image_id").to_numpy()
-    everywhere = [q for q, categories in enumerate(asked.categories) if categories is None]
-    if everywhere:
-        yield _found(everywhere, items, ids, asked)
-    coded = batch.column("category").dictionary_encode()
-    numbers = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    unbounded = [q for q, categories in enumerate(search.categories) if categories is None]
+    if unbounded:
+        yield _candidates(unbounded, items, ids, search)
+    codes = batch.column("category").dictionary_encode()
+    numbers = codes.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     # One search per category serves all queries that probe it.
-    for number, category in enumerate(coded.dictionary.to_pylist()):
-        asking = [
-            q for q, categories in enumerate(asked.categories) if categories is not None and category in categories
-        ]
-        if asking:
+    for number, category in enumerate(codes.dictionary.to_pylist()):
+        queries = [q for q, categories in enumerate(search.categories) if category in (categories or ())]
+        if queries:
             rows = numbers == number
-            yield _found(asking, items[rows], ids[rows], asked)
+            yield _candidates(queries, items[rows], ids[rows], search)
 
 
-def _found(asking: list[int], items: np.ndarray, ids: np.ndarray, asked: Asked) -> pa.Table:
-    values, found = knn.search(
-        asked.embeddings[asking], items, min(asked.k, len(ids)), asked.metric, item_ids=ids, thresholds=asked.thresholds
+def _candidates(queries: list[int], items: np.ndarray, ids: np.ndarray, search: Search) -> pa.Table:
+    values, item_ids = knn.search(
+        search.embeddings[queries],
+        items,
+        min(search.k, len(ids)),
+        search.metric,
+        item_ids=ids,
+        thresholds=search.thresholds,
     )
-    query = np.repeat(np.array(asking, np.int32), found.shape[1])
-    values = values if asked.metric == "cosine" else -values
-    return pa.table([query, found.ravel(), values.ravel()], schema=FOUND)
+    query = np.repeat(np.array(queries, np.int32), item_ids.shape[1])
+    values = values if search.metric == "cosine" else -values
+    return pa.table([query, item_ids.ravel(), values.ravel()], schema=CANDIDATES)
 
 
 def best_rows(tables: list[pa.Table], k: int) -> pa.Table:

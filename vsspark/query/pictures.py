@@ -1,6 +1,4 @@
-"""The pictures that are asked about: embedded here, as the batch embeds them, and the categories they are searched
-in. No Spark.
-"""
+"""Query pictures, embedded as the batch embeds its images, and the categories they are searched in. No Spark."""
 
 from __future__ import annotations
 
@@ -12,6 +10,7 @@ import pyarrow as pa
 
 from vsspark.config import BlockingConfig, EncoderConfig, ImagesConfig
 from vsspark.embed.kernel.frame import embed_batches
+from vsspark.embed.kernel.photos import PhotoSource
 from vsspark.encoders import Encoder
 from vsspark.encoders.engines import load_engine
 from vsspark.knn.exact import default_threads
@@ -20,7 +19,7 @@ _BATCH = 8
 Probes = tuple[tuple[str, float], ...]  # category and its probability, most probable first
 
 
-class Embedded(NamedTuple):
+class PictureEmbedding(NamedTuple):
     """One picture's embedding, or the reason why it has none."""
 
     embedding: np.ndarray | None  # (d,) float32
@@ -35,22 +34,23 @@ def embed_pictures(
     images: ImagesConfig,
     encoder_config: EncoderConfig,
     storage_options: Mapping[str, str],
-) -> list[Embedded]:
-    """One `Embedded` per uri, in their order. The engine is the CPU's: a handful of pictures is done before a GPU is
+) -> list[PictureEmbedding]:
+    """One `PictureEmbedding` per uri, in their order. The engine is the CPU's: a handful of pictures is done before a GPU is
     ready.
     """
     threads = default_threads()
     engine = load_engine("onnxruntime", str(encoder.files["onnxruntime"]), min(_BATCH, len(uris)), threads)
-    asked = pa.record_batch([pa.array(range(len(uris)), pa.int64()), pa.array(list(uris))], names=["image_id", "uri"])
-    found: list[Embedded | None] = [None] * len(uris)
-    for batch in embed_batches([asked], engine, encoder.input_size, images, encoder_config, storage_options, threads):
+    rows = pa.record_batch([pa.array(range(len(uris)), pa.int64()), pa.array(list(uris))], names=["image_id", "uri"])
+    embeddings: list[PictureEmbedding | None] = [None] * len(uris)
+    photos = PhotoSource(encoder.input_size, images, storage_options, threads)
+    for batch in embed_batches([rows], engine, encoder_config, photos):
         for row in batch.to_pylist():
             vectors = (
                 None if row[name] is None else np.asarray(row[name], np.float32)
                 for name in ("embedding", "probabilities")
             )
-            found[row["image_id"]] = Embedded(*vectors, row["reason"], row["detail"])
-    return found
+            embeddings[row["image_id"]] = PictureEmbedding(*vectors, row["reason"], row["detail"])
+    return embeddings
 
 
 def probed_categories(probabilities: np.ndarray, names: Sequence[str], config: BlockingConfig) -> Probes:

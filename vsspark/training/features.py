@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vsspark.config import ShopTrainingConfig
+from vsspark.config import TrainingConfig
 from vsspark.encoders import Encoder
 from vsspark.encoders.engines import load_engine
 from vsspark.progress import log
@@ -31,7 +31,7 @@ class Features(NamedTuple):
         return Features(*(column[which] for column in self))
 
 
-def compute_features(folder: str, split: str, views: int, trunk: Encoder, config: ShopTrainingConfig) -> Features:
+def compute_features(folder: str, split: str, views: int, trunk: Encoder, config: TrainingConfig) -> Features:
     """The features of a split, a row group at a time; row groups that an earlier call finished are read back."""
     cache = Path(folder).parent / "features" / trunk.model_version
     cache.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def compute_features(folder: str, split: str, views: int, trunk: Encoder, config
     return Features(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _encode(group, views: int, engine, config: ShopTrainingConfig) -> np.ndarray:
+def _encode(group, views: int, engine, config: TrainingConfig) -> np.ndarray:
     pictures = []
     for data, image_id in zip(group.picture, group.image_id, strict=True):
         pixels = picture_views(data, int(image_id), config.side, views, config.seed, config.backgrounds)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +12,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vsspark.config import ShopTrainingConfig
+from vsspark.config import TrainingConfig
 from vsspark.progress import log
+from vsspark.training.checkpoint import FitState, restore, save
 from vsspark.training.cluster import Cluster
+from vsspark.training.losses import balanced_weights, category_loss, pair_loss
 
 FITTED = "fitted.npz"  # written last: the weights of the best epoch
 _SMOOTHING = 0.1  # of the category labels
@@ -26,7 +26,7 @@ class Objective(NamedTuple):
     """What a network of two outputs is trained for; see `pair_loss` and `category_loss`."""
 
     class_weights: np.ndarray  # (c,) of the categories
-    config: ShopTrainingConfig
+    config: TrainingConfig
 
     def loss(self, network: keras.Model, pair, labels):
         """The loss of one batch. pair: (anchors, positives), each (b, ...); labels: product, category and weight,
@@ -45,63 +45,12 @@ class Objective(NamedTuple):
         return loss + config.category_pair_weight * pair_loss(embedding, category, known, config.temperature)
 
 
-def pair_loss(embedding, label, weight, temperature: float, category=None, hard_negatives: float = 1.0):
-    """Supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362, eq. 2): the rows of a label against all
-    others in the batch.
-
-    embedding: (n, e) of unit norm; label: (n,); weight: (n,) of each row in the mean. With `category`, (n,), -1 =
-    none, a row of another label and the same category counts `hard_negatives` times, as hard negatives do in Robinson
-    et al. 2021 (arXiv:2010.04592).
-    """
-    itself = tf.eye(tf.shape(label)[0])
-    same = tf.cast(label[:, None] == label[None, :], tf.float32) - itself
-    logits = tf.matmul(embedding, embedding, transpose_b=True) / temperature - 1e9 * itself
-    counted = logits
-    if category is not None:
-        akin = (category[:, None] == category[None, :]) & (category[:, None] >= 0) & (label[:, None] != label[None, :])
-        counted += tf.cast(akin, tf.float32) * math.log(hard_negatives)
-    log_share = logits - tf.reduce_logsumexp(counted, 1, keepdims=True)
-    per_row = -tf.reduce_sum(same * log_share, 1) / tf.maximum(tf.reduce_sum(same, 1), 1.0)
-    return tf.reduce_sum(per_row * weight) / tf.maximum(tf.reduce_sum(weight), 1.0)
-
-
-def category_loss(probabilities, category, class_weights, smoothing: float):
-    """Cross-entropy of smoothed labels (Szegedy et al. 2016, arXiv:1512.00567), rare classes weighted up; rows
-    without a category count nothing.
-    """
-    known = tf.cast(category >= 0, tf.float32)
-    index = tf.maximum(category, 0)
-    classes = tf.shape(probabilities)[1]
-    target = (1 - smoothing) * tf.one_hot(index, classes) + smoothing / tf.cast(classes, tf.float32)
-    per_row = (
-        -tf.reduce_sum(target * tf.math.log(tf.maximum(probabilities, 1e-7)), 1)
-        * tf.gather(class_weights, index)
-        * known
-    )
-    return tf.reduce_sum(per_row) / tf.maximum(tf.reduce_sum(known), 1.0)
-
-
-def class_weights(counts: np.ndarray, config: ShopTrainingConfig) -> np.ndarray:
-    """(c,) float32: rare categories count more, by the root of how rare they are; 1 on average over the pictures. The
-    published recipe has no weights.
+def class_weights(counts: np.ndarray, config: TrainingConfig) -> np.ndarray:
+    """(c,) float32 of the categories: see `balanced_weights`. The published recipe has no weights.
 
     counts: (c,) pictures per category.
     """
-    if config.recipe == "transfer":
-        return np.ones(len(counts), np.float32)
-    counts = np.maximum(counts, 1)
-    weights = 1 / np.sqrt(counts)
-    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
-
-
-@dataclass
-class Progress:
-    """Where a fit stands; written beside each checkpoint."""
-
-    epoch: int = 0  # finished
-    best: float = -math.inf  # the best held-out figure; the start's own counts
-    best_epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
+    return np.ones(len(counts), np.float32) if config.recipe == "transfer" else balanced_weights(counts)
 
 
 def fit(
@@ -114,7 +63,7 @@ def fit(
     epochs: int,
     folder: Path,
     cluster: Cluster = Cluster(),  # noqa: B008 - frozen
-) -> Progress:
+) -> FitState:
     """Trains until `epochs`, or until `config.patience` epochs brought nothing; the network then has the weights of
     its best epoch.
 
@@ -128,35 +77,33 @@ def fit(
     finished = restore(folder / FITTED, network.variables)
     if finished is not None:
         return finished
-    progress = restore(folder / "last.npz", variables)
-    if progress is None:
+    state = restore(folder / "last.npz", variables)
+    if state is None:
         figures = judge()
-        progress = Progress(best=figures["held_out"], history=[{"epoch": 0} | figures])
+        state = FitState(best=figures["held_out"], history=[{"epoch": 0} | figures])
         if cluster.first:
-            _save(folder / "best.npz", network.variables, progress)
-            _save(folder / "last.npz", variables, progress)
+            save(folder / "best.npz", network.variables, state)
+            save(folder / "last.npz", variables, state)
     step = _step(network, objective, optimizer, cluster.strategy)
-    while progress.epoch < epochs and progress.epoch - progress.best_epoch < objective.config.patience:
-        losses = _epoch(step, data, progress.epoch, steps)
+    while state.epoch < epochs and state.epoch - state.best_epoch < objective.config.patience:
+        losses = _epoch(step, data, state.epoch, steps)
         figures = {"loss": float(np.mean(losses))} | judge()
-        progress.epoch += 1
-        progress.history.append({"epoch": progress.epoch} | figures)
-        better = figures["held_out"] > progress.best
+        state.epoch += 1
+        state.history.append({"epoch": state.epoch} | figures)
+        better = figures["held_out"] > state.best
         if better:
-            progress.best, progress.best_epoch = figures["held_out"], progress.epoch
+            state.best, state.best_epoch = figures["held_out"], state.epoch
         if cluster.first:
             if better:
-                _save(folder / "best.npz", network.variables, progress)
-            _save(folder / "last.npz", variables, progress)
-        log.info(
-            "%-10s %s", "epoch", json.dumps({name: round(value, 4) for name, value in progress.history[-1].items()})
-        )
+                save(folder / "best.npz", network.variables, state)
+            save(folder / "last.npz", variables, state)
+        log.info("%-10s %s", "epoch", json.dumps({name: round(value, 4) for name, value in state.history[-1].items()}))
     cluster.await_first((folder / FITTED).exists)
     if cluster.first:
         restore(folder / "best.npz", network.variables)
-        _save(folder / FITTED, network.variables, progress)
+        save(folder / FITTED, network.variables, state)
     restore(folder / FITTED, network.variables)
-    return progress
+    return state
 
 
 def train_unjudged(
@@ -204,26 +151,3 @@ def _step(network: keras.Model, objective: Objective, optimizer: keras.optimizer
         )
 
     return step
-
-
-def _save(file: Path, variables: list, progress: Progress) -> None:
-    """One file, moved into place when it is whole: a kill leaves the checkpoint before it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as out:
-        np.savez(
-            out,
-            progress=json.dumps(asdict(progress)),
-            **{f"v{i}": np.asarray(variable) for i, variable in enumerate(variables)},
-        )
-    partial.replace(file)
-
-
-def restore(file: Path, variables: list) -> Progress | None:
-    """Sets the variables from a checkpoint and returns where it stood; None, and nothing set, where there is none."""
-    if not file.exists():
-        return None
-    with np.load(file) as saved:
-        for i, variable in enumerate(variables):
-            variable.assign(saved[f"v{i}"])
-        return Progress(**json.loads(str(saved["progress"])))

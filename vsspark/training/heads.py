@@ -13,11 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from vsspark.blocks.head import Head, fit_softmax_head
-from vsspark.config import ShopTrainingConfig
+from vsspark.config import TrainingConfig
 from vsspark.progress import log
+from vsspark.training.checkpoint import FitState
 from vsspark.training.features import Features
-from vsspark.training.fit import Objective, Progress, fit, train_unjudged
-from vsspark.training.judge import encode, figures_of, judge_on, traced
+from vsspark.training.fit import Objective, fit, train_unjudged
+from vsspark.training.inference import encode, traced
+from vsspark.training.judge import figures_of, judge_on
 from vsspark.training.networks import HEAD_SCALE, build_heads
 from vsspark.training.pairs import draw_pairs, pair_weights
 from vsspark.training.start import discriminant_parts, once_each, weigh_parts
@@ -31,8 +33,8 @@ _STARTED_ON = 20_000  # views the closed form is solved on, at most
 
 
 def fit_heads(
-    train: Features, validation: Features, weights: np.ndarray, config: ShopTrainingConfig, folder: Path
-) -> tuple[keras.Model, Progress]:
+    train: Features, validation: Features, weights: np.ndarray, config: TrainingConfig, folder: Path
+) -> tuple[keras.Model, FitState]:
     """The heads of the best epoch, and every epoch's figures on the held-out products. weights: (c,) of the
     categories.
     """
@@ -46,7 +48,7 @@ def fit_heads(
 
 
 def refit_heads(
-    everything: Features, weights: np.ndarray, config: ShopTrainingConfig, folder: Path, epochs: int
+    everything: Features, weights: np.ndarray, config: TrainingConfig, folder: Path, epochs: int
 ) -> keras.Model:
     """The heads once more, on the held-out products too: in a small shop every product counts, and nothing is left to
     be chosen.
@@ -69,12 +71,12 @@ def refit_heads(
     return heads
 
 
-def _new_heads(features: Features, weights: np.ndarray, config: ShopTrainingConfig) -> keras.Model:
+def _new_heads(features: Features, weights: np.ndarray, config: TrainingConfig) -> keras.Model:
     keras.utils.set_random_seed(config.seed)
     return build_heads(features.views.shape[2], len(weights), config)
 
 
-def _optimizer(config: ShopTrainingConfig) -> keras.optimizers.Optimizer:
+def _optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
     if config.recipe == "transfer":
         # Keras's default rate of .001 would hardly leave the start; 1 is the one of Adadelta's paper (Zeiler 2012,
         # arXiv:1212.5701).
@@ -82,7 +84,7 @@ def _optimizer(config: ShopTrainingConfig) -> keras.optimizers.Optimizer:
     return keras.optimizers.AdamW(config.learning_rate, weight_decay=1e-3)
 
 
-def _data(features: Features, config: ShopTrainingConfig) -> tuple[partial, int]:
+def _data(features: Features, config: TrainingConfig) -> tuple[partial, int]:
     """(an epoch's pairs by its number, its steps)."""
     batch = min(config.batch_size, len(features.product))
     return partial(feature_pairs, features, batch, config.seed), len(features.product) // batch
@@ -132,7 +134,7 @@ class _ClosedForm(NamedTuple):
     parts: list[np.ndarray]  # directions, see `discriminant_parts`
 
 
-def _closed_form(features: Features, config: ShopTrainingConfig) -> _ClosedForm:
+def _closed_form(features: Features, config: TrainingConfig) -> _ClosedForm:
     count, views, dim = features.views.shape
     picked = np.sort(np.random.default_rng(config.seed).permutation(count * views)[:_STARTED_ON])
     x = features.views.reshape(-1, dim)[picked].astype(np.float32)
@@ -144,7 +146,7 @@ def _closed_form(features: Features, config: ShopTrainingConfig) -> _ClosedForm:
 
 
 def _set_start(
-    heads: keras.Model, answer: Callable, start: _ClosedForm, shares: tuple[float, ...], config: ShopTrainingConfig
+    heads: keras.Model, answer: Callable, start: _ClosedForm, shares: tuple[float, ...], config: TrainingConfig
 ) -> None:
     """Sets the heads to the closed form with these shares, and to the softmax regression on what it says. answer: the
     heads, `traced`.
@@ -156,7 +158,7 @@ def _set_start(
     heads.get_layer("category").set_weights(_by_index(head, heads.output_shape[1][1]))
 
 
-def _start(heads: keras.Model, train: Features, validation: Features, config: ShopTrainingConfig, folder: Path) -> None:
+def _start(heads: keras.Model, train: Features, validation: Features, config: TrainingConfig, folder: Path) -> None:
     """Sets the heads to the closed form in the shares that do best on products it has not seen; the shares stand in
     the folder then.
 

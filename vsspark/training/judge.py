@@ -10,14 +10,13 @@ import numpy as np
 from vsspark.encoders.parts import colour_histogram
 from vsspark.evaluation.calibration import best_temperature, calibration_error
 from vsspark.evaluation.measures import nearest_agrees
+from vsspark.training.inference import encode, traced
 from vsspark.training.networks import Mixture, mixed
 from vsspark.training.reader import decode_picture, read_groups
 from vsspark.training.views import whole_view
 
 # Pictures judged by, a distance of every one to every other, and what they take in memory.
 _AT_MOST, _AT_MOST_BYTES = 4000, 600 * 2**20
-_BATCH_NUMBERS = 32 * 224 * 224 * 3  # that go through a network at once: 32 pictures of 224 pixels, 4 of 576
-_BATCH = 32  # rows at most
 _FEW = 20  # pictures whose product has another among the held-out ones: fewer say nothing about products
 _ROOTS = (0.0, 0.5, 1.0)  # lengths tried for the roots of the probabilities beside an embedding of length 1
 _COLOUR = 0.1  # share of the colours' similarity where the embedding's is 1
@@ -42,22 +41,6 @@ def validation_pictures(folder: str, side: int) -> Pictures:
         if len(pixels) >= most:
             break
     return Pictures(np.stack(pixels[:most]), np.concatenate(product)[:most], np.concatenate(category)[:most])
-
-
-def traced(network) -> Callable:
-    """The network as one TensorFlow function, for `encode`: traced when it first runs, not again in every epoch."""
-    import tensorflow as tf
-
-    return tf.function(lambda given: network(given, training=False), reduce_retracing=True)
-
-
-def encode(answer: Callable, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A network's two outputs, embeddings (n, e) and probabilities (n, c), float32. answer: a `traced` network;
-    given: (n, ...) as it takes them, any dtype.
-    """
-    batch = max(1, min(_BATCH, _BATCH_NUMBERS // given[0].size))
-    parts = [answer(given[start : start + batch].astype(np.float32)) for start in range(0, len(given), batch)]
-    return tuple(np.concatenate([part[i].numpy() for part in parts]) for i in (0, 1))
 
 
 def judge_on(network, given: np.ndarray, product: np.ndarray, category: np.ndarray) -> Callable[[], dict[str, float]]:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from vsspark.config import ShopTrainingConfig
+from vsspark.config import TrainingConfig
 from vsspark.encoders.backbones import BACKBONES
 from vsspark.encoders.model_files import check_weights, load_weights
 from vsspark.encoders.parts import beside, colour_histogram, sharpened
@@ -32,7 +32,7 @@ class Mixture(NamedTuple):
 PLAIN = Mixture()
 
 
-def check_backbone(config: ShopTrainingConfig) -> None:
+def check_backbone(config: TrainingConfig) -> None:
     """Raises ConfigError for an unknown network, and for weights that are missing or no weights: asked before hours
     of work, not after.
     """
@@ -47,7 +47,7 @@ def check_backbone(config: ShopTrainingConfig) -> None:
         check_weights(config.weights, "training.weights")
 
 
-def build_backbone(config: ShopTrainingConfig) -> keras.Model:
+def build_backbone(config: TrainingConfig) -> keras.Model:
     """The `keras.applications` network without its top, at `side` pixels, its weights loaded; preprocessing is the
     trunk's.
 
@@ -65,7 +65,7 @@ def build_backbone(config: ShopTrainingConfig) -> keras.Model:
     return backbone
 
 
-def build_trunk(config: ShopTrainingConfig, backbone: keras.Model) -> keras.Model:
+def build_trunk(config: TrainingConfig, backbone: keras.Model) -> keras.Model:
     """RGB 0..255 float32 (n, side, side, 3) -> features (n, d): every layer of `feature_layers` averaged over each of
     `bands`, side by side; the mean of those of every size in `pyramid`.
 
@@ -143,7 +143,7 @@ def feature_layers(backbone: keras.Model, wanted: tuple[str, ...] | None, side: 
     return list(dict.fromkeys(chosen))
 
 
-def build_heads(features: int, categories: int, config: ShopTrainingConfig) -> keras.Model:
+def build_heads(features: int, categories: int, config: TrainingConfig) -> keras.Model:
     """Features (n, d) -> [embedding (n, e) of unit norm, category probabilities (n, c) computed from it].
 
     recipe transfer: the embedding is fc1, 4096 wide and not normalised, as in the published re-training.
@@ -176,7 +176,7 @@ def with_mirror_image(trunk: keras.Model, flip: bool) -> keras.Model:
     return keras.Model(pixels, keras.layers.Average(name="both_sides")(both), name="trunk_of_both_sides")
 
 
-def join(trunk: keras.Model, heads: keras.Model, flip: bool, mixture: Mixture = PLAIN) -> keras.Model:
+def build_encoder(trunk: keras.Model, heads: keras.Model, flip: bool, mixture: Mixture = PLAIN) -> keras.Model:
     """RGB 0..255 (n, side, side, 3) -> [embedding, probabilities], the embedding as `mixed` makes it; flip: see
     `with_mirror_image`.
     """

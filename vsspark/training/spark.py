@@ -16,8 +16,8 @@ from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from vsspark.config import ImagesConfig, ShopTrainingConfig
-from vsspark.embed.kernel.photos import load_photos, photo_rows
+from vsspark.config import ImagesConfig, TrainingConfig
+from vsspark.embed.kernel.photos import PhotoSource, load_photos, photo_rows
 from vsspark.embed.spark import spread
 from vsspark.spark.workers import map_in_arrow
 from vsspark.training import legacy_arrow  # noqa: F401 - before petastorm
@@ -63,7 +63,7 @@ def decode_pictures(
 
 
 def training_rows(
-    images: DataFrame, decoded: DataFrame, total: int, categories: list[str], config: ShopTrainingConfig
+    images: DataFrame, decoded: DataFrame, total: int, categories: list[str], config: TrainingConfig
 ) -> DataFrame:
     """Rows of `training_schema`: the pictures that could be decoded, a product's in one partition and side by side.
 
@@ -105,9 +105,8 @@ def _decode_partition(
     batches: Iterable[pa.RecordBatch], side: int, config: ImagesConfig, storage_options: dict[str, str]
 ) -> Iterator[pa.RecordBatch]:
     cv2.setNumThreads(1)
-    for photo in load_photos(
-        photo_rows(batches), (side, side), config, storage_options, TaskContext.get().cpus(), 4 * config.fetch_threads
-    ):
+    source = PhotoSource((side, side), config, storage_options, TaskContext.get().cpus())
+    for photo in load_photos(photo_rows(batches), source, 4 * config.fetch_threads):
         picture = None if photo.error else encode_picture(photo.photo.pixels)
         refusal = (photo.stage, photo.error.reason.value, photo.error.detail) if photo.error else (None, None, None)
         values = (photo.image_id, picture, *refusal)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from pyspark.sql import SparkSession
 
-from vsspark.config import Config, ShopTrainingConfig
+from vsspark.config import Config, TrainingConfig
 from vsspark.encoders import Encoder
 from vsspark.encoders.export import export, exported
 from vsspark.encoders.model_files import content_hash
@@ -23,10 +23,10 @@ from vsspark.training.cluster import Cluster, join_cluster
 from vsspark.training.networks import (
     PLAIN,
     build_backbone,
+    build_encoder,
     build_heads,
     build_trunk,
     check_backbone,
-    join,
     mixed,
     with_mirror_image,
 )
@@ -45,14 +45,13 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
     training_set = prepare_training_set(spark, config, args.run_id, cluster)
     import keras
 
+    from vsspark.training.inference import encode, traced
     from vsspark.training.judge import (
         choose_mixture,
-        encode,
         features_and_colours,
         judge_finished,
         set_temperature,
         temperature_of,
-        traced,
         validation_pictures,
     )
     from vsspark.training.register import register
@@ -93,17 +92,18 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
         set_temperature(last_heads.get_layer("category"), temperature)
         heads, facts["fitted_on"] = last_heads, "train and validation"
     facts["minutes"] = f"{(time.monotonic() - began) / 60:.1f}"
-    network = join(trunk, heads, flip, mixture)
+    network = build_encoder(trunk, heads, flip, mixture)
     uri = register(network, training_set.categories, config, facts, curves, figures, confusion)
     print(f"train: {uri}")
 
 
-def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: Cluster):
+def fit_encoder(training_set: TrainingSet, config: TrainingConfig, cluster: Cluster):
     """(trunk, heads, heads fitted on the held-out products too, curves): RGB (n, side, side, 3) -> features ->
     [embedding, probabilities], and the figures of every epoch by part. Heads that have learnt with the backbone stay
     as they are: there are no second ones.
     """
-    from vsspark.training.fit import FITTED, class_weights, restore
+    from vsspark.training.checkpoint import restore
+    from vsspark.training.fit import FITTED, class_weights
     from vsspark.training.judge import validation_pictures
     from vsspark.training.unfreeze import fit_unfrozen, unfreeze
 
@@ -118,7 +118,7 @@ def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: 
         curves = {"heads": restore(work / "heads" / FITTED, heads.variables).history}
         unfreeze(backbone, config.unfreeze)
         # Mirror images are among the views learnt from.
-        network, finished = (join(trunk_network, heads, flip) for flip in (False, config.flip))
+        network, finished = (build_encoder(trunk_network, heads, flip) for flip in (False, config.flip))
     if config.unfreeze:
         held_out = validation_pictures(training_set.folder, config.side)
         folder = work / f"unfrozen-{config.unfreeze}-{config.unfrozen_rate}-{config.unfrozen_epochs}"
@@ -128,7 +128,7 @@ def fit_encoder(training_set: TrainingSet, config: ShopTrainingConfig, cluster: 
     return trunk_network, heads, last_heads, curves
 
 
-def _fit_heads(training_set: TrainingSet, config: ShopTrainingConfig, weights: np.ndarray, folder: Path):
+def _fit_heads(training_set: TrainingSet, config: TrainingConfig, weights: np.ndarray, folder: Path):
     """Leaves the fitted heads in the folder; returns those fitted on all products, or None where the backbone is
     still to learn.
     """
@@ -157,14 +157,14 @@ def _fit_heads(training_set: TrainingSet, config: ShopTrainingConfig, weights: n
     return refit_heads(everything, class_weights(counts, config), config, folder, progress.best_epoch)
 
 
-def _export_trunk(network, config: ShopTrainingConfig) -> Encoder:
+def _export_trunk(network, config: TrainingConfig) -> Encoder:
     """The frozen trunk for ONNX Runtime, three times as fast as Keras on CPU."""
     shape = json.dumps(network.get_config(), sort_keys=True, default=str).encode()
     version = f"trunk-{config.backbone}-{content_hash(shape, *(value.tobytes() for value in network.get_weights()))}"
     return exported("trunk", version) or export("trunk", version, network, None)
 
 
-def _work_folder(training_set: TrainingSet, config: ShopTrainingConfig) -> Path:
+def _work_folder(training_set: TrainingSet, config: TrainingConfig) -> Path:
     """Where this recipe's checkpoints lie: settings or weights that would fit other heads have another folder."""
     file = [] if config.weights == "imagenet" else [Path(config.weights)]
     return (

@@ -12,9 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vsspark.config import ShopTrainingConfig
+from vsspark.config import TrainingConfig
+from vsspark.training.checkpoint import FitState
 from vsspark.training.cluster import Cluster
-from vsspark.training.fit import Objective, Progress, fit
+from vsspark.training.fit import Objective, fit
 from vsspark.training.judge import Pictures, judge_on
 from vsspark.training.reader import check_shares, pair_dataset
 
@@ -38,10 +39,10 @@ def fit_unfrozen(
     training_set: TrainingSet,
     weights: np.ndarray,
     held_out: Pictures,
-    config: ShopTrainingConfig,
+    config: TrainingConfig,
     folder: Path,
     cluster: Cluster,
-) -> Progress:
+) -> FitState:
     """Trains whatever is trainable in the network, the backbone's last layers and the heads, at `unfrozen_rate` of
     the heads' rate.
 

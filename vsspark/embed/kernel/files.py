@@ -21,12 +21,12 @@ def stat_files(
     batches: Iterable[pa.RecordBatch], images: ImagesConfig, storage_options: Mapping[str, str]
 ) -> Iterator[pa.RecordBatch]:
     """The batches, one row a file at `uri`, with its size_bytes and fingerprint; both are null where the file cannot
-    be asked.
+    be reached.
     """
-    for batch, found in _asked(
+    for batch, answers in _answers(
         batches, lambda uri: stat_image(uri, images, storage_options), _REQUESTS * images.fetch_threads
     ):
-        sizes, fingerprints = ([None if f is None else f[i] for f in found] for i in (0, 1))
+        sizes, fingerprints = ([None if f is None else f[i] for f in answers] for i in (0, 1))
         yield batch.append_column("size_bytes", pa.array(sizes, pa.int64())).append_column(
             "fingerprint", pa.array(fingerprints, pa.string())
         )
@@ -47,16 +47,19 @@ def hash_files(
         except ImageError:
             return None  # the embed stage will meet the same file, and say why
 
-    for batch, found in _asked(batches, content_hash, images.fetch_threads):
-        kept = batch.select([name for name in batch.schema.names if name != "uri"])
-        yield kept.append_column("content_hash", pa.array(found, pa.string()))
+    for batch, answers in _answers(batches, content_hash, images.fetch_threads):
+        columns = batch.select([name for name in batch.schema.names if name != "uri"])
+        yield columns.append_column("content_hash", pa.array(answers, pa.string()))
 
 
-def _asked(batches: Iterable[pa.RecordBatch], ask: Callable, threads: int) -> Iterator[tuple[pa.RecordBatch, list]]:
+def _answers(batches: Iterable[pa.RecordBatch], ask: Callable, threads: int) -> Iterator[tuple[pa.RecordBatch, list]]:
     with ThreadPoolExecutor(threads, thread_name_prefix="files") as pool:
         for batch in batches:
             uris = batch.column("uri").to_pylist()
-            # Handing one file to a thread takes as long as asking a local disk for it.
+            # Handing one file to a thread takes as long as a look at a local disk.
             size = max(1, min(16, len(uris) // (4 * threads)))
             parts = [uris[start : start + size] for start in range(0, len(uris), size)]
-            yield batch, [found for part in pool.map(lambda part: [ask(uri) for uri in part], parts) for found in part]
+            yield (
+                batch,
+                [answer for part in pool.map(lambda part: [ask(uri) for uri in part], parts) for answer in part],
+            )

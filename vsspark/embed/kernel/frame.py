@@ -4,20 +4,20 @@ without Spark.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
 import pyarrow as pa
 
-from vsspark.config import EncoderConfig, ImagesConfig
-from vsspark.embed.kernel.photos import Loaded, load_photos, photo_rows
+from vsspark.config import EncoderConfig
+from vsspark.embed.kernel.photos import PhotoResult, PhotoSource, load_photos, photo_rows
 from vsspark.encoders.engines import Engine
 from vsspark.errors import ImageError, Reason
 
 # One row per image. `reason` is null for an embedded one; `embedding`, `probabilities`, `width` and `height` are null
 # for a refused one.
-EMBEDDED = pa.schema([
+RESULTS = pa.schema([
     ("image_id", pa.int64()),
     ("content_hash", pa.string()),
     ("size_bytes", pa.int64()),
@@ -33,52 +33,48 @@ _ROWS_PER_BATCH = 64  # that leave together: the JVM unwraps each batch's schema
 
 
 def embed_batches(
-    batches: Iterable[pa.RecordBatch],
-    engine: Engine,
-    size: tuple[int, int],
-    images: ImagesConfig,
-    encoder: EncoderConfig,
-    storage_options: Mapping[str, str],
-    threads: int,
+    batches: Iterable[pa.RecordBatch], engine: Engine, encoder: EncoderConfig, photos: PhotoSource
 ) -> Iterator[pa.RecordBatch]:
-    """Record batches of `EMBEDDED`, one row per row of `image_id`, `uri` and, where there is one, `box` that comes
+    """Record batches of `RESULTS`, one row per row of `image_id`, `uri` and, where there is one, `box` that comes
     in, in any order.
 
-    size: (height, width) of the encoder's input. threads: cores this task may use. Photos are fetched and decoded
-    ahead while the network runs; at most three of its batches are held, and the results of a batch or of 64 images.
+    photos: of the size of the encoder's input. They are fetched and decoded ahead while the network runs; at most
+    three of its batches are held, and the results of a batch or of 64 images.
     """
     # The pool is the parallelism; OpenCV would start a thread per core of the machine in every worker.
     cv2.setNumThreads(1)
-    ahead = images.fetch_threads + 2 * engine.batch_size
-    ready: list[Loaded] = []
-    refused: list[Loaded] = []
-    embedded: list[pa.RecordBatch] = []
-    for loaded in load_photos(photo_rows(batches), size, images, storage_options, threads, ahead):
-        (ready if loaded.error is None else refused).append(loaded)
+    ahead = photos.config.fetch_threads + 2 * engine.batch_size
+    ready: list[PhotoResult] = []
+    refusals: list[PhotoResult] = []
+    results: list[pa.RecordBatch] = []
+    for photo in load_photos(photo_rows(batches), photos, ahead):
+        (ready if photo.error is None else refusals).append(photo)
         if len(ready) == engine.batch_size:
             good, broken = _infer(ready, engine, encoder)
             ready = []
-            refused += broken
-            embedded.append(good)
-        if len(embedded) * engine.batch_size >= _ROWS_PER_BATCH:
-            yield pa.concat_batches(embedded)
-            embedded = []
-        if len(refused) >= _ROWS_PER_BATCH:
-            yield _refusals(refused)
-            refused = []
+            refusals += broken
+            results.append(good)
+        if len(results) * engine.batch_size >= _ROWS_PER_BATCH:
+            yield pa.concat_batches(results)
+            results = []
+        if len(refusals) >= _ROWS_PER_BATCH:
+            yield _refusals(refusals)
+            refusals = []
     if ready:
         good, broken = _infer(ready, engine, encoder)
-        refused += broken
-        embedded.append(good)
-    if embedded:
-        yield pa.concat_batches(embedded)
-    if refused:
-        yield _refusals(refused)
+        refusals += broken
+        results.append(good)
+    if results:
+        yield pa.concat_batches(results)
+    if refusals:
+        yield _refusals(refusals)
 
 
-def _infer(ready: list[Loaded], engine: Engine, encoder: EncoderConfig) -> tuple[pa.RecordBatch, list[Loaded]]:
+def _infer(
+    ready: list[PhotoResult], engine: Engine, encoder: EncoderConfig
+) -> tuple[pa.RecordBatch, list[PhotoResult]]:
     """(rows of the images that were embedded, the images for which the network gave NaN or infinity)."""
-    embeddings, probabilities = engine.run(np.stack([loaded.photo.pixels for loaded in ready]))
+    embeddings, probabilities = engine.run(np.stack([photo.photo.pixels for photo in ready]))
     finite = np.isfinite(embeddings).all(axis=1)  # (n,)
     if probabilities is not None:
         finite &= np.isfinite(probabilities).all(axis=1)
@@ -89,35 +85,35 @@ def _infer(ready: list[Loaded], engine: Engine, encoder: EncoderConfig) -> tuple
         embeddings = embeddings / np.maximum(
             np.linalg.norm(embeddings, axis=1, keepdims=True), np.finfo(np.float32).tiny
         )
-    good = [loaded for loaded, is_finite in zip(ready, finite, strict=True) if is_finite]
+    good = [photo for photo, is_finite in zip(ready, finite, strict=True) if is_finite]
     error = ImageError(Reason.NOT_FINITE, "the network gave NaN or infinity")
     broken = [
-        loaded._replace(stage="encode", error=error)
-        for loaded, is_finite in zip(ready, finite, strict=True)
+        photo._replace(stage="encode", error=error)
+        for photo, is_finite in zip(ready, finite, strict=True)
         if not is_finite
     ]
     columns = {
         **_files(good),
-        "width": [loaded.photo.width for loaded in good],
-        "height": [loaded.photo.height for loaded in good],
+        "width": [photo.photo.width for photo in good],
+        "height": [photo.photo.height for photo in good],
         "embedding": _lists(embeddings),
         "probabilities": None if probabilities is None else _lists(probabilities),
     }
     return _record_batch(columns, len(good)), broken
 
 
-def _refusals(refused: list[Loaded]) -> pa.RecordBatch:
+def _refusals(refusals: list[PhotoResult]) -> pa.RecordBatch:
     columns = {
-        **_files(refused),
-        "stage": [loaded.stage for loaded in refused],
-        "reason": [loaded.error.reason.value for loaded in refused],
-        "detail": [loaded.error.detail for loaded in refused],
+        **_files(refusals),
+        "stage": [photo.stage for photo in refusals],
+        "reason": [photo.error.reason.value for photo in refusals],
+        "detail": [photo.error.detail for photo in refusals],
     }
-    return _record_batch(columns, len(refused))
+    return _record_batch(columns, len(refusals))
 
 
-def _files(rows: list[Loaded]) -> dict[str, list]:
-    return {name: [getattr(loaded, name) for loaded in rows] for name in ("image_id", "content_hash", "size_bytes")}
+def _files(rows: list[PhotoResult]) -> dict[str, list]:
+    return {name: [getattr(photo, name) for photo in rows] for name in ("image_id", "content_hash", "size_bytes")}
 
 
 def _lists(matrix: np.ndarray) -> pa.ListArray:
@@ -129,12 +125,12 @@ def _lists(matrix: np.ndarray) -> pa.ListArray:
 
 
 def _record_batch(columns: dict[str, list | pa.Array | None], rows: int) -> pa.RecordBatch:
-    """A batch of `EMBEDDED`; columns that are not given are null."""
+    """A batch of `RESULTS`; columns that are not given are null."""
     arrays = []
-    for field in EMBEDDED:
+    for field in RESULTS:
         values = columns.get(field.name)
         if values is None:
             arrays.append(pa.nulls(rows, field.type))
         else:
             arrays.append(values if isinstance(values, pa.Array) else pa.array(values, field.type))
-    return pa.RecordBatch.from_arrays(arrays, schema=EMBEDDED)
+    return pa.RecordBatch.from_arrays(arrays, schema=RESULTS)

@@ -19,7 +19,16 @@ from vsspark.images.fetch import read_image
 from vsspark.images.product import decode_product
 
 
-class Loaded(NamedTuple):
+class PhotoSource(NamedTuple):
+    """How photos are read and decoded."""
+
+    size: tuple[int, int]  # (height, width) of the results, pixels
+    config: ImagesConfig
+    storage_options: Mapping[str, str]
+    threads: int  # photos decoded at a time: the task's cores
+
+
+class PhotoResult(NamedTuple):
     """One image on its way to the network, or the stage and the error that ended it."""
 
     image_id: int
@@ -30,33 +39,25 @@ class Loaded(NamedTuple):
     error: ImageError | None = None
 
 
-def load_photos(
-    rows: Iterable[tuple[int, str, str | None]],
-    size: tuple[int, int],
-    config: ImagesConfig,
-    storage_options: Mapping[str, str],
-    threads: int,
-    ahead: int,
-) -> Iterator[Loaded]:
-    """One `Loaded` per (image_id, uri, box or None), as they are ready: a slow object holds up nothing but itself.
+def load_photos(rows: Iterable[tuple[int, str, str | None]], source: PhotoSource, ahead: int) -> Iterator[PhotoResult]:
+    """One `PhotoResult` per (image_id, uri, box or None), as they are ready: a slow object delays nothing but itself.
 
-    threads: photos decoded at a time, the task's cores. ahead: photos asked for and not yet taken, which bounds the
-    memory together with config: fetch_threads * max_bytes of files, threads * max_pixels * 19 bytes of decoding,
-    ahead * h * w * 3 of results.
+    ahead: photos requested and not yet consumed, which bounds the memory together with source.config: fetch_threads *
+    max_bytes of files, threads * max_pixels * 19 bytes of decoding, ahead * h * w * 3 of results.
     """
-    decoding = threading.Semaphore(threads)
-    done: queue.SimpleQueue[Future[Loaded]] = queue.SimpleQueue()
+    decoding = threading.Semaphore(source.threads)
+    results: queue.SimpleQueue[Future[PhotoResult]] = queue.SimpleQueue()
     rows = iter(rows)
-    pool = ThreadPoolExecutor(config.fetch_threads, thread_name_prefix="photos")
+    pool = ThreadPoolExecutor(source.config.fetch_threads, thread_name_prefix="photos")
     waiting = 0
     try:
         while True:
             for row in islice(rows, ahead - waiting):
-                pool.submit(_load, *row, size, config, storage_options, decoding).add_done_callback(done.put)
+                pool.submit(_load, row, source, decoding).add_done_callback(results.put)
                 waiting += 1
             if waiting == 0:
                 return
-            yield done.get().result()
+            yield results.get().result()
             waiting -= 1
     finally:
         pool.shutdown(cancel_futures=True)  # a cancelled task leaves no thread behind that still fetches
@@ -69,23 +70,16 @@ def photo_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, str, st
         yield from zip(batch.column("image_id").to_pylist(), batch.column("uri").to_pylist(), boxes, strict=True)
 
 
-def _load(
-    image_id: int,
-    uri: str,
-    box: str | None,
-    size: tuple[int, int],
-    config: ImagesConfig,
-    storage_options: Mapping[str, str],
-    decoding: threading.Semaphore,
-) -> Loaded:
+def _load(row: tuple[int, str, str | None], source: PhotoSource, decoding: threading.Semaphore) -> PhotoResult:
+    image_id, uri, box = row
     try:
-        data = read_image(uri, config, storage_options)
+        data = read_image(uri, source.config, source.storage_options)
     except ImageError as error:
-        return Loaded(image_id, stage="fetch", error=error)
+        return PhotoResult(image_id, stage="fetch", error=error)
     content_hash = hashlib.sha256(data).hexdigest()
     try:
         with decoding:
-            photo = decode_product(data, size, config, box)
+            photo = decode_product(data, source.size, source.config, box)
     except ImageError as error:
-        return Loaded(image_id, content_hash, len(data), stage="decode", error=error)
-    return Loaded(image_id, content_hash, len(data), photo)
+        return PhotoResult(image_id, content_hash, len(data), stage="decode", error=error)
+    return PhotoResult(image_id, content_hash, len(data), photo)

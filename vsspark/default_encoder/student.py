@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from vsspark.default_encoder.config import TrainingConfig
+from vsspark.default_encoder.config import DistillationConfig
 from vsspark.default_encoder.feed import Batch, Examples, batches
 from vsspark.encoders.default import HINTS
 from vsspark.encoders.model_files import content_hash
 from vsspark.errors import ConfigError
 from vsspark.progress import log
+from vsspark.training.checkpoint import FitState, read_state, restore, save
+from vsspark.training.losses import balanced_weights, pair_loss
 
 _TEMPERATURE = 0.1  # of the pair loss
 _WARM_UP = 200  # steps
@@ -24,25 +26,22 @@ _NOT_OF_THE_RUN = {"minutes", "threads", "work", "output", "name"}
 
 
 @dataclass
-class Progress:
-    """Where a run stands; written beside each checkpoint."""
+class StudentState(FitState):
+    """Where a run stands over all its calls."""
 
-    epoch: int = 0  # finished
-    best: float = -math.inf  # the best held-out figure
-    best_epoch: int = 0
-    seconds: float = 0.0  # of training so far, over all calls
+    seconds: float = 0.0  # of training so far
     images: int = 0
     settings: str = ""  # of the run; a checkpoint of another one is no place to go on from
 
 
-def fit(
+def fit_student(
     student,
     sources: Sequence[Examples],
     shares: Sequence[float],
     judge: Callable[[object], dict[str, float]],
-    config: TrainingConfig,
+    config: DistillationConfig,
     folder: Path,
-) -> Progress | None:
+) -> StudentState | None:
     """Trains until `config.epochs`, or until `patience` epochs brought nothing; None when `config.minutes` ended the
     call before that.
 
@@ -58,30 +57,31 @@ def fit(
     optimizer = keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay, clipnorm=5.0)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     optimizer.build(learner.trainable_variables)
-    progress = _restore(folder, learner, optimizer, config)
-    update = _updater(learner, optimizer, config, _category_weights(sources))
+    variables = [*learner.variables, *optimizer.variables]
+    state = _start_state(folder / "last.npz", variables, config)
+    update = _updater(learner, optimizer, config, balanced_weights(sum(source.answer.sum(0) for source in sources)))
     began = time.monotonic()
-    while progress.epoch < config.epochs and progress.epoch - progress.best_epoch < config.patience:
+    while state.epoch < config.epochs and state.epoch - state.best_epoch < config.patience:
         started = time.monotonic()
         losses = []
         for step, batch in enumerate(
-            batches(sources, shares, config.batch_size, config.side, grid, config.seed, progress.epoch, config.steps)
+            batches(sources, shares, config.batch_size, config.side, grid, config.seed, state.epoch, config.steps)
         ):
-            optimizer.learning_rate = _rate(progress.epoch * config.steps + step, config)
+            optimizer.learning_rate = _rate(state.epoch * config.steps + step, config)
             losses.append(update(batch))
-            progress.images += len(batch.images)
+            state.images += len(batch.images)
         seconds = time.monotonic() - started
-        progress.epoch += 1
-        progress.seconds += seconds
+        state.epoch += 1
+        state.seconds += seconds
         figures = dict(
             zip(("loss", "teacher", "cells", "category", "pair"), np.mean(losses, axis=0).tolist(), strict=True)
         ) | judge(student)
-        if figures["held_out"] > progress.best:
-            progress.best, progress.best_epoch = figures["held_out"], progress.epoch
+        if figures["held_out"] > state.best:
+            state.best, state.best_epoch = figures["held_out"], state.epoch
             student.save_weights(folder / "partial.weights.h5")
             (folder / "partial.weights.h5").replace(folder / "best.weights.h5")
-        _save(folder, learner, optimizer, progress)
-        line = {"epoch": progress.epoch, "images_per_s": round(config.steps * config.batch_size / seconds)} | {
+        save(folder / "last.npz", variables, state)
+        line = {"epoch": state.epoch, "images_per_s": round(config.steps * config.batch_size / seconds)} | {
             k: round(v, 4) for k, v in figures.items()
         }
         with (folder / "history.jsonl").open("a") as history:
@@ -90,23 +90,16 @@ def fit(
         if (
             config.minutes is not None
             and time.monotonic() - began > 60 * config.minutes
-            and progress.epoch < config.epochs
+            and state.epoch < config.epochs
         ):
             return None
-    return progress
+    return state
 
 
-def _rate(step: int, config: TrainingConfig) -> float:
+def _rate(step: int, config: DistillationConfig) -> float:
     total = config.epochs * config.steps
     warm = min(1.0, (step + 1) / min(_WARM_UP, max(1, total // 10)))
     return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))))
-
-
-def _category_weights(sources: Sequence[Examples]) -> np.ndarray:
-    """(c,) float32: rare categories count more, by the root of how rare they are; 1 on average over the examples."""
-    count = np.maximum(sum(source.answer.sum(0) for source in sources), 1)
-    weights = np.sqrt(count.sum() / (len(count) * count))
-    return (weights / (weights * count).sum() * count.sum()).astype(np.float32)
 
 
 def _learner(student, cell_dim: int):
@@ -124,7 +117,9 @@ def _learner(student, cell_dim: int):
     return keras.Model(student.input, outputs)
 
 
-def _updater(learner, optimizer, config: TrainingConfig, category_weights: np.ndarray) -> Callable[[Batch], np.ndarray]:
+def _updater(
+    learner, optimizer, config: DistillationConfig, category_weights: np.ndarray
+) -> Callable[[Batch], np.ndarray]:
     """update(batch) -> the losses (total, teacher, cells, category, pair) after one update of the learner."""
     import tensorflow as tf
 
@@ -138,7 +133,7 @@ def _updater(learner, optimizer, config: TrainingConfig, category_weights: np.nd
             in_cells = tf.reduce_mean(1.0 - tf.reduce_sum(by_cell[0] * cells, 3)) if by_cell else tf.constant(0.0)
             per_row = -tf.reduce_sum(answer * weights * tf.math.log(tf.maximum(probabilities, 1e-7)), 1)
             categorical = tf.reduce_sum(per_row) / tf.maximum(tf.reduce_sum(answer), 1.0)
-            pair = _pair_loss(tf.concat([generic, semantic], 1) * 0.5**0.5, product)
+            pair = pair_loss(tf.concat([generic, semantic], 1) * 0.5**0.5, product, None, _TEMPERATURE)
             total = (
                 config.teacher_weight * teacher
                 + config.cell_weight * in_cells
@@ -158,46 +153,14 @@ def _updater(learner, optimizer, config: TrainingConfig, category_weights: np.nd
     return update
 
 
-def _pair_loss(embedding, product):
-    """Supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362): views of one product against all others in
-    the batch.
-    """
-    import tensorflow as tf
-
-    itself = tf.eye(tf.shape(product)[0])
-    same = tf.cast(product[:, None] == product[None, :], tf.float32) - itself
-    logits = tf.matmul(embedding, embedding, transpose_b=True) / _TEMPERATURE - 1e9 * itself
-    log_share = logits - tf.reduce_logsumexp(logits, 1, keepdims=True)
-    pairs = tf.reduce_sum(same, 1)
-    per_row = -tf.reduce_sum(same * log_share, 1) / tf.maximum(pairs, 1.0)
-    return tf.reduce_sum(per_row) / tf.maximum(tf.reduce_sum(tf.cast(pairs > 0, tf.float32)), 1.0)
-
-
-def _save(folder: Path, learner, optimizer, progress: Progress) -> None:
-    """One file, moved into place when it is whole: a kill leaves the checkpoint before it."""
-    store = {}
-    optimizer.save_own_variables(store)
-    arrays = {f"o{i}": np.asarray(v) for i, v in enumerate(store.values())} | {
-        f"w{i}": w for i, w in enumerate(learner.get_weights())
-    }
-    with (folder / "last.partial").open("wb") as out:
-        np.savez(out, progress=json.dumps(progress.__dict__), **arrays)
-    (folder / "last.partial").replace(folder / "last.npz")
-
-
-def _restore(folder: Path, learner, optimizer, config: TrainingConfig) -> Progress:
-    """Where the run stands, the learner and the optimizer as they were then. Raises ConfigError where `folder` holds
-    another run's checkpoint.
-    """
+def _start_state(checkpoint: Path, variables: list, config: DistillationConfig) -> StudentState:
+    """Where the run stands, the variables as they were then. Raises ConfigError for another run's checkpoint."""
     settings = content_hash(config.model_dump_json(exclude=_NOT_OF_THE_RUN).encode())
-    if not (folder / "last.npz").exists():
-        return Progress(settings=settings)
-    with np.load(folder / "last.npz") as saved:
-        if json.loads(str(saved["progress"])).get("settings") != settings:
-            raise ConfigError(
-                f"work: {folder} holds a run with other settings; give another folder, or remove that one"
-            )
-        learner.set_weights([saved[f"w{i}"] for i in range(len(learner.get_weights()))])
-        count = sum(name.startswith("o") for name in saved.files)
-        optimizer.load_own_variables({str(i): saved[f"o{i}"] for i in range(count)})
-        return Progress(**json.loads(str(saved["progress"])))
+    state = read_state(checkpoint, StudentState)
+    if state is None:
+        return StudentState(settings=settings)
+    if state.settings != settings:
+        raise ConfigError(
+            f"work: {checkpoint.parent} holds a run with other settings; give another folder, or remove that one"
+        )
+    return restore(checkpoint, variables, StudentState)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vsspark.default_encoder.config import TrainingConfig
+from vsspark.default_encoder.config import DistillationConfig
 from vsspark.default_encoder.feed import Examples
-from vsspark.default_encoder.fit import Progress, fit
 from vsspark.default_encoder.pool import Photo, Pool, build_pool
 from vsspark.default_encoder.solve import fit_outline, solve_generic, take_over
 from vsspark.default_encoder.sources import generated_photos, real_photos
+from vsspark.default_encoder.student import StudentState, fit_student
 from vsspark.default_encoder.targets import Projection, fit_projection, probable_categories
 from vsspark.default_encoder.teacher import TEACHER_DIM, TEACHER_LAYERS, TEACHER_SIDE, Teacher, export_teacher
 from vsspark.demo.products import KINDS
@@ -24,6 +24,7 @@ from vsspark.errors import ConfigError
 from vsspark.evaluation.calibration import best_temperature, calibration_error
 from vsspark.evaluation.measures import nearest_agrees
 from vsspark.progress import log
+from vsspark.training.inference import encode, traced
 from vsspark.training.views import whole_view
 
 _SAMPLE = 1500  # views of each source that the fixed parts' axes are found from
@@ -34,7 +35,7 @@ _CELL_DIM = 128  # numbers of it
 _HELD_OUT_FROM = 1_000_000
 
 
-def train(config: TrainingConfig) -> Path | None:
+def distil_encoder(config: DistillationConfig) -> Path | None:
     """The folder with NAME.weights.h5 (16-bit floats) and NAME.json; None if `config.minutes` ended the call first."""
     import keras
 
@@ -50,27 +51,18 @@ def train(config: TrainingConfig) -> Path | None:
         log.info("%-10s %d layers from %s", "start", take_over(student, Path(config.start)), config.start)
     fit_outline(student, np.concatenate([source.views[:: max(1, len(source.views) // _SAMPLE)] for source in sources]))
     run = work / "run"
-    progress = fit(student, sources, shares, partial(_judge, held_out=held_out), config, run)
-    if progress is None:
+    state = fit_student(student, sources, shares, partial(_judge, held_out=held_out), config, run)
+    if state is None:
         return None
-    if progress.epoch > 0:
+    if state.epoch > 0:
         student.load_weights(run / "best.weights.h5")
     if config.teacher is not None:
         rows = slice(None, None, max(1, len(sources[0].views) // _SOLVED))
         solve_generic(student, sources[0].views[rows], sources[0].target[rows])
-    return _write(student, held_out, config, progress)
+    return _write(student, held_out, config, state)
 
 
-def encode(student, views: np.ndarray, batch: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings (n, d) and probabilities (n, c), float32, of uint8 views, as inference sees them."""
-    import tensorflow as tf
-
-    answer = tf.function(lambda images: student(images, training=False), reduce_retracing=True)
-    parts = [answer(tf.constant(np.asarray(views[i : i + batch], np.float32))) for i in range(0, len(views), batch)]
-    return tuple(np.concatenate([part[i].numpy() for part in parts]) for i in (0, 1))
-
-
-def _teacher(config: TrainingConfig, work: Path, photos: Sequence[Photo]) -> Teacher | None:
+def _teacher(config: DistillationConfig, work: Path, photos: Sequence[Photo]) -> Teacher | None:
     """The teacher, its ONNX file and the smaller form of its cells kept in `work` under the name of the weights and
     photos they came from.
     """
@@ -103,7 +95,7 @@ def _teacher(config: TrainingConfig, work: Path, photos: Sequence[Photo]) -> Tea
         )
 
 
-def _sources(config: TrainingConfig, work: Path) -> tuple[list[Examples], list[float]]:
+def _sources(config: DistillationConfig, work: Path) -> tuple[list[Examples], list[float]]:
     """What is learnt from, and the share of each in a batch: real photos, if there are any, and generated ones; with
     the teacher's answers, if there is one.
     """
@@ -154,7 +146,7 @@ def _one_hot(category: np.ndarray) -> np.ndarray:
     return np.where(category[:, None] >= 0, np.eye(len(KINDS), dtype=np.float32)[category], 0)
 
 
-def _held_out(config: TrainingConfig) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _held_out(config: DistillationConfig) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """views, product, category of the photos that training never sees, as the encoder will see them."""
     sets: dict[str, list[Photo]] = {
         "generated": generated_photos(config.seed, range(_HELD_OUT_FROM, _HELD_OUT_FROM + config.held_out))
@@ -177,7 +169,7 @@ def _judge(student, held_out: dict) -> dict[str, float]:
     """
     figures = {}
     for name, (views, product, category) in held_out.items():
-        embedding, probabilities = encode(student, views)
+        embedding, probabilities = encode(traced(student), views)
         figures[f"{name}_top1"] = float((probabilities.argmax(1) == category).mean())
         if name == "generated":
             figures["generated_product"] = nearest_agrees(embedding, product)
@@ -186,12 +178,12 @@ def _judge(student, held_out: dict) -> dict[str, float]:
     return figures | {"held_out": float(np.mean(list(figures.values())))}
 
 
-def _write(student, held_out: dict, config: TrainingConfig, progress: Progress) -> Path:
+def _write(student, held_out: dict, config: DistillationConfig, state: StudentState) -> Path:
     """Calibrates the head on held-out photos, and stores weights and facts."""
     views, _, category = held_out.get("real", held_out["generated"])
     head = student.get_layer("category")
     kernel, bias = head.get_weights()
-    logits = np.log(encode(student, views)[1] + 1e-9)
+    logits = np.log(encode(traced(student), views)[1] + 1e-9)
     temperature = best_temperature(logits, category)
     head.set_weights([kernel / temperature, bias / temperature])
     output = Path(config.output)
@@ -200,7 +192,7 @@ def _write(student, held_out: dict, config: TrainingConfig, progress: Progress) 
     student.save_weights(weights)
     _halve(weights)
     student.load_weights(weights)  # what is shipped is what is judged
-    _, probabilities = encode(student, views)
+    _, probabilities = encode(traced(student), views)
     figures = _judge(student, held_out) | {"calibration_error": calibration_error(probabilities, category)}
     facts = {
         "input_size": [config.side, config.side],
@@ -214,10 +206,10 @@ def _write(student, held_out: dict, config: TrainingConfig, progress: Progress) 
         "training": {
             "started_from": config.start,
             "seed": config.seed,
-            "epochs": progress.epoch,
-            "best_epoch": progress.best_epoch,
-            "minutes": round(progress.seconds / 60, 1),
-            "views": progress.images,
+            "epochs": state.epoch,
+            "best_epoch": state.best_epoch,
+            "minutes": round(state.seconds / 60, 1),
+            "views": state.images,
         },
         "figures": {name: round(value, 4) for name, value in figures.items()},
     }

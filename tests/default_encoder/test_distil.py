@@ -7,11 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from vsspark.default_encoder.config import TrainingConfig, load_training_config
+from vsspark.config import load_settings
+from vsspark.default_encoder.config import DistillationConfig
 from vsspark.errors import ConfigError
 
 
-def _config(folder, **changed) -> TrainingConfig:
+def _config(folder, **changed) -> DistillationConfig:
     tiny = {
         "photos": None,
         "teacher": None,
@@ -28,7 +29,7 @@ def _config(folder, **changed) -> TrainingConfig:
         "teacher_weight": 0.0,
         "pair_weight": 1.0,
     }
-    return TrainingConfig(**(tiny | changed))
+    return DistillationConfig(**(tiny | changed))
 
 
 def _shop(folder) -> dict:
@@ -62,14 +63,14 @@ def _shop(folder) -> dict:
 
 @pytest.mark.parametrize("taught", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, taught):
-    from vsspark.default_encoder.train import train
+    from vsspark.default_encoder.distil import distil_encoder
 
     shop = _shop(tmp_path) if taught else {}
     straight, stopped = _config(tmp_path / "a", **shop), _config(tmp_path / "b", **shop)
-    train(straight)
-    assert train(stopped.model_copy(update={"minutes": 1e-6})) is None  # ends after its first epoch
+    distil_encoder(straight)
+    assert distil_encoder(stopped.model_copy(update={"minutes": 1e-6})) is None  # ends after its first epoch
     assert len((tmp_path / "b/work/run/history.jsonl").read_text().splitlines()) == 1
-    output = train(stopped)
+    output = distil_encoder(stopped)
     with np.load(tmp_path / "a/work/run/last.npz") as whole, np.load(tmp_path / "b/work/run/last.npz") as resumed:
         assert json.loads(str(resumed["progress"]))["epoch"] == 2
         for name in whole.files:
@@ -82,14 +83,14 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, taught):
     assert set(facts["figures"]) == {"generated_top1", "generated_product", "held_out", "calibration_error"} | real
     assert (output / "default.weights.h5").stat().st_size < 5 * 2**20
     with pytest.raises(ConfigError, match=r"work: .*run holds a run with other settings"):
-        train(stopped.model_copy(update={"batch_size": 16}))
+        distil_encoder(stopped.model_copy(update={"batch_size": 16}))
 
 
 @pytest.mark.slow
 def test_a_teacher_is_learnt_from_by_picture_and_by_cell(tmp_path):
-    from vsspark.default_encoder.train import train
+    from vsspark.default_encoder.distil import distil_encoder
 
-    train(_config(tmp_path, **_shop(tmp_path), epochs=8, steps=6, learning_rate=3e-3))
+    distil_encoder(_config(tmp_path, **_shop(tmp_path), epochs=8, steps=6, learning_rate=3e-3))
     history = [json.loads(line) for line in (tmp_path / "work/run/history.jsonl").read_text().splitlines()]
     assert history[-1]["teacher"] < history[0]["teacher"] - 0.05
     assert history[-1]["cells"] < history[0]["cells"] - 0.05
@@ -98,9 +99,9 @@ def test_a_teacher_is_learnt_from_by_picture_and_by_cell(tmp_path):
 
 @pytest.mark.slow
 def test_photos_without_a_teacher_teach_categories(tmp_path):
-    from vsspark.default_encoder.train import train
+    from vsspark.default_encoder.distil import distil_encoder
 
-    output = train(_config(tmp_path, photos=_shop(tmp_path)["photos"], epochs=1, steps=1, mixes=0, crops=1))
+    output = distil_encoder(_config(tmp_path, photos=_shop(tmp_path)["photos"], epochs=1, steps=1, mixes=0, crops=1))
     assert "real_category" in json.loads((output / "default.json").read_text())["figures"]
 
 
@@ -145,16 +146,18 @@ def test_settings_are_checked(tmp_path):
     file = tmp_path / "training.yaml"
     file.write_text("epochs: 3\nbatch_sise: 4\n")
     with pytest.raises(ConfigError, match=r"batch_sise: unknown key, allowed are .*batch_size"):
-        load_training_config(file)
+        load_settings(DistillationConfig, file, [])
     file.write_text("steps: 0\n")
     with pytest.raises(ConfigError, match="steps: got 0"):
-        load_training_config(file)
+        load_settings(DistillationConfig, file, [])
     file.write_text("epochs: 3\n")
-    assert load_training_config(file, ["steps=9"]).steps == 9
+    assert load_settings(DistillationConfig, file, ["steps=9"]).steps == 9
     with pytest.raises(ConfigError, match="key=value"):
-        load_training_config(file, ["steps"])
-    with pytest.raises(ConfigError, match="cannot be read"):
-        load_training_config(tmp_path / "nowhere.yaml")
+        load_settings(DistillationConfig, file, ["steps"])
+    with pytest.raises(ConfigError, match="epochs: the value is not YAML"):
+        load_settings(DistillationConfig, file, ["epochs=["])
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_settings(DistillationConfig, tmp_path / "nowhere.yaml", [])
 
 
 def test_the_job_says_what_is_missing(tmp_path, capsys):
