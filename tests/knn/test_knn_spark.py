@@ -164,7 +164,7 @@ def block_of(rows, tile_rows, first=0, block=0):
 @pytest.mark.parametrize("slots", [1, 2, 16, 400])
 def test_every_pair_of_rows_is_planned_once_and_dealt_evenly(slots):
     tiles = block_of(54_000, 1000) | block_of(6_000, 1000, first=100, block=1)
-    work = plan.units(tiles, slots, plan.held_rows(1280 * 4, 25))
+    work = plan.units(tiles, slots, plan.held_rows(plan.Shape(1280 * 4, 25)))
     seen = [
         tuple(sorted((a, b)))
         for unit, _ in work

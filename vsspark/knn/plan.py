@@ -18,13 +18,15 @@ from vsspark.knn.tiles import Tile
 # By the simulation: more units mean more reads and lists, fewer leave slots idle at the end.
 UNITS_PER_SLOT = 3
 TASKS_PER_SLOT = 8  # small units share a task
-HELD_BYTES = 768 * 2**20  # left tiles and their lists that a task holds
+HELD_BYTES = 640 * 2**20  # left tiles and their lists that a task holds
 # Right rows for each left row where queries meet items: only queries have lists, so the item side is longer.
 LONGER = 2.0
 SQUARE = 2.0  # cost of a unit within a block, in units: a row is in a list for each strip of its block
 SMALLEST_TASK = 2**22  # pairs: at 1280 floats .1 s of a core; starting a Python task costs up to .07 s (over TCP)
 APPROXIMATE_TILE = 4  # times tile_rows: cells pay off on large tiles
 APPROXIMATE_ROW = 4096  # bytes: a row of an approximate join, projected (twice 256 floats), and its list of candidates
+APPROXIMATE_PLACES = 70  # most candidates beyond k
+PROCESS_BYTES = 256 * 2**20  # a Python worker with NumPy, Numba and Arrow
 EMITTED = 16_384  # lists per Arrow batch
 PADDED = 256  # rows a tiny tile costs as much as
 
@@ -35,6 +37,15 @@ class Unit(NamedTuple):
     left: tuple[int, ...]
     right: tuple[int, ...]
     both: bool  # right also searches left; left == right: every pair of tiles once
+
+
+class Shape(NamedTuple):
+    """What a task's memory depends on besides the rows of its tiles."""
+
+    row_bytes: int  # of a vector
+    k: int
+    approximate: bool = False
+    threads: int = 1  # cores of a task
 
 
 def deal(costs: Sequence[float], bins: int) -> list[int]:
@@ -63,9 +74,9 @@ def tasks(work: Sequence[tuple[Unit, float]], slots: int, done: Collection[int] 
     return [dealt[b] for b in sorted(range(bins), key=lambda b: (-loads[b], b))]
 
 
-def held_rows(row_bytes: int, k: int) -> int:
-    """Rows of left tiles that fit a task's memory with their lists. row_bytes: of a row's vector."""
-    return max(1, HELD_BYTES // (row_bytes + list_bytes(k)))
+def held_rows(shape: Shape) -> int:
+    """Rows of left tiles that fit a task's memory with their lists."""
+    return max(1, HELD_BYTES // (shape.row_bytes + list_bytes(shape.k)))
 
 
 def list_bytes(k: int) -> int:
@@ -108,14 +119,19 @@ def reads(tiles: Mapping[int, Tile], unit: Unit) -> int:
     return sum(tiles[t].rows for t in set(unit.left) | set(unit.right))
 
 
-def task_bytes(tiles: Mapping[int, Tile], unit: Unit, row_bytes: int, k: int, approximate: bool) -> int:
-    """The most that a unit holds: its left tiles and their lists, a right tile and its lists, what is computed of the
-    two tiles of a pair (a copy: l2, and cosine of rows that are not of unit length), two batches of lists.
+def task_bytes(tiles: Mapping[int, Tile], unit: Unit, shape: Shape) -> int:
+    """The most that the Python process of a task holds for a unit: itself; the left tiles and their lists; a right tile
+    and its lists; what is computed of the two tiles of a pair (a copy: l2, and cosine of rows that are not of unit
+    length); two batches of lists.
     """
     left, right = (max(tiles[t].rows for t in side) for side in (unit.left, unit.right))
     rows = sum(tiles[t].rows for t in unit.left) + (0 if unit.left == unit.right else right)
-    computed = (left + right) * (row_bytes + (APPROXIMATE_ROW if approximate else 0))
-    return rows * (row_bytes + list_bytes(k)) + computed + 2 * EMITTED * list_bytes(k)
+    computed = (left + right) * shape.row_bytes
+    if shape.approximate:
+        computed += (left + right) * APPROXIMATE_ROW
+        computed += (shape.threads - 1) * max(left, right) * list_bytes(shape.k + APPROXIMATE_PLACES)
+    held = rows * (shape.row_bytes + list_bytes(shape.k))
+    return PROCESS_BYTES + held + computed + 2 * EMITTED * list_bytes(shape.k)
 
 
 def _block_cost(sizes: Mapping[int, int], members: list[int], items: list[int], queries: list[int]) -> float:

@@ -27,6 +27,7 @@ class Shop:
     floats: int = 1280
     k: int = 25  # places of a list: 20 and the spare ones
     slots: int = 400
+    cores: int = 1  # of a slot
     tile_rows: int = 8192
     approximate: bool = False
 
@@ -84,7 +85,8 @@ def simulate(shop: Shop, rows: dict[tuple[int, int], int]) -> Cost:
             uri = f"s3a://bucket/vsspark/_work/neighbours/0123456789abcdef/pack-{part.packs[i]:06d}.arrow"
             tiles[part.first + i] = Tile(uri, i, round(size), block, role)
     width = shop.floats * 4
-    work = plan.units(tiles, shop.slots, plan.held_rows(width, shop.k))
+    shape = plan.Shape(width, shop.k, shop.approximate, shop.cores)
+    work = plan.units(tiles, shop.slots, plan.held_rows(shape))
     costs = [cost for _, cost in work]
     dealt = plan.tasks(work, shop.slots)
     loads = [sum(costs[number] for number, _ in task) for task in dealt]
@@ -102,7 +104,7 @@ def simulate(shop: Shop, rows: dict[tuple[int, int], int]) -> Cost:
         total / shop.images,
         most_lists(tiles, lists, shop.probes),
         max(len(pickle.dumps(dealt)), len(pickle.dumps(tiles))),
-        max(plan.task_bytes(tiles, unit, width, shop.k, shop.approximate) for unit, _ in work),
+        max(plan.task_bytes(tiles, unit, shape) for unit, _ in work),
         busy_share(loads, shop.slots),
     )
 
@@ -151,7 +153,7 @@ def shops(**changes: int) -> dict[str, Cost]:
     """The costs of both modes, with a core a task and with four. changes: fields of `Shop`."""
     one = Shop(**changes)
     rows = shop_rows(one)
-    four = replace(one, slots=max(1, one.slots // 4))
+    four = replace(one, slots=max(1, one.slots // 4), cores=4)
     named = {
         "exact": one,
         "approximate": replace(one, approximate=True),

@@ -47,12 +47,12 @@ def search_neighbours(
     storage. Merging the partial lists is left to whoever writes the result.
 
     Cost and memory, for n rows of d floats: packing shuffles a row once for each block that it is in or probes, d * 4
-    bytes. A join task holds at most 768 MiB of left tiles and their lists and reads right tiles one after the other
+    bytes. A join task holds at most 640 MiB of left tiles and their lists and reads right tiles one after the other
     (`plan.task_bytes`). A query is in one partial list, k * 20 bytes, for each unit that its tile takes part in. A
     merge task holds 128 MiB of partial lists. Ten million images of 1280 floats in 1,000 categories by Zipf's law on
     400 slots, k = 20 and 5 spare places, 3 probes, by simulation (`simulate`; docs/knn.md has the whole table): 154 GB
-    packed, tile reads of 7.0 times the packed bytes (approximate: 8.7), 10.1 partial lists a query, 0.7 GB in the
-    largest task (approximate: 1.3).
+    packed, tile reads of 7.0 times the packed bytes (approximate: 8.7), 10.1 partial lists a query, 1.0 GB in the
+    largest task (approximate: 1.6).
 
     Approximate mode joins tiles of 4 * tile_rows rows, each pair calibrated and audited by itself (`audited_recall`).
 
@@ -70,7 +70,7 @@ def search_neighbours(
     # ones would be taken for them.
     slots, tiles = packed.slots, packed.tiles
     config = config.model_copy(update={"tile_rows": packed.tile_rows})
-    work = plan.units(tiles, slots, plan.held_rows(packed.row_bytes, config.k))
+    work = plan.units(tiles, slots, plan.held_rows(plan.Shape(packed.row_bytes, config.k)))
     lists = sum(plan.lists(tiles, unit) for unit, _ in work)
     chunks = max(slots, -(-lists * plan.list_bytes(config.k) // _MERGE_BYTES))
     partial_lists = f"{scratch.rstrip('/')}/lists"
