@@ -8,8 +8,9 @@ from naive_neighbours import naive
 
 from vsspark.config import KnnConfig
 from vsspark.knn import plan
+from vsspark.knn.layout import rows_per_tile
 from vsspark.knn.spark import audited_recall, search_neighbours
-from vsspark.knn.tiles import Tile
+from vsspark.knn.tiles import MEMBERS, Tile
 
 SCHEMA = "image_id long, group_id long, embedding array<float>, block int, probes array<int>"
 
@@ -155,7 +156,7 @@ def test_the_approximate_stage_audits_itself(spark, tmp_path):
 
 def block_of(rows, tile_rows, first=0, block=0):
     return {
-        first + i: Tile("", 0, min(tile_rows, rows - i * tile_rows), block, True, {})
+        first + i: Tile("", 0, min(tile_rows, rows - i * tile_rows), block, MEMBERS)
         for i in range(-(-rows // tile_rows))
     }
 
@@ -163,7 +164,7 @@ def block_of(rows, tile_rows, first=0, block=0):
 @pytest.mark.parametrize("slots", [1, 2, 16, 400])
 def test_every_pair_of_rows_is_planned_once_and_dealt_evenly(slots):
     tiles = block_of(54_000, 1000) | block_of(6_000, 1000, first=100, block=1)
-    work = plan.units(tiles, slots, 1000)
+    work = plan.units(tiles, slots, plan.held_rows(plan.Shape(1280 * 4, 25)))
     seen = [
         tuple(sorted((a, b)))
         for unit, _ in work
@@ -173,13 +174,16 @@ def test_every_pair_of_rows_is_planned_once_and_dealt_evenly(slots):
     everything = {(a, b) for a in tiles for b in tiles if a <= b and tiles[a].block == tiles[b].block}
     assert len(seen) == len(set(seen))
     assert set(seen) == everything
-    bins = min(len(work), 4 * slots)
-    loads = np.bincount(plan.deal([cost for _, cost in work], bins), [cost for _, cost in work], minlength=bins)
-    assert loads.max() <= loads.mean() + max(cost for _, cost in work)
+    costs = [cost for _, cost in work]
+    loads = [sum(costs[number] for number, _ in task) for task in plan.tasks(work, slots)]
+    assert sum(loads) == sum(costs)
+    assert loads == sorted(loads, reverse=True)
+    assert max(loads) <= np.mean(loads) + max(costs)
+    assert len(plan.tasks(work, slots, done=range(len(work)))) == 0
 
 
 def test_small_blocks_make_small_tiles_only_where_cores_would_idle():
-    assert plan.rows_per_tile([60_000], 8192, 2) == 8192
-    assert plan.rows_per_tile([5_000], 8192, 2) == 1767
-    assert plan.rows_per_tile([100], 8192, 2) == 512
-    assert plan.rows_per_tile([100], 64, 2) == 64
+    assert rows_per_tile({(0, MEMBERS): 60_000}, 8192, 2) == 8192
+    assert rows_per_tile({(0, MEMBERS): 5_000}, 8192, 2) == 1767
+    assert rows_per_tile({(0, MEMBERS): 100}, 8192, 2) == 512
+    assert rows_per_tile({(0, MEMBERS): 100}, 64, 2) == 64

@@ -9,20 +9,19 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from vsspark.config import KnnConfig
-from vsspark.knn import partials, plan
-from vsspark.knn.tiles import NO_BLOCK, Tile, read_texts
+from vsspark.knn import layout, partials
+from vsspark.knn.tiles import ITEMS, MEMBERS, QUERIES, Tile, read_texts
 from vsspark.spark.workers import map_in_arrow
 
-PLAN = "plan.json"  # the file in scratch that holds what was packed
-_TILE = "tile int, uri string, batch int, rows int, blocks array<int>, counts array<int>"
+PLAN = "packed.json"  # the file in scratch that holds what was packed
+_TILE = "tile int, uri string, batch int, rows int, row_bytes int"
 _LAYOUT = pa.schema(
-    [("block", pa.int32()), ("asks", pa.bool_()), ("first", pa.int32()), ("packs", pa.list_(pa.int32()))]
+    [("block", pa.int32()), ("role", pa.int32()), ("first", pa.int32()), ("packs", pa.list_(pa.int32()))]
 )
-APPROXIMATE_SMALLEST = 16_384  # rows: in smaller tiles cells gain little
 
 
 class Packed(NamedTuple):
@@ -30,90 +29,62 @@ class Packed(NamedTuple):
 
     slots: int
     tile_rows: int
+    row_bytes: int  # of a vector
     tiles: dict[int, Tile]
 
 
 def packed_before(scratch: str, storage_options: Mapping[str, str] | None) -> Packed | None:
     """What an earlier search left in scratch; None where it did not get so far."""
     for text in read_texts(scratch, PLAN, storage_options):
-        slots, tile_rows, written = json.loads(text)
-        tiles = {int(number): Tile(*fields) for number, fields in written.items()}
-        return Packed(
-            slots,
-            tile_rows,
-            {
-                number: tile._replace(probed={int(b): rows for b, rows in tile.probed.items()})
-                for number, tile in tiles.items()
-            },
-        )
+        *numbers, tiles = json.loads(text)
+        return Packed(*numbers, {int(number): Tile(*fields) for number, fields in tiles.items()})
     return None
 
 
 def pack_tiles(
     items: DataFrame, scratch: str, config: KnnConfig, slots: int, storage_options: Mapping[str, str] | None
-) -> dict[int, Tile]:
-    """The tiles, written. Rows of one block are dealt to its tiles by a hash of their id; small tiles share a file
-    and a task.
+) -> Packed:
+    """The tiles, written. A row is in a tile of its own block and in one of each other block that it probes. Rows of
+    one block and role are dealt to its tiles by a hash of their id; small tiles share a file and a task.
     """
     rows = items.select(
         "image_id",
         F.coalesce("group_id", "image_id").alias("group_id"),
         "embedding",
-        F.coalesce("block", F.lit(NO_BLOCK)).alias("block"),
-        F.coalesce("probes", F.array().cast("array<int>")).alias("probes"),
+        "block",
+        F.coalesce(F.array_distinct("probes"), F.array().cast("array<int>")).alias("probes"),
         (F.col("floor") if "floor" in items.columns else F.lit(None)).cast("float").alias("floor"),
     )
-    asks, searches = F.array_contains("probes", F.col("block")), F.size("probes") > 0
-    probes = F.array_distinct(F.flatten(F.collect_set("probes")))
-    kinds_of_rows = (
-        rows.groupBy("block", asks.alias("asks"), searches.alias("searches"))
-        .agg(F.count("*").alias("count"), probes.alias("probes"))
-        .collect()
-    )
-    probed = sorted({block for kind in kinds_of_rows for block in kind["probes"]})
-    counts: dict[tuple[int, bool], int] = {}
-    for kind in kinds_of_rows:
-        block = kind["block"] if kind["block"] in probed else NO_BLOCK  # items nobody asks for
-        if block != NO_BLOCK or kind["searches"]:
-            counts[block, kind["asks"]] = counts.get((block, kind["asks"]), 0) + kind["count"]
-    sizes = [(block, asking, count) for (block, asking), count in sorted(counts.items())]
-    wanted = F.array_contains(F.lit(probed).cast("array<int>"), F.col("block"))
-    useful = rows.withColumns({"asks": asks, "block": F.when(wanted, F.col("block")).otherwise(NO_BLOCK)}).where(
-        (F.col("block") != NO_BLOCK) | searches
-    )
-    per_block: dict[int, int] = {}
-    for block, _, count in sizes:
-        per_block[block] = per_block.get(block, 0) + count
-    smallest = plan.SMALLEST_TILE if config.mode == "exact" else APPROXIMATE_SMALLEST
-    tile_rows = plan.rows_per_tile(
-        [n for block, n in per_block.items() if block != NO_BLOCK], config.tile_rows, slots, smallest
-    )
-    capacity = min(config.tile_rows, max(plan.SMALLEST_PACK, sum(per_block.values()) // (2 * slots)))
-    layout, kinds, packs, filled = [], {}, 0, 0.0
-    for block, asking, count in sizes:
-        parts = -(-count // tile_rows)
-        first, where = len(kinds), []
-        for number in range(first, first + parts):
-            kinds[number] = (block, asking)
-            if filled and filled + count / parts > capacity:
-                packs, filled = packs + 1, 0.0
-            filled += count / parts
-            where.append(packs)
-        layout.append({"block": block, "asks": asking, "first": first, "packs": where})
-    spark = items.sparkSession
+    placed = rows.withColumn("place", F.explode(_places()))
+    counts = {
+        (row["block"], row["role"]): row["count"]
+        for row in placed.groupBy("place.block", "place.role").count().collect()
+    }
+    wanted = layout.searched(counts)
+    smallest = layout.SMALLEST_TILE if config.mode == "exact" else layout.APPROXIMATE_SMALLEST
+    tile_rows = layout.rows_per_tile(wanted, config.tile_rows, slots, smallest)
+    parts = layout.lay_out(wanted, tile_rows, config.tile_rows, slots)
+    table = [
+        {"block": block, "role": role, "first": part.first, "packs": part.packs}
+        for (block, role), part in parts.items()
+    ]
     # From Arrow the rows are a part of the plan; from Python's tuples they would be a job of their own.
-    tiles_of_blocks = spark.createDataFrame(pa.Table.from_pylist(layout, schema=_LAYOUT))
-    placed = useful.join(F.broadcast(tiles_of_blocks), ["block", "asks"])
-    placed = placed.withColumn("part", F.pmod(F.xxhash64("image_id"), F.size("packs")).cast("int"))
-    placed = placed.select(
-        "image_id",
-        "group_id",
-        "embedding",
-        "floor",
-        F.array_remove("probes", F.col("block")).alias("probes"),
-        (F.col("first") + F.col("part")).alias("tile"),
-        F.element_at("packs", F.col("part") + 1).alias("pack"),
+    tiles_of_blocks = items.sparkSession.createDataFrame(pa.Table.from_pylist(table, schema=_LAYOUT))
+    part = F.pmod(F.xxhash64("image_id"), F.size("packs")).cast("int")
+    tiled = (
+        placed.select("image_id", "group_id", "embedding", "floor", "place.*")
+        .join(F.broadcast(tiles_of_blocks), ["block", "role"])
+        .select(
+            "image_id",
+            "group_id",
+            "embedding",
+            "floor",
+            (F.col("first") + part).alias("tile"),
+            F.element_at("packs", part + 1).alias("pack"),
+        )
     )
+    probed = sorted({block for block, role in counts if role != ITEMS})
+    useful = rows.where((F.size("probes") > 0) | F.col("block").isin(probed))
     write = partial(
         partials.write_pack,
         folder=scratch,
@@ -121,13 +92,27 @@ def pack_tiles(
         thresholds=median_thresholds(useful, config),
         storage_options=storage_options,
     )
-    written = map_in_arrow(
-        placed.repartitionById(packs + 1, F.col("pack")), partial(_pack_rows, write=write), _TILE
-    ).collect()
-    return {
-        t.tile: Tile(t.uri, t.batch, t.rows, *kinds[t.tile], dict(zip(t.blocks, t.counts, strict=True)))
-        for t in written
-    }
+    packs = 1 + max((p.packs[-1] for p in parts.values()), default=0)
+    written = map_in_arrow(tiled.repartitionById(packs, F.col("pack")), partial(_pack_rows, write=write), _TILE)
+    kinds = {part.first + i: key for key, part in parts.items() for i in range(len(part.packs))}
+    found = written.collect()
+    tiles = {row.tile: Tile(row.uri, row.batch, row.rows, *kinds[row.tile]) for row in found}
+    return Packed(slots, config.tile_rows, max((row.row_bytes for row in found), default=0), tiles)
+
+
+def _places() -> Column:
+    """Where a row is packed, as array<struct<block, role>>: as a member or an item of its block, and as a query of each
+    other block that it probes.
+    """
+    place = "struct<block: int, role: int>"
+    own = F.when(F.array_contains("probes", F.col("block")), MEMBERS).otherwise(ITEMS)
+    home = F.when(F.col("block").isNotNull(), F.array(F.struct(F.col("block"), own.alias("role"))))
+    away = F.filter("probes", lambda block: F.col("block").isNull() | (block != F.col("block")))
+    queries = F.transform(away, lambda block: F.struct(block.alias("block"), F.lit(QUERIES).alias("role")))
+    return F.concat(
+        F.coalesce(home, F.array()).cast(f"array<{place}>"),
+        queries.cast(f"array<{place}>"),
+    )
 
 
 def median_thresholds(rows: DataFrame, config: KnnConfig) -> np.ndarray | None:

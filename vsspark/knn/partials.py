@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,116 +15,98 @@ from vsspark.arrow import to_matrix
 from vsspark.config import KnnConfig
 from vsspark.knn import engine, metrics, topk
 from vsspark.knn.exact import Rows
-from vsspark.knn.plan import Unit
+from vsspark.knn.plan import EMITTED, Unit
 from vsspark.knn.tiles import Tile, TileRows, read_tile, write_text, write_tiles
 
-_EMIT = 16_384  # lists per Arrow batch
+
+class Search(NamedTuple):
+    """What all units of a search share."""
+
+    tiles: Mapping[int, Tile]
+    config: KnnConfig
+    chunks: int  # merge tasks
+    scratch: str
+    storage_options: Mapping[str, str] | None
+    device: str | None = None  # TensorFlow's name of a GPU; None: the CPU
+    threads: int | None = None  # cores to use; None: as `exact.default_threads` says
+
+    def read(self, number: int) -> TileRows:
+        """A tile's rows."""
+        return read_tile(self.tiles[number], self.storage_options)
 
 
 def write_pack(
     table: pa.Table, folder: str, metric: str, thresholds: np.ndarray | None, storage_options: Mapping[str, str] | None
 ) -> pa.RecordBatch:
-    """One row per tile written: tile, uri, batch, rows, and how many rows probe which other blocks.
+    """One row per tile written: tile, uri, batch, rows, and row_bytes of a vector.
 
-    table: image_id, group_id, embedding, floor (a similarity or null), probes, tile, pack; the pack names the file.
+    table: image_id, group_id, embedding, floor (a similarity or null), tile, pack; the pack names the file.
     """
     table = table.combine_chunks()
-    embedding, probes = table.column("embedding").chunk(0), table.column("probes").chunk(0)
-    x = metrics.checked(to_matrix(embedding), "embeddings")
+    x = metrics.checked(to_matrix(table.column("embedding").chunk(0)), "embeddings")
     ids, groups, tile_of = (table.column(name).to_numpy() for name in ("image_id", "group_id", "tile"))
     floors = least_values(table.column("floor").to_numpy(), metric)
-    probe_rows = np.repeat(np.arange(len(probes)), np.diff(probes.offsets.to_numpy()))
-    probe_blocks = probes.flatten().to_numpy(zero_copy_only=False)
     numbers = np.unique(tile_of)
     contents = []
     for number in numbers:
         members = np.flatnonzero(tile_of == number)
         members = members[np.argsort(ids[members], kind="stable")]
-        place = np.full(len(ids), -1, np.int64)
-        place[members] = np.arange(len(members))
-        rows, blocks = place[probe_rows], probe_blocks
-        order = np.argsort(rows, kind="stable")[(rows < 0).sum() :]
         vectors = engine.prepared(x[members], metric, thresholds)
-        contents.append(TileRows(vectors, ids[members], groups[members], floors[members], rows[order], blocks[order]))
+        contents.append(TileRows(vectors, ids[members], groups[members], floors[members]))
     uri = write_tiles(folder, f"pack-{table.column('pack')[0].as_py():06d}", contents, storage_options)
-    # A row that names a block twice still searches it once.
-    probed = [
-        np.unique(np.unique(np.stack([c.probe_rows, c.probe_blocks]), axis=1)[1], return_counts=True) for c in contents
-    ]
     columns = {
         "tile": pa.array(numbers, pa.int32()),
         "uri": pa.array([uri] * len(numbers)),
         "batch": pa.array(range(len(numbers)), pa.int32()),
         "rows": pa.array([len(c.ids) for c in contents], pa.int32()),
-        "blocks": pa.array([blocks.tolist() for blocks, _ in probed], pa.list_(pa.int32())),
-        "counts": pa.array([counts.tolist() for _, counts in probed], pa.list_(pa.int32())),
+        "row_bytes": pa.array([c.vectors.shape[1] * c.vectors.itemsize for c in contents], pa.int32()),
     }
     return pa.record_batch(columns)
 
 
-def search_unit(
-    number: int,
-    unit: Unit,
-    tiles: Mapping[int, Tile],
-    config: KnnConfig,
-    chunks: int,
-    scratch: str,
-    storage_options: Mapping[str, str] | None,
-    device: str | None,
-    threads: int | None,
-    floors: dict[int, np.ndarray],
-) -> Iterator[pa.RecordBatch]:
+def search_unit(number: int, unit: Unit, search: Search, floors: dict[int, np.ndarray]) -> Iterator[pa.RecordBatch]:
     """The partial lists of a unit: its number, chunk (the merge task of the query), query, and k values, ids and
     groups as bytes.
 
-    floors: per tile, the least values of the lists that units before this one have emitted; what does not reach them
-    is left out. It is brought up to date here: pass the same one to all units whose lists are sure to be merged
-    together. threads: cores to use; None = as `exact.default_threads` says. device: TensorFlow's name of a GPU, or
-    None for the CPU. In approximate mode the recall and the number of queries of each of its joins go to the file
-    audit-NUMBER.json in scratch.
+    The left tiles and their lists are held, the right ones are read one after the other. floors: per tile, the least
+    values of the lists that units before this one have emitted; what does not reach them is left out. It is brought
+    up to date here: pass the same one to all units whose lists are sure to be merged together. In approximate mode the
+    recall and the number of queries of each of its joins go to the file audit-NUMBER.json in scratch.
     """
-    k, audits = config.k, []
-    settings = (config.mode, config.target_recall, threads, config.seed, config.tile_rows, device)
+    config, audits = search.config, []
+    settings = (config.mode, config.target_recall, search.threads, config.seed, config.tile_rows, search.device)
 
     def offer(left: Rows, right: Rows, both: bool) -> None:
         # Similarities, not distances: lists are ordered by the number that readers see, and two distances may round
         # to one similarity.
         audits.extend(engine.offer(left, right, config.metric, both, *settings, similarity=True))
 
-    if unit.probe is not None:
-        parts = [read_tile(tiles[t], storage_options).probing(unit.probe) for t in unit.left]
-        gathered = TileRows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-        left = _rows(gathered, topk.empty(len(gathered.ids), k, gathered.floors))
-        for r in unit.right:
-            content = read_tile(tiles[r], storage_options)
-            offer(left, _rows(content, topk.empty(len(content.ids), 1)), False)
-        yield from _emit(number, left.ids, left.top, chunks)
+    def rows(tile: int, searches: bool) -> Rows:
+        content = search.read(tile)
+        lowest = floors.get(tile, content.floors) if searches else None
+        top = topk.empty(len(content.ids), config.k if searches else 1, lowest)
+        return Rows(content.vectors, content.ids, content.groups, top)
+
+    def emit(tile: int, of: Rows) -> Iterator[pa.RecordBatch]:
+        floors[tile] = of.top.floor
+        yield from _emit(number, of.ids, of.top, search.chunks)
+
+    held = [(tile, rows(tile, True)) for tile in unit.left]
+    if unit.left == unit.right:
+        for i, (_, left) in enumerate(held):
+            for _, right in held[i:]:
+                offer(left, right, True)
     else:
-        tops: dict[int, tuple[np.ndarray, topk.TopK]] = {}  # a tile's ids and their lists
-
-        def asking(t: int) -> Rows:
-            content = read_tile(tiles[t], storage_options)
-            if t not in tops:
-                tops[t] = content.ids, topk.empty(len(content.ids), k, floors.get(t, content.floors))
-            return _rows(content, tops[t][1])
-
-        for t in unit.left:
-            left = asking(t)
-            for r in unit.right:
-                if unit.left == unit.right and r < t:
-                    continue
-                if r == t:
-                    offer(left, left, True)
-                elif unit.both:
-                    offer(left, asking(r), True)
-                else:
-                    content = read_tile(tiles[r], storage_options)
-                    offer(left, _rows(content, topk.empty(len(content.ids), 1)), False)
-        for t, (ids, top) in tops.items():
-            floors[t] = top.floor
-            yield from _emit(number, ids, top, chunks)
+        for tile in unit.right:
+            right = rows(tile, unit.both)
+            for _, left in held:
+                offer(left, right, unit.both)
+            if unit.both:
+                yield from emit(tile, right)
+    for tile, left in held:
+        yield from emit(tile, left)
     if audits:
-        write_text(scratch, f"audit-{number:06d}.json", json.dumps(audits), storage_options)
+        write_text(search.scratch, f"audit-{number:06d}.json", json.dumps(audits), search.storage_options)
 
 
 def merge(batches: list[pa.RecordBatch], metric: str) -> Iterator[pa.RecordBatch]:
@@ -143,8 +126,8 @@ def merge(batches: list[pa.RecordBatch], metric: str) -> Iterator[pa.RecordBatch
         )
         topk.offer_lists(place[start:stop], values, ids, groups, top)
         start = stop
-    for start in range(0, len(found), _EMIT):
-        part = top.rows(start, min(start + _EMIT, len(found)))
+    for start in range(0, len(found), EMITTED):
+        part = top.rows(start, min(start + EMITTED, len(found)))
         there = part.ids != topk.NO_ID
         values = part.values[there]
         yield pa.record_batch(
@@ -167,14 +150,10 @@ def least_values(floors: np.ndarray, metric: str) -> np.ndarray:
     return lowest.astype(np.float32)
 
 
-def _rows(content: TileRows, top: topk.TopK) -> Rows:
-    return Rows(content.vectors, content.ids, content.groups, top)
-
-
 def _emit(number: int, ids: np.ndarray, top: topk.TopK, chunks: int) -> Iterator[pa.RecordBatch]:
     some = np.flatnonzero(top.ids[:, 0] != topk.NO_ID)
-    for start in range(0, len(some), _EMIT):
-        chosen = some[start : start + _EMIT]
+    for start in range(0, len(some), EMITTED):
+        chosen = some[start : start + EMITTED]
         lists = [_to_bytes(part[chosen]) for part in (top.values, top.ids, top.groups)]
         chunk = pa.array(np.mod(ids[chosen], chunks).astype(np.int32))
         numbers = pa.array(np.full(len(chosen), number, np.int32))

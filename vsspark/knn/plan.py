@@ -1,20 +1,34 @@
-"""The work of a search, from tile sizes alone: rectangles of tile pairs of about equal cost, dealt to tasks."""
+"""The work of a search, from tile sizes alone: rectangles of tile pairs of about equal cost, dealt to tasks.
+
+A unit holds its left tiles in memory and reads its right tiles one after the other, so it reads left + right tiles for
+left x right pairs. A row is in one partial list for each unit that its tile takes part in.
+"""
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from vsspark.knn.tiles import NO_BLOCK, Tile
+from vsspark.knn.tiles import Tile
 
-UNITS_PER_SLOT = 4  # units of work per task slot: enough that the last ones to finish leave no core idle for long
-WIDEST = 16  # tiles along a unit's side: bounds its lists at 2 * WIDEST * tile_rows * k * 20 bytes
-SMALLEST_TILE = 512  # rows: below this the products lose speed
+# By the simulation: more units mean more reads and lists, fewer leave slots idle at the end.
+UNITS_PER_SLOT = 3
+TASKS_PER_SLOT = 8  # small units share a task
+HELD_BYTES = 640 * 2**20  # left tiles and their lists that a task holds
+# Right rows for each left row where queries meet items: only queries have lists, so the item side is longer.
+LONGER = 2.0
+SQUARE = 2.0  # cost of a unit within a block, in units: a row is in a list for each strip of its block
 SMALLEST_TASK = 2**22  # pairs: at 1280 floats .1 s of a core; starting a Python task costs up to .07 s (over TCP)
-SMALLEST_PACK = 4096  # rows a packing task is started for, 20 MB at 1280 floats
+APPROXIMATE_TILE = 4  # times tile_rows: cells pay off on large tiles
+APPROXIMATE_ROW = 4096  # bytes: a row of an approximate join, projected (twice 256 floats), and its list of candidates
+APPROXIMATE_PLACES = 70  # most candidates beyond k
+PROCESS_BYTES = 256 * 2**20  # a Python worker with NumPy, Numba and Arrow
+EMITTED = 16_384  # lists per Arrow batch
+PADDED = 256  # rows a tiny tile costs as much as
 
 
 class Unit(NamedTuple):
@@ -23,15 +37,15 @@ class Unit(NamedTuple):
     left: tuple[int, ...]
     right: tuple[int, ...]
     both: bool  # right also searches left; left == right: every pair of tiles once
-    probe: int | None  # only the rows of left that probe this block search; None: all of them
 
 
-def rows_per_tile(block_rows: Sequence[int], tile_rows: int, slots: int, smallest: int = SMALLEST_TILE) -> int:
-    """Rows per tile: tile_rows, or fewer, but not below `smallest`, where that would leave too few pairs of tiles for
-    all slots.
-    """
-    enough = math.isqrt(sum(n * n for n in block_rows) // (UNITS_PER_SLOT * slots))
-    return min(tile_rows, max(smallest, enough))
+class Shape(NamedTuple):
+    """What a task's memory depends on besides the rows of its tiles."""
+
+    row_bytes: int  # of a vector
+    k: int
+    approximate: bool = False
+    threads: int = 1  # cores of a task
 
 
 def deal(costs: Sequence[float], bins: int) -> list[int]:
@@ -47,72 +61,115 @@ def deal(costs: Sequence[float], bins: int) -> list[int]:
     return chosen
 
 
-def units(tiles: Mapping[int, Tile], slots: int, tile_rows: int, widest: int = WIDEST) -> list[tuple[Unit, float]]:
-    """All units of work with their costs, pairs of rows compared.
+def tasks(work: Sequence[tuple[Unit, float]], slots: int, done: Collection[int] = ()) -> list[list[tuple[int, Unit]]]:
+    """The numbered units of each task, but for those that are done; the costliest task first."""
+    todo = [(number, unit, cost) for number, (unit, cost) in enumerate(work) if number not in done]
+    costs = [cost for _, _, cost in todo]
+    bins = min(len(todo), TASKS_PER_SLOT * slots, max(1, round(sum(costs) / SMALLEST_TASK)))
+    dealt: list[list[tuple[int, Unit]]] = [[] for _ in range(bins)]
+    loads = [0.0] * bins
+    for b, (number, unit, cost) in zip(deal(costs, bins), todo, strict=True):
+        dealt[b].append((number, unit))
+        loads[b] += cost
+    return [dealt[b] for b in sorted(range(bins), key=lambda b: (-loads[b], b))]
 
-    Blocks join with themselves: each pair of tiles of searching rows once, serving both; rows that are only items are
-    searched one way. Rows of other tiles that probe the block are gathered, tile_rows at a time, and search all of
-    its tiles.
+
+def held_rows(shape: Shape) -> int:
+    """Rows of left tiles that fit a task's memory with their lists."""
+    return max(1, HELD_BYTES // (shape.row_bytes + list_bytes(shape.k)))
+
+
+def list_bytes(k: int) -> int:
+    """Bytes of a list of k values, ids and groups."""
+    return k * 20
+
+
+def units(tiles: Mapping[int, Tile], slots: int, held: int) -> list[tuple[Unit, float]]:
+    """All units of work with their costs, pairs of rows compared. held: `held_rows`.
+
+    Members of a block join with themselves, each pair of tiles once, serving both; its members and the queries from
+    other blocks search its other items one way, and the queries its members, too.
     """
-    asking, answering, visitors = defaultdict(list), defaultdict(list), defaultdict(list)
+    blocks: dict[int, tuple[list[int], list[int], list[int]]] = defaultdict(lambda: ([], [], []))
     for number, tile in sorted(tiles.items()):
-        if tile.block != NO_BLOCK:
-            (asking if tile.asks else answering)[tile.block].append(number)
-    for number, tile in sorted(tiles.items()):
-        for block in tile.probed:
-            if block in asking or block in answering:
-                visitors[block].append(number)
-    blocks = sorted(set(asking) | set(answering))
-    whole = [
-        unit for b in blocks for unit in _block_units(tiles, b, asking[b], answering[b], visitors[b], widest, tile_rows)
-    ]
-    target = sum(cost(tiles, unit) for unit in whole) / (UNITS_PER_SLOT * slots)
-    found = []
-    for b in blocks:
-        members = asking[b] + answering[b]
-        mean = sum(tiles[t].rows for t in members) / len(members)
-        side = max(1, min(widest, int(math.sqrt(target) / mean)))
-        found += _block_units(tiles, b, asking[b], answering[b], visitors[b], side, tile_rows)
+        blocks[tile.block][tile.role].append(number)
+    sizes = {number: max(PADDED, tile.rows) for number, tile in tiles.items()}
+    target = sum(_block_cost(sizes, *members) for members in blocks.values()) / (UNITS_PER_SLOT * slots)
+    found: list[Unit] = []
+    for _, (members, items, queries) in sorted(blocks.items()):
+        found += _triangle(sizes, members, SQUARE * target, held)
+        found += _rectangle(sizes, members, items, target, held)
+        found += _rectangle(sizes, queries, members + items, target, held)
     return [(unit, cost(tiles, unit)) for unit in found]
 
 
 def cost(tiles: Mapping[int, Tile], unit: Unit) -> float:
-    """Pairs of rows a unit compares; tiny tiles are padded, so no side counts for fewer than 256 rows."""
-    right = sum(max(256, tiles[t].rows) for t in unit.right)
-    if unit.probe is not None:
-        return float(max(256, sum(tiles[t].probed[unit.probe] for t in unit.left)) * right)
-    left = sum(max(256, tiles[t].rows) for t in unit.left)
+    """Pairs of rows a unit compares; tiny tiles are padded, so none counts for fewer than PADDED rows."""
+    left, right = (sum(max(PADDED, tiles[t].rows) for t in side) for side in (unit.left, unit.right))
     return left * right / 2 if unit.left == unit.right else float(left * right)
 
 
 def lists(tiles: Mapping[int, Tile], unit: Unit) -> int:
     """How many partial lists a unit emits at most."""
-    if unit.probe is not None:
-        return sum(tiles[t].probed[unit.probe] for t in unit.left)
     return sum(tiles[t].rows for t in set(unit.left) | (set(unit.right) if unit.both else set()))
 
 
-def _block_units(
-    tiles: Mapping[int, Tile],
-    block: int,
-    asking: list[int],
-    answering: list[int],
-    visitors: list[int],
-    side: int,
-    tile_rows: int,
-) -> Iterator[Unit]:
-    strips = [tuple(asking[i : i + side]) for i in range(0, len(asking), side)]
-    passive = [tuple(answering[i : i + side]) for i in range(0, len(answering), side)]
+def reads(tiles: Mapping[int, Tile], unit: Unit) -> int:
+    """How many rows a unit reads."""
+    return sum(tiles[t].rows for t in set(unit.left) | set(unit.right))
+
+
+def task_bytes(tiles: Mapping[int, Tile], unit: Unit, shape: Shape) -> int:
+    """The most that the Python process of a task holds for a unit: itself; the left tiles and their lists; a right tile
+    and its lists; what is computed of the two tiles of a pair (a copy: l2, and cosine of rows that are not of unit
+    length); two batches of lists.
+    """
+    left, right = (max(tiles[t].rows for t in side) for side in (unit.left, unit.right))
+    rows = sum(tiles[t].rows for t in unit.left) + (0 if unit.left == unit.right else right)
+    computed = (left + right) * shape.row_bytes
+    if shape.approximate:
+        computed += (left + right) * APPROXIMATE_ROW
+        computed += (shape.threads - 1) * max(left, right) * list_bytes(shape.k + APPROXIMATE_PLACES)
+    held = rows * (shape.row_bytes + list_bytes(shape.k))
+    return PROCESS_BYTES + held + computed + 2 * EMITTED * list_bytes(shape.k)
+
+
+def _block_cost(sizes: Mapping[int, int], members: list[int], items: list[int], queries: list[int]) -> float:
+    asking, passive, visiting = (sum(sizes[t] for t in side) for side in (members, items, queries))
+    return asking * asking / 2 + asking * passive + visiting * (asking + passive)
+
+
+def _triangle(sizes: Mapping[int, int], members: list[int], target: float, held: int) -> Iterator[Unit]:
+    """Squares on and above the diagonal: a square has the fewest reads and the fewest lists for its pairs."""
+    side = min(held, math.sqrt(target))
+    strips = _strips(sizes, members, side)
+    # Where memory keeps the left strip shorter, the right one is longer.
+    longer = max(1, int(target / side / side))
     for i, left in enumerate(strips):
-        yield from (Unit(left, right, True, None) for right in strips[i:])
-        yield from (Unit(left, right, False, None) for right in passive)
-    gathered: list[int] = []
-    rows = 0
-    for number in [*visitors, None]:
-        more = 0 if number is None else tiles[number].probed[block]
-        if gathered and (number is None or rows + more > tile_rows):
-            yield from (Unit(tuple(gathered), right, False, block) for right in strips + passive)
-            gathered, rows = [], 0
-        if number is not None:
-            gathered.append(number)
-            rows += more
+        yield Unit(left, left, True)
+        for j in range(i + 1, len(strips), longer):
+            yield Unit(left, tuple(t for strip in strips[j : j + longer] for t in strip), True)
+
+
+def _rectangle(
+    sizes: Mapping[int, int], queries: list[int], items: list[int], target: float, held: int
+) -> Iterator[Unit]:
+    """Queries held, items read past them."""
+    if not queries or not items:
+        return
+    there = sum(sizes[t] for t in items)
+    right = min(there, math.sqrt(target * LONGER))
+    left = min(held, target / right)
+    rights = _strips(sizes, items, max(right, target / min(left, sum(sizes[t] for t in queries))))
+    for strip in _strips(sizes, queries, left):
+        yield from (Unit(strip, other, False) for other in rights)
+
+
+def _strips(sizes: Mapping[int, int], numbers: list[int], rows: float) -> list[tuple[int, ...]]:
+    """The tiles cut into strips of about even length, of at most so many rows or of one tile."""
+    if not numbers:
+        return []
+    mean = sum(sizes[t] for t in numbers) / len(numbers)
+    count = -(-len(numbers) // max(1, int(rows / mean * 1.001)))
+    bounds = [round(i * len(numbers) / count) for i in range(count + 1)]
+    return [tuple(numbers[a:b]) for a, b in itertools.pairwise(bounds)]

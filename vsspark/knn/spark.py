@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from vsspark.config import KnnConfig
 from vsspark.errors import ConfigError
 from vsspark.knn import metrics, packing, partials, plan
-from vsspark.knn.tiles import Tile, holds_files, read_texts, write_text
+from vsspark.knn.tiles import holds_files, read_texts, write_text
 from vsspark.spark.gpus import cores_per_gpu, one_gpu_per_task, take_gpu
 from vsspark.spark.workers import map_in_arrow
 
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 _PARTIAL = "number int, chunk int, query long, values binary, ids binary, groups binary"
 _FOUND = "query_image_id long, rank int, item_image_id long, similarity float"
-APPROXIMATE_TILE = 4  # times config.tile_rows
 _MERGE_BYTES = 128 * 2**20  # partial lists one merge task holds
 
 
@@ -47,77 +46,53 @@ def search_neighbours(
     Packing and joining run at once, and the rows are read twice (sizes, then packing): pass what is read from
     storage. Merging the partial lists is left to whoever writes the result.
 
-    Cost and memory, for n rows of d floats: packing shuffles the embeddings once, n * d * 4 bytes, whatever the
-    number of probes. A join task maps two tiles at a time (2 * tile_rows * d * 4 bytes; 84 MB at 8192 x 1280) and
-    holds the lists of its unit, at most 2 * 16 * tile_rows * k * 20 bytes. A tile is read once per unit it takes part
-    in. A query is in one partial list per unit, k * 20 bytes each: for a block of T tiles T / side lists, the side up
-    to 16 tiles as the block outgrows an even share of the cluster. A merge task holds 128 MiB of partial lists. By
-    arithmetic, not measured: ten million images of 1280 floats in 1,000 uneven blocks on 100 executors of 4 cores, k
-    = 20, 3 probes: 51 GB packed, about 0.5 GB an executor; at most some 10 partial lists a query, 40 GB through the
-    shuffle, 0.4 GB an executor; tile reads of some 10 times the packed bytes.
+    Cost and memory, for n rows of d floats: packing shuffles a row once for each block that it is in or probes, d * 4
+    bytes. A join task holds at most 640 MiB of left tiles and their lists and reads right tiles one after the other
+    (`plan.task_bytes`). A query is in one partial list, k * 20 bytes, for each unit that its tile takes part in. A
+    merge task holds 128 MiB of partial lists. Ten million images of 1280 floats in 1,000 categories by Zipf's law on
+    400 slots, k = 20 and 5 spare places, 3 probes, by simulation (`simulate`; docs/knn.md has the whole table): 154 GB
+    packed, tile reads of 7.0 times the packed bytes (approximate: 8.7), 10.1 partial lists a query, 1.0 GB in the
+    largest task (approximate: 1.6).
 
-    Approximate mode joins tiles of 4 * tile_rows rows, one pair a unit, each join calibrated and audited by itself
-    (`audited_recall`).
+    Approximate mode joins tiles of 4 * tile_rows rows, each pair calibrated and audited by itself (`audited_recall`).
 
     Raises what the kernels raise for NaN, infinity and embeddings of differing lengths.
     """
     spark = items.sparkSession
-    if config.mode == "approximate":  # cells pay off on large tiles
-        config = config.model_copy(update={"tile_rows": APPROXIMATE_TILE * config.tile_rows})
+    if config.mode == "approximate":
+        config = config.model_copy(update={"tile_rows": plan.APPROXIMATE_TILE * config.tile_rows})
     packed = packing.packed_before(scratch, storage_options)
     if packed is None:
-        slots = max(1, spark.sparkContext.defaultParallelism)
-        packed = packing.Packed(
-            slots, config.tile_rows, packing.pack_tiles(items, scratch, config, slots, storage_options)
-        )
+        slots = _slots(spark, config)
+        packed = packing.pack_tiles(items, scratch, config, slots, storage_options)
         write_text(scratch, packing.PLAN, json.dumps(packed), storage_options)
     # With other slots or tiles than those it was packed for, the work would be cut into other units, and finished
     # ones would be taken for them.
-    slots, tile_rows, tiles = packed
-    config = config.model_copy(update={"tile_rows": tile_rows})
-    work = plan.units(tiles, slots, config.tile_rows, plan.WIDEST if config.mode == "exact" else 1)
+    slots, tiles = packed.slots, packed.tiles
+    config = config.model_copy(update={"tile_rows": packed.tile_rows})
+    work = plan.units(tiles, slots, plan.held_rows(plan.Shape(packed.row_bytes, config.k)))
     lists = sum(plan.lists(tiles, unit) for unit, _ in work)
-    chunks = max(slots, -(-lists * config.k * 20 // _MERGE_BYTES))
-    partial_lists = f"{scratch.rstrip('/')}/partial-lists"
-    todo = _unfinished(spark, partial_lists, scratch, work, storage_options)
-    bins = max(
-        1, min(len(todo), plan.UNITS_PER_SLOT * slots, round(sum(cost for _, _, cost in todo) / plan.SMALLEST_TASK))
-    )
+    chunks = max(slots, -(-lists * plan.list_bytes(config.k) // _MERGE_BYTES))
+    partial_lists = f"{scratch.rstrip('/')}/lists"
+    done = _finished(spark, partial_lists, storage_options)
+    dealt = plan.tasks(work, slots, done)
     log.info(
-        "knn %d tiles, %d of %d units in %d tasks, %.3g pairs, %d partial lists",
+        "knn %d tiles, %d units (%d done before) in %d tasks, %.3g pairs, %d partial lists",
         len(tiles),
-        len(todo),
         len(work),
-        bins,
+        len(done),
+        len(dealt),
         sum(c for _, c in work),
         lists,
     )
-    if todo:
-        dealt: list[list[tuple[int, plan.Unit]]] = [[] for _ in range(bins)]
-        for b, (i, unit, _) in zip(plan.deal([cost for _, _, cost in todo], bins), todo, strict=True):
-            dealt[b].append((i, unit))
-        join = partial(
-            _join_units,
-            dealt=dealt,
-            tiles=tiles,
-            config=config,
-            chunks=chunks,
-            scratch=scratch,
-            storage_options=storage_options,
-        )
-        profile = (
-            one_gpu_per_task(cores_per_gpu(spark))
-            if config.device != "cpu" and config.metric in metrics.ON_GPU
-            else None
-        )
-        found = (
-            map_in_arrow(spark.range(0, bins, 1, bins), join, _PARTIAL, profile=profile)
-            .write.mode("append")
-            .option("compression", "none")
-        )
+    if dealt:
+        search = partials.Search(tiles, config, chunks, scratch, storage_options)
+        profile = one_gpu_per_task(_cores_beside_gpu(spark, config))
+        numbers = spark.range(0, len(dealt), 1, len(dealt))
+        found = map_in_arrow(numbers, partial(_join_units, dealt=dealt, search=search), _PARTIAL, profile=profile)
         # A task's units rely on each other's lists (`floors`), so all of them are there or none: one file a task,
         # whatever the session says.
-        found = found.option("maxRecordsPerFile", 0)
+        found = found.write.mode("append").option("compression", "none").option("maxRecordsPerFile", 0)
         # Version 2 moves a task's file into place when the task ends, not when the job does: a killed search keeps
         # what was finished.
         found.option("mapreduce.fileoutputcommitter.algorithm.version", "2").parquet(partial_lists)
@@ -145,39 +120,34 @@ def audited_recall(scratch: str, storage_options: Mapping[str, str] | None = Non
     return recall
 
 
-def _unfinished(
-    spark: SparkSession,
-    partial_lists: str,
-    scratch: str,
-    work: list[tuple[plan.Unit, float]],
-    storage_options: Mapping[str, str] | None,
-) -> list[tuple[int, plan.Unit, float]]:
-    """(number, unit, cost) of the units of which no task has left partial lists yet."""
-    done: set[int] = set()
-    if holds_files(partial_lists, storage_options):
-        done = {
-            row.number
-            for row in spark.read.schema(_PARTIAL).parquet(partial_lists).select("number").distinct().collect()
-        }
-    return [(i, unit, cost) for i, (unit, cost) in enumerate(work) if i not in done]
+def _cores_beside_gpu(spark: SparkSession, config: KnnConfig) -> int | None:
+    """The cores of a task that has a GPU to itself; None where the search uses none."""
+    return cores_per_gpu(spark) if config.device != "cpu" and config.metric in metrics.ON_GPU else None
+
+
+def _slots(spark: SparkSession, config: KnnConfig) -> int:
+    """How many join tasks run at once: the cluster's cores by those of a task."""
+    cores = _cores_beside_gpu(spark, config) or int(spark.conf.get("spark.task.cpus", "1"))
+    return max(1, spark.sparkContext.defaultParallelism // cores)
+
+
+def _finished(spark: SparkSession, partial_lists: str, storage_options: Mapping[str, str] | None) -> set[int]:
+    """The numbers of the units of which a task has left partial lists."""
+    if not holds_files(partial_lists, storage_options):
+        return set()
+    numbers = spark.read.schema(_PARTIAL).parquet(partial_lists).select("number").distinct()
+    return {row.number for row in numbers.collect()}
 
 
 def _join_units(
-    batches: Iterable[pa.RecordBatch],
-    dealt: list[list[tuple[int, plan.Unit]]],
-    tiles: dict[int, Tile],
-    config: KnnConfig,
-    chunks: int,
-    scratch: str,
-    storage_options: Mapping[str, str] | None,
+    batches: Iterable[pa.RecordBatch], dealt: list[list[tuple[int, plan.Unit]]], search: partials.Search
 ) -> Iterator[pa.RecordBatch]:
-    device, threads, floors = _device(config), TaskContext.get().cpus(), {}
+    search = search._replace(device=_device(search.config), threads=TaskContext.get().cpus())
+    floors: dict[int, np.ndarray] = {}
     for batch in batches:
-        for b in batch.column("id").to_pylist():
-            for number, unit in dealt[b]:
-                yield from partials.search_unit(
-                    number, unit, tiles, config, chunks, scratch, storage_options, device, threads, floors
-                )
+        for task in batch.column("id").to_pylist():
+            for number, unit in dealt[task]:
+                yield from partials.search_unit(number, unit, search, floors)
 
 
 def _device(config: KnnConfig) -> str | None:

@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from vsspark.storage.filesystems import open_filesystem
 
-NO_BLOCK = -1
+MEMBERS, ITEMS, QUERIES = 0, 1, 2  # a tile's role: items that search their block; items alone; queries from elsewhere
 
 
 class Tile(NamedTuple):
@@ -24,9 +24,8 @@ class Tile(NamedTuple):
     uri: str
     batch: int  # of the file's record batches
     rows: int
-    block: int  # NO_BLOCK: its rows are no items
-    asks: bool  # whether its rows search their own block
-    probed: dict[int, int]  # other block -> how many rows search it
+    block: int
+    role: int  # MEMBERS, ITEMS or QUERIES
 
 
 class TileRows(NamedTuple):
@@ -36,20 +35,6 @@ class TileRows(NamedTuple):
     ids: np.ndarray  # (n,) int64, rising
     groups: np.ndarray  # (n,) int64
     floors: np.ndarray  # (n,) float32: values below which a row wants no neighbour
-    probe_rows: np.ndarray  # (p,) row numbers, one per row and probed block
-    probe_blocks: np.ndarray  # (p,) the blocks they probe
-
-    def probing(self, block: int) -> TileRows:
-        """The rows that probe a block."""
-        chosen = np.unique(self.probe_rows[self.probe_blocks == block])
-        return TileRows(
-            self.vectors[chosen],
-            self.ids[chosen],
-            self.groups[chosen],
-            self.floors[chosen],
-            self.probe_rows[:0],
-            self.probe_blocks[:0],
-        )
 
 
 def write_tiles(folder: str, name: str, tiles: list[TileRows], storage_options: Mapping[str, str] | None) -> str:
@@ -109,23 +94,16 @@ def read_tile(tile: Tile, storage_options: Mapping[str, str] | None) -> TileRows
     store, path = open_filesystem(tile.uri, storage_options)
     source = pa.memory_map(path) if isinstance(store, fs.LocalFileSystem) else store.open_input_file(path)
     batch = pa.ipc.open_file(source).get_batch(tile.batch)
-    vectors, probes = batch.column("vector"), batch.column("probes")
+    vectors = batch.column("vector")
     return TileRows(
         vectors.flatten().to_numpy().reshape(len(vectors), vectors.type.list_size),
         batch.column("id").to_numpy(),
         batch.column("group").to_numpy(),
         batch.column("floor").to_numpy(),
-        np.repeat(np.arange(len(probes)), np.diff(probes.offsets.to_numpy())),
-        probes.flatten().to_numpy(zero_copy_only=False),
     )
 
 
 def _to_batch(tile: TileRows) -> pa.RecordBatch:
-    n, width = tile.vectors.shape
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(tile.vectors.reshape(-1)), width)
-    offsets = np.searchsorted(tile.probe_rows, np.arange(n + 1)).astype(np.int32)
-    probes = pa.ListArray.from_arrays(pa.array(offsets), pa.array(tile.probe_blocks.astype(np.int32)))
-    columns = {"id": tile.ids, "group": tile.groups, "floor": tile.floors, "vector": vectors, "probes": probes}
-    return pa.record_batch(
-        {name: pa.array(column) if isinstance(column, np.ndarray) else column for name, column in columns.items()}
-    )
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(tile.vectors.reshape(-1)), tile.vectors.shape[1])
+    columns = {"id": tile.ids, "group": tile.groups, "floor": tile.floors}
+    return pa.record_batch({name: pa.array(column) for name, column in columns.items()} | {"vector": vectors})
