@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -32,7 +33,7 @@ def read_catalogue(spark: SparkSession, config: CatalogueConfig) -> DataFrame:
     """
     path = config.table
     try:
-        if spark._jvm.io.delta.tables.DeltaTable.isDeltaTable(spark._jsparkSession, path):
+        if DeltaTable.isDeltaTable(spark, path):
             return spark.read.format("delta").load(path)
         stem = path.lower().removesuffix(".gz")
         if stem.endswith((".csv", ".tsv", ".txt")):
@@ -190,9 +191,9 @@ def check_images(rows: DataFrame, config: CatalogueConfig) -> dict[str, int]:
         if collided:
             raise DataQualityError(
                 f"{where}: two different images have the same 64-bit id (product {collided[0].product_id}, "
-                f"{collided[0]._image}); rename one of them"
+                f"{collided[0]['_image']}); rename one of them"
             )
-        examples = ", ".join(f"({d.product_id}, {d._image})" for d in doubles[:3])
+        examples = ", ".join(f"({d.product_id}, {d['_image']})" for d in doubles[:3])
         raise DataQualityError(
             f"{where}: the same image is listed more than once for a product: {examples}; "
             "each (product, image) may appear once"

@@ -8,6 +8,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from vsspark.errors import StorageError
+from vsspark.spark import jvm
 
 
 class Files:
@@ -89,13 +90,13 @@ class Files:
 
     def read_text(self, path: str) -> str:
         with closing(self._system(path).open(self._path(path))) as stream:
-            return self._spark._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8")
+            return jvm.packages(self._spark).org.apache.commons.io.IOUtils.toString(stream, "UTF-8")
 
     def _path(self, path: str):
-        return self._spark._jvm.org.apache.hadoop.fs.Path(path)
+        return jvm.packages(self._spark).org.apache.hadoop.fs.Path(path)
 
     def _system(self, path: str):
-        return self._path(path).getFileSystem(self._spark.sparkContext._jsc.hadoopConfiguration())
+        return self._path(path).getFileSystem(jvm.hadoop_configuration(self._spark))
 
 
 def _java_class(error: Py4JJavaError) -> str:

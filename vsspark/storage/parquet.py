@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from vsspark.errors import StorageError
 from vsspark.schemas import TABLES
+from vsspark.spark import jvm
 from vsspark.storage.files import Files
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ class ParquetTables:
     def replace(self, table: str, df: DataFrame, by: str, value: str, run_id: str) -> None:
         # Overwriting partitions dynamically would keep the old one where no row replaces it. And the rows may come from
         # those they replace.
-        escaped = self._spark._jvm.org.apache.spark.sql.catalyst.catalog.ExternalCatalogUtils.escapePathName(value)
-        partition, following, leaving = f"{by}={escaped}", self._following(table), self._leaving(table)
+        partition = jvm.partition_folder(self._spark, by, value)
+        following, leaving = self._following(table), self._leaving(table)
         df.write.mode("overwrite").partitionBy(by).parquet(following)
         self._check_lock()
         if not self._files.exists(self.path(table)):
