@@ -14,7 +14,7 @@ from vsspark.config import EvaluationConfig
 from vsspark.evaluation.calibration import calibration_error
 from vsspark.evaluation.measures import UNKNOWN, Figure, agreement, expected_share, figure, hubness, precision
 
-RANDOM = "random"  # the model whose neighbours are drawn
+RANDOM = "random"  # the model with random neighbours
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,16 @@ def search_figures(
         by_group = {} if groups is None else {"query_groups": groups[queries], "item_groups": groups}
         return knn.search(x[queries], x, config.k, metric, query_ids=queries, thresholds=thresholds, **by_group)[1]
 
-    found = nearest(None)
-    by_product = nearest(sample.products) if sample.several_images else found
+    unrestricted = nearest(None)
+    by_product = nearest(sample.products) if sample.several_images else unrestricted
     by_sender = None if sample.senders is None else nearest(sample.senders)
     seconds = time.perf_counter() - begin
 
     def mean(per_query: np.ndarray) -> Figure | None:
         return figure(per_query, config.resamples, config.seed)
 
-    right = agreement(found, queries, sample.categories)
-    same = agreement(found[:, :1], queries, sample.products)[:, 0]
+    right = agreement(unrestricted, queries, sample.categories)
+    same = agreement(unrestricted[:, :1], queries, sample.products)[:, 0]
     figures = {
         "category_at_1": mean(right[:, 0]),
         "precision_at_k": mean(precision(right)),
@@ -100,7 +100,7 @@ def search_figures(
             "category_at_1_other_sender": mean(right[:, 0]),
             "precision_at_k_other_sender": mean(precision(right)),
         }
-    return Row(model, figures, *hubness(found, len(x)), seconds), by_product[:, 0]
+    return Row(model, figures, *hubness(unrestricted, len(x)), seconds), by_product[:, 0]
 
 
 def random_figures(sample: Sample, queries: np.ndarray, config: EvaluationConfig) -> tuple[Row, np.ndarray]:
@@ -108,8 +108,8 @@ def random_figures(sample: Sample, queries: np.ndarray, config: EvaluationConfig
     image of another product each).
     """
 
-    def expected(labels: np.ndarray, groups: np.ndarray, counted: np.ndarray | bool = True) -> Figure | None:
-        return figure(np.where(counted, expected_share(queries, labels, groups), np.nan), config.resamples, config.seed)
+    def expected(labels: np.ndarray, groups: np.ndarray, where: np.ndarray | bool = True) -> Figure | None:
+        return figure(np.where(where, expected_share(queries, labels, groups), np.nan), config.resamples, config.seed)
 
     alone = np.arange(len(sample.image_ids))
     category = expected(sample.categories, alone)
@@ -133,14 +133,14 @@ def head_figures(
     """
     column = {name: i for i, name in enumerate(head)}
     # The last is what UNKNOWN itself looks up.
-    known = np.array([column.get(name, UNKNOWN) for name in sample.category_names] + [UNKNOWN])
-    labels = known[sample.categories]
-    judged = labels != UNKNOWN
-    if not judged.any():
+    column_of = np.array([column.get(name, UNKNOWN) for name in sample.category_names] + [UNKNOWN])
+    labels = column_of[sample.categories]
+    has_label = labels != UNKNOWN
+    if not has_label.any():
         return None
-    right = (probabilities[judged].argmax(axis=1) == labels[judged]).astype(float)
+    right = (probabilities[has_label].argmax(axis=1) == labels[has_label]).astype(float)
     return HeadFigures(
-        figure(right, config.resamples, config.seed), calibration_error(probabilities[judged], labels[judged])
+        figure(right, config.resamples, config.seed), calibration_error(probabilities[has_label], labels[has_label])
     )
 
 
@@ -151,9 +151,9 @@ def _has_sibling(sample: Sample, queries: np.ndarray) -> np.ndarray:
 
 def _draw_other_products(sample: Sample, queries: np.ndarray, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    drawn = np.full(len(queries), UNKNOWN)
+    items = np.full(len(queries), UNKNOWN)
     for i, query in enumerate(queries):
-        others = np.flatnonzero(sample.products != sample.products[query])
-        if len(others):
-            drawn[i] = rng.choice(others)
-    return drawn
+        candidates = np.flatnonzero(sample.products != sample.products[query])
+        if len(candidates):
+            items[i] = rng.choice(candidates)
+    return items
