@@ -18,18 +18,18 @@ def take_over(student, weights: Path) -> int:
     """
     import h5py
 
-    saved = {}
+    values_by_layer = {}
     with h5py.File(weights, "r") as file:
         for group in file["layers"].values():
             values = group["vars"]
-            saved[values.attrs["name"]] = [values[str(i)][()].astype(np.float32) for i in range(len(values))]
-    taken = 0
+            values_by_layer[values.attrs["name"]] = [values[str(i)][()].astype(np.float32) for i in range(len(values))]
+    count = 0
     for layer in student.layers:
-        values = saved.get(layer.name, [])
+        values = values_by_layer.get(layer.name, [])
         if values and [value.shape for value in values] == [weight.shape for weight in layer.get_weights()]:
             layer.set_weights(values)
-            taken += 1
-    return taken
+            count += 1
+    return count
 
 
 def fit_outline(student, views: np.ndarray) -> None:
@@ -61,5 +61,5 @@ def _into(student, layer: str, views: np.ndarray) -> np.ndarray:
     import keras
 
     side = student.input_shape[1]
-    seen = np.stack([whole_view(view, side) for view in views]).astype(np.float32)
-    return keras.Model(student.input, student.get_layer(layer).output).predict(seen, batch_size=64, verbose=0)
+    images = np.stack([whole_view(view, side) for view in views]).astype(np.float32)
+    return keras.Model(student.input, student.get_layer(layer).output).predict(images, batch_size=64, verbose=0)

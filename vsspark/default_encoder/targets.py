@@ -50,17 +50,17 @@ def probable_categories(
     fold = photo % folds
     logits = np.zeros((len(x), classes), np.float32)
     for held_out in range(folds):
-        seen = (fold != held_out) & (category >= 0)
-        known, label = x[seen], category[seen]
+        train = (fold != held_out) & (category >= 0)
+        rows, label = x[train], category[train]
         count = np.bincount(label, minlength=classes)
-        means = np.stack([known[label == c].mean(0) if count[c] else np.zeros(x.shape[1]) for c in range(classes)])
-        within = known - means[label]
-        cov = within.T @ within / len(known)
+        means = np.stack([rows[label == c].mean(0) if count[c] else np.zeros(x.shape[1]) for c in range(classes)])
+        within = rows - means[label]
+        cov = within.T @ within / len(rows)
         cov = (1 - shrink) * cov + shrink * np.trace(cov) / len(cov) * np.eye(len(cov))
         weights = np.linalg.solve(cov, means.T)  # (d, classes)
         prior = np.log(np.maximum(count, 1e-3) / count.sum())
         logits[fold == held_out] = x[fold == held_out] @ weights - 0.5 * (means.T * weights).sum(0) + prior
-    labelled = category >= 0
-    z = logits / best_temperature(logits[labelled], category[labelled])
+    has_label = category >= 0
+    z = logits / best_temperature(logits[has_label], category[has_label])
     z = np.exp(z - z.max(1, keepdims=True))
     return z / z.sum(1, keepdims=True)
