@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsspark.demo.accessories import hat_parts, shoe_parts
 from vsspark.demo.bottoms import skirt_parts, trouser_parts
+from vsspark.demo.hats import hat_parts
 from vsspark.demo.products import ProductSpec
 from vsspark.demo.sewing import Neck, Sleeve, bodice, collar_band, lining, skirt_panel, sleeves, trim_colour
 from vsspark.demo.shapes import Part, Pose, spline
+from vsspark.demo.shoes import shoe_parts
 from vsspark.demo.tops import outwear_parts, shirt_parts, top_parts
 
 

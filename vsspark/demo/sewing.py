@@ -131,3 +131,8 @@ def skirt_panel(waist_y: float, waist: float, hem: float, half_hem: float, **sty
         (half_hem, hem), (half_hem * 0.5, hem + 0.12), (0, hem + 0.16), (-half_hem * 0.5, hem + 0.12), (-half_hem, hem)
     )
     return Part([outline(side, bottom, mirror(side))], seams=[bottom - (0, 0.1)], **style)
+
+
+def shade(colour: tuple[int, int, int], by: float) -> tuple[int, int, int]:
+    """The colour, darker or lighter."""
+    return tuple(int(min(255, v * by + (12 if by > 1 else 0))) for v in colour)
