@@ -16,7 +16,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from vsspark import encoders, knn
-from vsspark.catalogue.spark import check_images, images_from, named_images, read_catalogue, unreadable
+from vsspark.catalogue.checks import check_images
+from vsspark.catalogue.spark import images_from, named_images, read_catalogue, unreadable
 from vsspark.catalogue.uris import leads_outside
 from vsspark.config import CatalogueConfig, Config, EncoderConfig, EvaluationConfig
 from vsspark.demo.spark import demo_catalogue
@@ -180,7 +181,7 @@ def _figures(
             model = f"{each.title} {metric}"
             with progress.stage("search", model):
                 knn.search(x[:2], x[:2], 1, metric)  # compiles what the metric needs before the clock runs
-                row, nearest[model] = search_figures(x, sample, queries, model, metric, settings)
+                row, nearest[model] = search_figures(x, sample, queries, (each.title, metric), settings)
             rows.append(row)
     return tuple(lines), tuple(rows), nearest
 
