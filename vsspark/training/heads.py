@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vsspark.blocks.head import Head, fit_softmax_head
+from vsspark.blocks.head import Head, Sample, fit_softmax_head
 from vsspark.config import TrainingConfig
 from vsspark.progress import log
 from vsspark.training.checkpoint import FitState
@@ -124,7 +124,7 @@ def feature_pairs(features: Features, batch_size: int, seed: int, epoch: int) ->
 
 
 class _ClosedForm(NamedTuple):
-    """What the start is made of, but for the shares."""
+    """The closed form's parts, before the shares."""
 
     x: np.ndarray  # (n, d) views
     product: np.ndarray  # (n,)
@@ -146,21 +146,23 @@ def _closed_form(features: Features, config: TrainingConfig) -> _ClosedForm:
 def _set_start(
     heads: keras.Model, answer: Callable, start: _ClosedForm, shares: tuple[float, ...], config: TrainingConfig
 ) -> None:
-    """Sets the heads to the closed form with these shares, and to the softmax regression on what it says. answer: the
-    heads, `traced`.
+    """Sets the heads to the closed form with these shares, and the category layer to the softmax regression on its
+    embeddings. answer: the heads, `traced`.
     """
     heads.get_layer("projection").set_weights(weigh_parts(start.x, start.parts, shares, config.embedding_dim))
     embedding = encode(answer, start.x)[0]
     has_category = start.category >= 0
     head = fit_softmax_head(
-        embedding[has_category], start.category[has_category].astype(str), start.product[has_category], 0.0, config.seed
+        Sample(embedding[has_category], start.category[has_category].astype(str), start.product[has_category]),
+        0.0,
+        config.seed,
     )
     heads.get_layer("category").set_weights(_by_index(head, heads.output_shape[1][1]))
 
 
 def _start(heads: keras.Model, train: Features, validation: Features, config: TrainingConfig, folder: Path) -> None:
-    """Sets the heads to the closed form in the shares that do best on products it has not seen; the shares stand in
-    the folder then.
+    """Sets the heads to the closed form in the shares that do best on held-out products, and writes the shares to the
+    folder.
 
     A few dozen held-out pictures would choose by lot: where there are not many, parts of the products learnt from are
     left out in turns too.
