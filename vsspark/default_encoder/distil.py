@@ -102,8 +102,8 @@ def _teacher(config: DistillationConfig, work: Path, photos: Sequence[Photo]) ->
 
 
 def _sources(config: DistillationConfig, work: Path) -> list[Source]:
-    """What is learnt from, and the share of each in a batch: real photos, if there are any, and generated ones; with
-    the teacher's answers, if there is one.
+    """The sources of the training views: generated photos, real ones where there are any, with the teacher's answers
+    where there is one.
     """
     generated_set = generated_photos(config.seed, range(config.products))
     photos = generated_set if config.photos is None else real_photos(Path(config.photos), "train", KINDS)
@@ -135,12 +135,12 @@ def _sources(config: DistillationConfig, work: Path) -> list[Source]:
 
 
 def _axes(pool: Pool) -> Projection | None:
-    """The principal axes of what the teacher said; None where there was none."""
+    """The principal axes of the teacher's features; None without a teacher."""
     return fit_projection(pool.features, tuple(TEACHER_LAYERS.values()), GENERIC) if pool.features.shape[1] else None
 
 
 def _targets(pool: Pool, axes: Projection | None) -> np.ndarray:
-    """(n, d) float32: the pool's features on those axes; zeros, from which nothing is learnt, where there are none."""
+    """(n, d) float32: the pool's features on those axes; zeros, which train nothing, without axes."""
     return np.zeros((len(pool.views), GENERIC), np.float32) if axes is None else axes(pool.features)
 
 
@@ -171,7 +171,7 @@ def _held_out(config: DistillationConfig) -> dict[str, tuple[np.ndarray, np.ndar
 
 
 def _judge(student, held_out: dict) -> dict[str, float]:
-    """Figures on what was held out; "held_out" is their mean: category and product count alike, and real photos as
+    """Figures on the held-out photos; "held_out" is their mean: category and product count alike, and real photos as
     much as generated ones.
     """
     figures = {}

@@ -114,7 +114,7 @@ def _window(full: int, rng: np.random.Generator) -> _Window:
 
 
 def _augment(view: np.ndarray, window: _Window, side: int, rng: np.random.Generator) -> np.ndarray:
-    """(side, side, 3) uint8: what stands in the window, relit half of the time."""
+    """(side, side, 3) uint8: the window's part of the view, relit half of the time."""
     view = view[window.top : window.top + window.size, window.left : window.left + window.size]
     if window.mirror:
         view = view[:, ::-1]

@@ -33,7 +33,7 @@ def take_over(student, weights: Path) -> int:
 
 
 def fit_outline(student, views: np.ndarray) -> None:
-    """Sets the projection of the outline, which is not trained, to the principal axes of what goes into it."""
+    """Sets the projection of the outline, which is not trained, to the principal axes of its input."""
     x = _into(student, "outline_cells", views)
     mean = x.mean(0)
     axes = np.linalg.eigh(np.cov(x.T))[1][:, ::-1][:, :OUTLINE]
@@ -41,8 +41,8 @@ def fit_outline(student, views: np.ndarray) -> None:
 
 
 def solve_generic(student, views: np.ndarray, target: np.ndarray, ridge: float = 0.1) -> None:
-    """Sets the projection to the generic part to the one that comes nearest to the teacher's features (ridge
-    regression on what goes into it).
+    """Sets the projection to the generic part to the one that comes nearest to the teacher's features (ridge regression
+    on its input).
     """
     x = _into(student, "levels", views)
     mean, deviation = x.mean(0), x.std(0) + 1e-3 * x.std()
@@ -57,7 +57,7 @@ def solve_generic(student, views: np.ndarray, target: np.ndarray, ridge: float =
 
 
 def _into(student, layer: str, views: np.ndarray) -> np.ndarray:
-    """(n, d) float32: what that layer answers to the views."""
+    """(n, d) float32: the layer's output for the views."""
     import keras
 
     side = student.input_shape[1]

@@ -1,4 +1,4 @@
-"""Trains the student: epochs with checkpoints, early stopping on what was held out, resumable after a kill."""
+"""Trains the student: epochs with checkpoints, early stopping on held-out photos, resumable after a kill."""
 
 from __future__ import annotations
 

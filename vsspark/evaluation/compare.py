@@ -36,7 +36,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one encoder and metric, by name; None = the catalogue does not say what it would take."""
+    """Figures of one encoder and metric, by name; None = the catalogue lacks the labels for it."""
 
     model: str  # encoder, layer and metric, or RANDOM
     figures: dict[str, Figure | None]
@@ -62,13 +62,15 @@ def draw_queries(images: int, config: EvaluationConfig) -> np.ndarray:
 
 
 def search_figures(
-    x: np.ndarray, sample: Sample, queries: np.ndarray, model: str, metric: str, config: EvaluationConfig
+    x: np.ndarray, sample: Sample, queries: np.ndarray, model: tuple[str, str], config: EvaluationConfig
 ) -> tuple[Row, np.ndarray]:
     """(the row, (q,) int64 nearest image of another product of each query, UNKNOWN = none).
 
-    x: (n, d) float32 embeddings of the sample. Memory beside it: two prepared copies, so 3 * n * d * 4 bytes at most.
-    Hamming compares bits set above each dimension's median: signs of features that are never negative say little.
+    model: the encoder's title and the metric. x: (n, d) float32 embeddings of the sample. Memory beside it: two
+    prepared copies, so 3 * n * d * 4 bytes at most. Hamming compares bits set above each dimension's median: signs of
+    features that are never negative say little.
     """
+    title, metric = model
     thresholds = np.median(x, axis=0).astype(np.float32) if metric == "hamming" else None
     begin = time.perf_counter()
 
@@ -100,12 +102,12 @@ def search_figures(
             "category_at_1_other_sender": mean(right[:, 0]),
             "precision_at_k_other_sender": mean(precision(right)),
         }
-    return Row(model, figures, *hubness(unrestricted, len(x)), seconds), by_product[:, 0]
+    return Row(f"{title} {metric}", figures, *hubness(unrestricted, len(x)), seconds), by_product[:, 0]
 
 
 def random_figures(sample: Sample, queries: np.ndarray, config: EvaluationConfig) -> tuple[Row, np.ndarray]:
-    """(the random control: what neighbours drawn from the sample would reach in expectation, (q,) int64 one drawn
-    image of another product each).
+    """(the random control: the expected figures of neighbours drawn from the sample, (q,) int64 one random image of
+    another product each).
     """
 
     def expected(labels: np.ndarray, groups: np.ndarray, where: np.ndarray | bool = True) -> Figure | None:

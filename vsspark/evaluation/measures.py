@@ -1,4 +1,4 @@
-"""Figures of neighbour lists, with the interval each is known to and the value chance alone would give. NumPy only."""
+"""Figures of neighbour lists, each with its interval and its value by chance. NumPy only."""
 
 from __future__ import annotations
 

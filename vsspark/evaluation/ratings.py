@@ -20,7 +20,7 @@ _ENOUGH = 5  # mistakes named in one message
 
 @dataclass(frozen=True)
 class Ratings:
-    """What one sheet's raters said."""
+    """The ratings of one sheet."""
 
     sheet: str
     raters: int

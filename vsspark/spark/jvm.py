@@ -1,5 +1,5 @@
-"""What only Spark's JVM can do, through the names PySpark keeps private (`_jvm`, `_jsc`, `_gateway`); everything else
-uses PySpark's public interface, and ruff's SLF001 says so.
+"""Calls into Spark's JVM, through names that PySpark keeps private (`_jvm`, `_jsc`, `_gateway`). Everything else uses
+PySpark's public interface: ruff's SLF001 refuses private names.
 
 Tried on PySpark 4.2.0. Spark Connect has none of these names.
 """
@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 
 def start() -> None:
-    """Starts the JVM or joins the one of spark-submit; only then does SparkConf() know what spark-submit was told."""
+    """Starts the JVM or joins the one of spark-submit; only then does SparkConf() have spark-submit's settings."""
     SparkContext._ensure_initialized()
 
 
@@ -21,7 +21,7 @@ def packages(spark: SparkSession):
 
 
 def hadoop_configuration(spark: SparkSession):
-    """Hadoop's settings as the driver has them, core-site.xml included; `spark.conf` knows only its own."""
+    """Hadoop's settings as the driver has them, core-site.xml included; `spark.conf` has only Spark's own."""
     return spark.sparkContext._jsc.hadoopConfiguration()
 
 

@@ -100,7 +100,7 @@ def _unix_sockets(conf: SparkConf) -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _socket_folder() -> str:
-    """One for this process, that nobody else can enter."""
+    """A folder of this process, closed to other users."""
     folder = tempfile.mkdtemp(prefix="vsspark-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

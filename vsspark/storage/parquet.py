@@ -100,9 +100,9 @@ class ParquetTables:
         return None
 
     def published_runs(self, table: str) -> list[str]:
-        published = self._ledger(table)["published"][::-1]
+        runs = self._ledger(table)["published"][::-1]
         current = self.current_run(table)  # a run that was killed between its swap and its place in the ledger
-        return published if current is None or current in published else [current, *published]
+        return runs if current is None or current in runs else [current, *runs]
 
     def current_run(self, table: str) -> str | None:
         return self._marker(table).get("run_id") or self._ledger(table)["current"]
@@ -163,6 +163,6 @@ class ParquetTables:
             return {"published": [], "current": None}
         return json.loads(self._files.read_text(path))
 
-    def _write_ledger(self, table: str, published: list[str], current: str) -> None:
-        ledger = json.dumps({"published": published, "current": current})
+    def _write_ledger(self, table: str, runs: list[str], current: str) -> None:
+        ledger = json.dumps({"published": runs, "current": current})
         self._files.write_text(self._history(table, "ledger.json"), ledger)

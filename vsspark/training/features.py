@@ -1,4 +1,4 @@
-"""What the frozen trunk says of a few views of every picture, computed once and kept on disk; a killed run goes on
+"""The frozen trunk's features of a few views of every picture, computed once and kept on disk; a killed run goes on
 where it was.
 """
 

@@ -52,8 +52,8 @@ def judge_on(network, inputs: np.ndarray, product: np.ndarray, category: np.ndar
 def figures_of(
     embedding: np.ndarray, probabilities: np.ndarray, product: np.ndarray, category: np.ndarray
 ) -> dict[str, float]:
-    """Shares in [0, 1]; "held_out" is the mean of what is said of categories and what is said of products: neither
-    can be bought with the other.
+    """Shares in [0, 1]; "held_out" is the mean of the figures on categories and of those on products, so that a gain in
+    one cannot hide a loss in the other.
 
     top1: the head's; category_at_1, product_at_1: the nearest other picture's, by cosine. What the pictures cannot
     answer is left out.
@@ -77,9 +77,8 @@ def figures_of(
 def choose_mixture(
     embedding: np.ndarray, probabilities: np.ndarray, colours: np.ndarray, product: np.ndarray, category: np.ndarray
 ) -> Mixture:
-    """What is to stand beside the embedding, by these pictures: colours where products have several pictures, unless
-    they do worse by more than chance; then the shortest roots of the probabilities that do no worse than the best,
-    but for chance.
+    """The best mixture on these pictures: colours where products have several pictures, unless they do worse by more
+    than chance; then the shortest roots of the probabilities that do no worse than the best, but for chance.
 
     embedding: (n, e); probabilities: (n, c); colours: (n, 405), see `colour_histogram`. Chance: one standard error of
     the better one's share, of as many pictures as can answer (the rule of Breiman et al. 1984). A few dozen held-out
@@ -115,8 +114,8 @@ def features_and_colours(trunk, pixels: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def temperature_of(probabilities: np.ndarray, category: np.ndarray) -> float:
-    """The temperature at which probabilities mean what they say on these pictures (Guo et al. 2017,
-    arXiv:1706.04599); 1 where no category is known.
+    """The temperature that calibrates probabilities on these pictures (Guo et al. 2017, arXiv:1706.04599); 1 where no
+    category is known.
 
     probabilities: (n, c); category: (n,), -1 = none.
     """
@@ -136,8 +135,8 @@ def set_temperature(head, temperature: float) -> None:
 def judge_finished(
     embedding: np.ndarray, probabilities: np.ndarray, pictures: Pictures
 ) -> tuple[dict[str, float], np.ndarray]:
-    """(figures with the calibration error, confusion (c, c) int64: true by predicted) of what a finished encoder says
-    of these pictures.
+    """(figures with the calibration error, confusion (c, c) int64: true by predicted) of a finished encoder on these
+    pictures.
     """
     categories = probabilities.shape[1]
     figures = figures_of(embedding, probabilities, pictures.product, pictures.category)

@@ -23,7 +23,7 @@ HEAD_SCALE = 16.0
 
 
 class Mixture(NamedTuple):
-    """What stands beside the embedding that the heads give."""
+    """The parts that are concatenated with the heads' embedding."""
 
     roots: float = 0.0  # length of the roots of the category probabilities, where the embedding's is 1
     colour: float = 0.0  # share of the colours' similarity, where the embedding's is 1
@@ -33,8 +33,8 @@ PLAIN = Mixture()
 
 
 def check_backbone(config: TrainingConfig) -> None:
-    """Raises ConfigError for an unknown network, and for weights that are missing or no weights: asked before hours
-    of work, not after.
+    """Raises ConfigError for an unknown network, and for a missing or wrong weights file: checked before hours of work,
+    not after.
     """
     if config.backbone not in BACKBONES:
         raise ConfigError(f"training.backbone: got {config.backbone!r}; known are {', '.join(BACKBONES)}")

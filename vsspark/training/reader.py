@@ -71,8 +71,8 @@ def read_groups(folder: str, split: str, seed: int | None = None, shard: tuple[i
 
 
 def check_shares(folder: str, workers: int) -> None:
-    """Raises ConfigError where one of several workers would find nothing to learn from: all of them find that out,
-    none waits for the others.
+    """Raises ConfigError where one of several workers would have no pictures: in every worker, so that none waits for
+    the others.
     """
     for worker in range(workers):
         try:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """What is known of a finished encoder."""
+    """The facts and figures of a finished encoder."""
 
     facts: Mapping[str, str]
     curves: Mapping[str, Sequence[Mapping[str, float]]]  # part of the training -> its epochs' figures

@@ -166,7 +166,7 @@ def _export_trunk(network, config: TrainingConfig) -> Encoder:
 
 
 def _work_folder(training_set: TrainingSet, config: TrainingConfig) -> Path:
-    """Where this recipe's checkpoints lie: settings or weights that would fit other heads have another folder."""
+    """The folder of this recipe's checkpoints; other settings or weights have another one."""
     file = [] if config.weights == "imagenet" else [Path(config.weights)]
     return (
         Path(training_set.folder).parent

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 
 def unfreeze(backbone: keras.Model, layers: int) -> None:
-    """Lets the last `layers` of the backbone learn, and nothing before them; batch normalisations keep the statistics
-    they were trained with.
-    """
+    """Makes the last `layers` of the backbone trainable and freezes the others; batch normalisations stay frozen."""
     for layer in backbone.layers:
         layer.trainable = False
     for layer in backbone.layers[len(backbone.layers) - layers :]:
