@@ -11,7 +11,7 @@ import csv
 import numpy as np
 
 from benchmarks.knn_data import PHOTOS, photo_features
-from vsspark.blocks.head import fit_softmax_head
+from vsspark.blocks.head import Sample, fit_softmax_head
 from vsspark.knn import search, self_join
 
 K = 10
@@ -25,7 +25,7 @@ def cases() -> list[dict]:
         x = photo_features([PHOTOS / name / row["image"] for row in rows])
         labels = np.array([row["category"] for row in rows])
         groups = np.unique([row.get("product", row["image"]) for row in rows], return_inverse=True)[1]
-        head = fit_softmax_head(x, labels, groups, 0.2, 0)
+        head = fit_softmax_head(Sample(x, labels, groups), 0.2, 0)
         probabilities = head.probabilities(x)
         order = np.argsort(-probabilities, axis=1)
         mass = np.cumsum(np.take_along_axis(probabilities, order, 1), axis=1)

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.knn_probes import measure_probes
 from vsspark.blocks import head as heads
-from vsspark.blocks.head import Head, fit_softmax_head
+from vsspark.blocks.head import Head, Sample, fit_softmax_head
 from vsspark.evaluation.calibration import calibration_error
 from vsspark.knn import self_join
 
@@ -46,7 +46,7 @@ def head_cases(shop: str, x: np.ndarray, labels: np.ndarray, products: np.ndarra
         for _ in range(3):
             with threadpool_limits(1):
                 started = time.process_time()
-                head = fit(x, labels, products, 0.2, 0)
+                head = fit(Sample(x, labels, products), 0.2, 0)
                 seconds.append(time.process_time() - started)
         p = head.probabilities(x)
         order = np.argsort(-p, axis=1, kind="stable")
@@ -77,7 +77,7 @@ def _fit_drawn(rows: int, dim: int, categories: int) -> tuple[float, float, int]
     x = 0.5 * centres[y] + np.abs(rng.normal(size=(rows, dim)).astype(np.float32))
     with threadpool_limits(1):
         started = time.process_time()
-        head = fit_softmax_head(x, y.astype(str), np.arange(rows).astype(str), 0.2, 0)
+        head = fit_softmax_head(Sample(x, y.astype(str), np.arange(rows).astype(str)), 0.2, 0)
         seconds = time.process_time() - started
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, len(head.categories)
 
@@ -86,7 +86,7 @@ def _held_out(fit: Callable[..., Head], x: np.ndarray, labels: np.ndarray, produ
     found = []
     for seed in range(_SPLITS):
         seen, held = next(GroupShuffleSplit(1, test_size=0.2, random_state=seed).split(x, groups=products))
-        head = fit(x[seen], labels[seen], products[seen], 0.0, seed)
+        head = fit(Sample(x[seen], labels[seen], products[seen]), 0.0, seed)
         held = held[np.isin(labels[held], head.categories)]
         p, column = head.probabilities(x[held]), np.searchsorted(head.categories, labels[held])
         own = p[np.arange(len(held)), column]
@@ -103,8 +103,9 @@ def _held_out(fit: Callable[..., Head], x: np.ndarray, labels: np.ndarray, produ
     return {name: round(float(np.mean([each[name] for each in found])), 4) for name in found[0]}
 
 
-def _thirty_steps(x: np.ndarray, labels: np.ndarray, products: np.ndarray, holdout: float, seed: int) -> Head:
+def _thirty_steps(sample: Sample, holdout: float, seed: int) -> Head:
     """The fit until version 1 of it: float32 rows of unit norm, cut off after 30 steps."""
+    x, labels, products = sample
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         if holdout:
@@ -115,8 +116,8 @@ def _thirty_steps(x: np.ndarray, labels: np.ndarray, products: np.ndarray, holdo
 
 
 def _with_weight(weight: float) -> Callable[..., Head]:
-    def fit(*given) -> Head:
+    def fit(sample: Sample, holdout: float, seed: int) -> Head:
         with mock.patch.object(heads, "_C", weight):
-            return fit_softmax_head(*given)
+            return fit_softmax_head(sample, holdout, seed)
 
     return fit

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class VssparkError(Exception):
-    """Base of the errors a user can cause and mend; the message says what, where, got, expected."""
+    """Base of the errors a user can cause and fix; the message says what, where, got, expected."""
 
     exit_code = 2
 

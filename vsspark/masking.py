@@ -1,6 +1,4 @@
-"""What must not be seen in logs, tables and trackers, blanked: values whose key or text tells that they are
-credentials.
-"""
+"""Credentials masked in logs, tables and trackers: recognised by their key or their text."""
 
 from __future__ import annotations
 

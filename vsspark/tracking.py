@@ -31,10 +31,10 @@ def log_run(config: Config, run: Mapping[str, Any], report_html_path: str | None
     written.
     """
     client = _client(config.mlflow)
-    from mlflow.entities import Metric, Param
+    from mlflow.entities import Metric
     from mlflow.exceptions import MlflowException
 
-    started, finished = (int(run[name].timestamp() * 1000) for name in ("started_at", "finished_at"))
+    start_ms, end_ms = (int(run[name].timestamp() * 1000) for name in ("started_at", "finished_at"))
     tags = {name: str(run[name]) for name in ("run_id", "run_date", "model_version", "status")}
     if run.get("message"):
         tags["message"] = mask_text(run["message"])
@@ -43,18 +43,18 @@ def log_run(config: Config, run: Mapping[str, Any], report_html_path: str | None
         for group in ("counts", "seconds", "metrics")
         for name, value in (run.get(group) or {}).items()
     }
-    metrics = [Metric(name, float(value), finished, 0) for name, value in figures.items()]
-    params = [Param(name, value[:_PARAM_LENGTH]) for name, value in flattened(config.public()).items()]
+    metrics = [Metric(name, float(value), end_ms, 0) for name, value in figures.items()]
     try:
         experiment_id = _experiment(client, config.mlflow)
-        logged = client.create_run(experiment_id, start_time=started, tags=tags, run_name=run["run_id"]).info.run_id
-        for start in range(0, len(params), _PARAMS_AT_ONCE):
-            client.log_batch(logged, params=params[start : start + _PARAMS_AT_ONCE])
-        client.log_batch(logged, metrics=metrics)
+        mlflow_run = client.create_run(
+            experiment_id, start_time=start_ms, tags=tags, run_name=run["run_id"]
+        ).info.run_id
+        _log_params(client, mlflow_run, config)
+        client.log_batch(mlflow_run, metrics=metrics)
         if report_html_path is not None:
-            client.log_artifact(logged, report_html_path)
+            client.log_artifact(mlflow_run, report_html_path)
         client.set_terminated(
-            logged, status="FINISHED" if run["status"] == "published" else "FAILED", end_time=finished
+            mlflow_run, status="FINISHED" if run["status"] == "published" else "FAILED", end_time=end_ms
         )
     except (MlflowException, OSError) as error:
         raise StorageError(
@@ -71,31 +71,37 @@ def log_comparison(
     Raises as `log_run` does.
     """
     client = _client(config.mlflow)
-    from mlflow.entities import Metric, Param
+    from mlflow.entities import Metric
     from mlflow.exceptions import MlflowException
 
     now = int(time.time() * 1000)
     values = [Metric(key, value, now, 0) for key, value in metrics.items()]
-    params = [Param(key, value[:_PARAM_LENGTH]) for key, value in flattened(config.public()).items()]
     try:
-        logged = client.create_run(_experiment(client, config.mlflow), run_name=name).info.run_id
-        for start in range(0, len(params), _PARAMS_AT_ONCE):
-            client.log_batch(logged, params=params[start : start + _PARAMS_AT_ONCE])
+        mlflow_run = client.create_run(_experiment(client, config.mlflow), run_name=name).info.run_id
+        _log_params(client, mlflow_run, config)
         for start in range(0, len(values), _METRICS_AT_ONCE):
-            client.log_batch(logged, metrics=values[start : start + _METRICS_AT_ONCE])
-        client.log_table(logged, dict(table), "table.json")
+            client.log_batch(mlflow_run, metrics=values[start : start + _METRICS_AT_ONCE])
+        client.log_table(mlflow_run, dict(table), "table.json")
         for file in files:
-            client.log_artifact(logged, str(file))
-        client.set_terminated(logged)
+            client.log_artifact(mlflow_run, str(file))
+        client.set_terminated(mlflow_run)
     except (MlflowException, OSError) as error:
         raise StorageError(
             f"mlflow.tracking_uri={mask_text(config.mlflow.tracking_uri)}: {mask_text(str(error))}"
         ) from None
 
 
+def _log_params(client: MlflowClient, mlflow_run: str, config: Config) -> None:
+    from mlflow.entities import Param
+
+    params = [Param(name, value[:_PARAM_LENGTH]) for name, value in flattened(config.public()).items()]
+    for start in range(0, len(params), _PARAMS_AT_ONCE):
+        client.log_batch(mlflow_run, params=params[start : start + _PARAMS_AT_ONCE])
+
+
 def check_store(config: MlflowConfig) -> None:
-    """Raises what `log_run` would raise for a store that cannot be reached: asked before the work, not after the
-    table is out.
+    """Raises what `log_run` would raise for a store that cannot be reached: checked before the work, not after the
+    table is published.
     """
     client = _client(config)
     from mlflow.exceptions import MlflowException
@@ -150,18 +156,18 @@ def _client(config: MlflowConfig) -> MlflowClient:
 
 
 def _experiment(client: MlflowClient, config: MlflowConfig) -> str:
-    found = client.get_experiment_by_name(config.experiment)
-    if found is None:
+    experiment = client.get_experiment_by_name(config.experiment)
+    if experiment is None:
         database = _sqlite_file(config.tracking_uri)
         # Without a place of its own, a local store would put artifacts into ./mlruns, wherever the job was started.
         location = None if database is None else (database.parent / f"{database.stem}-artifacts").as_uri()
         return client.create_experiment(config.experiment, artifact_location=location)
-    if found.lifecycle_stage != "active":
+    if experiment.lifecycle_stage != "active":
         raise ConfigError(
             f"mlflow.experiment={config.experiment} was deleted in {mask_text(config.tracking_uri)}: "
             "restore it or name another"
         )
-    return found.experiment_id
+    return experiment.experiment_id
 
 
 def _sqlite_file(tracking_uri: str) -> Path | None:

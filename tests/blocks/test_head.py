@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from vsspark.blocks.head import fit_cluster_head, fit_softmax_head
+from vsspark.blocks.head import Sample, fit_cluster_head, fit_softmax_head
 
 
 def _three_groups(n=60, d=16, seed=0):
@@ -23,7 +23,7 @@ def _three_groups(n=60, d=16, seed=0):
 
 def test_a_head_learns_what_can_be_learned_and_says_how_well():
     x, labels, products = _three_groups()
-    head = fit_softmax_head(x, labels, products, holdout=0.2, seed=0)
+    head = fit_softmax_head(Sample(x, labels, products), holdout=0.2, seed=0)
     p = head.probabilities(x * 7.0)  # length does not matter, direction does
     assert head.categories == ("a", "b", "c")
     assert head.accuracy == 1.0
@@ -35,7 +35,7 @@ def test_a_head_learns_what_can_be_learned_and_says_how_well():
 def test_two_categories_get_two_columns_that_agree_with_the_labels():
     x, labels, products = _three_groups()
     two = labels != "c"
-    head = fit_softmax_head(x[two], labels[two], products[two], holdout=0.2, seed=0)
+    head = fit_softmax_head(Sample(x[two], labels[two], products[two]), holdout=0.2, seed=0)
     p = head.probabilities(x[two])
     assert p.shape == (two.sum(), 2)
     assert (np.array(head.categories)[p.argmax(axis=1)] == labels[two]).all()
@@ -44,12 +44,12 @@ def test_two_categories_get_two_columns_that_agree_with_the_labels():
 def test_random_labels_are_not_reported_as_learned():
     x, labels, products = _three_groups(n=300)
     shuffled = np.random.default_rng(1).permutation(labels)
-    assert fit_softmax_head(x, shuffled, products, holdout=0.3, seed=0).accuracy < 0.6
+    assert fit_softmax_head(Sample(x, shuffled, products), holdout=0.3, seed=0).accuracy < 0.6
 
 
 def test_one_category_is_certain():
     x, _, products = _three_groups()
-    head = fit_softmax_head(x, np.full(len(x), "only"), products, holdout=0.2, seed=0)
+    head = fit_softmax_head(Sample(x, np.full(len(x), "only"), products), holdout=0.2, seed=0)
     assert head.categories == ("only",)
     np.testing.assert_array_equal(head.probabilities(x), np.ones((len(x), 1), np.float32))
 
@@ -77,7 +77,7 @@ def _photos(n: int, d: int = 300, categories: int = 10) -> tuple[np.ndarray, np.
 
 def test_the_fit_is_near_its_optimum_on_features_of_uneven_spread():
     x, labels, products = _photos(1200)
-    head = fit_softmax_head(x, labels, products, holdout=0.2, seed=0)
+    head = fit_softmax_head(Sample(x, labels, products), holdout=0.2, seed=0)
     p = head.probabilities(x)
     # 30 steps on the rows as they are: .961.
     assert (np.array(head.categories)[p.argmax(axis=1)] == labels).mean() > 0.98
@@ -86,8 +86,9 @@ def test_the_fit_is_near_its_optimum_on_features_of_uneven_spread():
 
 def test_the_same_rows_give_the_same_head_with_every_kernel_and_thread_count_of_the_blas():
     code = (
-        "import hashlib; from tests.blocks.test_head import _photos; from vsspark.blocks.head import fit_softmax_head;"
-        "h = fit_softmax_head(*_photos(600), 0.2, 0);"
+        "import hashlib; from tests.blocks.test_head import _photos;"
+        "from vsspark.blocks.head import Sample, fit_softmax_head;"
+        "h = fit_softmax_head(Sample(*_photos(600)), 0.2, 0);"
         "print(hashlib.sha256(h.weights.tobytes() + h.bias.tobytes()).hexdigest())"
     )
     digests = set()
@@ -100,7 +101,7 @@ def test_the_same_rows_give_the_same_head_with_every_kernel_and_thread_count_of_
 
 def test_a_rows_probabilities_do_not_depend_on_the_rows_beside_it():
     x, labels, products = _photos(1000)
-    head = fit_softmax_head(x, labels, products, holdout=0.0, seed=0)
+    head = fit_softmax_head(Sample(x, labels, products), holdout=0.0, seed=0)
     together = head.probabilities(x)
     for rows in (1, 3, 7, 100):
         apart = np.concatenate([head.probabilities(x[i : i + rows]) for i in range(0, 300, rows)])[:300]
@@ -112,7 +113,7 @@ def test_categories_of_one_image_are_learnt_and_held_out_accuracy_is_of_the_othe
     rare = np.eye(16, dtype=np.float32)[:12] * 3
     x, labels = np.vstack([x, rare]), np.concatenate([labels, [f"rare{i:02d}" for i in range(12)]])
     products = np.concatenate([products, [f"r{i}" for i in range(12)]])
-    head = fit_softmax_head(x, labels, products, holdout=0.2, seed=0)
+    head = fit_softmax_head(Sample(x, labels, products), holdout=0.2, seed=0)
     assert len(head.categories) == 15
     assert (np.array(head.categories)[head.probabilities(rare).argmax(axis=1)] == labels[-12:]).all()
     assert head.accuracy == 1.0
@@ -121,7 +122,7 @@ def test_categories_of_one_image_are_learnt_and_held_out_accuracy_is_of_the_othe
 def test_nothing_is_held_out_where_every_category_is_one_product():
     x = np.eye(16, dtype=np.float32)
     labels = np.array([f"c{i:02d}" for i in range(16)])
-    head = fit_softmax_head(x, labels, labels, holdout=0.2, seed=0)
+    head = fit_softmax_head(Sample(x, labels, labels), holdout=0.2, seed=0)
     assert head.accuracy is None
     assert (np.array(head.categories)[head.probabilities(x).argmax(axis=1)] == labels).all()
 
@@ -131,6 +132,6 @@ def test_a_rare_category_that_fills_half_of_the_sample_is_still_predicted_to_be_
     x = np.hstack([rng.normal(size=(400, 1)), np.ones((400, 1))]).astype(np.float32)  # says nothing of the label
     labels = np.array(["common", "rare"])[np.arange(400) % 2]
     products = np.arange(400).astype(str)
-    head = fit_softmax_head(x, labels, products, 0.2, 0, {"common": 99_000, "rare": 1_000})
+    head = fit_softmax_head(Sample(x, labels, products), 0.2, 0, {"common": 99_000, "rare": 1_000})
     assert head.probabilities(x)[:, 1].mean() == pytest.approx(0.01, rel=0.3)
     assert head.accuracy == pytest.approx(0.99, abs=0.005)  # of the catalogue's images, not of the sample's

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from vsspark.catalogue.spark import check_images, images_from, named_images, read_catalogue
+from vsspark.catalogue.checks import check_images
+from vsspark.catalogue.spark import images_from, named_images, read_catalogue
 from vsspark.catalogue.uris import leads_outside
 from vsspark.config import load_config
 from vsspark.errors import ConfigError, DataQualityError, SchemaError

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from vsspark.default_encoder import pool
-from vsspark.default_encoder.pool import build_pool
+from vsspark.default_encoder.pool import Recipe, build_pool
 from vsspark.default_encoder.sources import generated_photos
 from vsspark.training.views import whole_view
 
 
 def _pool(folder, crops=1, mixes=1):
-    return build_pool(folder, generated_photos(5, range(3)), crops, mixes, 32, None, seed=9, batch=6)
+    return build_pool(folder, generated_photos(5, range(3)), Recipe(crops, mixes, 32, 9), None, batch=6)
 
 
 def test_a_pool_has_every_view_of_every_photo(tmp_path):

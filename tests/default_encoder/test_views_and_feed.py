@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vsspark.default_encoder.feed import Examples, _augment, _cells_within, _Window, batches
+from vsspark.default_encoder.config import DistillationConfig
+from vsspark.default_encoder.feed import Examples, Source, _augment, _cells_within, _Window, batches
 from vsspark.training.views import before_another, mixed_view, random_view, relight, whole_view
 
 RED = np.full((90, 60, 3), (200, 40, 40), np.uint8)
@@ -57,13 +58,13 @@ def test_mixed_views_hold_both():
 def test_cells_follow_the_window():
     down, across = np.indices((7, 7)).astype(np.float16)
     cells = np.stack([down, across], 2)
-    whole = _Window(top=0, left=0, size=70, full=70, mirrored=False)
+    whole = _Window(top=0, left=0, size=70, full=70, mirror=False)
     np.testing.assert_allclose(_cells_within(cells, whole, 7), cells, atol=1e-6)
-    mirrored = _Window(top=0, left=0, size=70, full=70, mirrored=True)
+    mirrored = _Window(top=0, left=0, size=70, full=70, mirror=True)
     np.testing.assert_allclose(_cells_within(cells, mirrored, 7), cells[:, ::-1], atol=1e-6)
     # The lower right 40 of 70 pixels are cells 3 to 6; two rows of them have their centres between 3 and 4, and
     # between 5 and 6.
-    corner = _cells_within(cells, _Window(top=30, left=30, size=40, full=70, mirrored=False), 2)
+    corner = _cells_within(cells, _Window(top=30, left=30, size=40, full=70, mirror=False), 2)
     np.testing.assert_allclose(corner[:, 0], [[3.5, 3.5], [5.5, 3.5]], atol=1e-6)
     np.testing.assert_allclose(corner[:, 1], [[3.5, 5.5], [5.5, 5.5]], atol=1e-6)
 
@@ -75,7 +76,7 @@ def test_cells_show_what_the_image_shows():
     # The same ramp, at the cells' centres.
     cells = np.stack([15 + 30 * axis for axis in np.indices((7, 7))], 2).astype(np.float16)
     for mirrored in (False, True):
-        window = _Window(top=8, left=2, size=60, full=70, mirrored=mirrored)
+        window = _Window(top=8, left=2, size=60, full=70, mirror=mirrored)
         image = _augment(view, window, 60, np.random.default_rng(1))  # a seed that leaves the light as it is
         shown = image.reshape(3, 20, 3, 20, 3).mean((1, 3))[:, :, :2]
         np.testing.assert_allclose(_cells_within(cells, window, 3), shown, atol=2)
@@ -96,8 +97,12 @@ def sources():
     ]
 
 
+def _shared(sources, share):
+    return [Source(sources[0], share), Source(sources[1], 1 - share)]
+
+
 def test_a_batch_is_made_of_pairs_of_one_product(sources):
-    for batch in batches(sources, [0.75, 0.25], 16, 24, 3, seed=3, epoch=0, steps=4):
+    for batch in batches(_shared(sources, 0.75), DistillationConfig(batch_size=16, side=24, seed=3, steps=4), 3, 0):
         assert batch.images.shape == (16, 24, 24, 3)
         assert batch.images.dtype == np.float32
         assert batch.cells.shape == (16, 3, 3, 5)
@@ -110,9 +115,8 @@ def test_a_batch_is_made_of_pairs_of_one_product(sources):
 
 def test_batches_are_the_same_again_and_differ_between_epochs(sources):
     def epoch(number):
-        return np.stack(
-            [batch.images for batch in batches(sources, [0.5, 0.5], 8, 24, 3, seed=3, epoch=number, steps=5)]
-        )
+        config = DistillationConfig(batch_size=8, side=24, seed=3, steps=5)
+        return np.stack([batch.images for batch in batches(_shared(sources, 0.5), config, 3, number)])
 
     first = epoch(0)
     np.testing.assert_array_equal(first, epoch(0))

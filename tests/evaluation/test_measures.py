@@ -86,7 +86,7 @@ def test_the_figures_are_those_of_a_brute_force(metric):
     def first(q, row, group):
         return next(i for i in row if group[i] != group[q])
 
-    row, other = search_figures(x, sample, queries, "m", metric, config)
+    row, other = search_figures(x, sample, queries, ("m", metric), config)
     expected = {
         "category_at_1": np.mean([c[r[0]] == c[q] for q, r in labelled]),
         "precision_at_k": np.mean([np.mean(c[r[:5]] == c[q]) for q, r in labelled]),
@@ -110,7 +110,7 @@ def test_hamming_compares_bits_above_the_median():
     config = EvaluationConfig(queries=8, k=1)
     x = np.array([[1, 9, 1], [2, 9, 2], [9, 1, 9], [8, 2, 8]], np.float32)  # never negative: every sign is the same
     sample = Sample(np.arange(4), np.array(list("abcd")), np.arange(4), np.array([0, 0, 1, 1]), ("a", "b"), None)
-    row, _ = search_figures(x, sample, draw_queries(4, config), "m", "hamming", config)
+    row, _ = search_figures(x, sample, draw_queries(4, config), ("m", "hamming"), config)
     assert row.figures["category_at_1"].value == 1
     assert row.figures["category_at_1_other_product"] is None  # one image per product: nothing to leave out
     assert row.figures["same_product_at_1"] is None

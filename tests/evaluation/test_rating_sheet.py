@@ -28,12 +28,13 @@ QUERIES = np.array([0, 1, 2])
 
 @pytest.fixture(scope="module")
 def sheet(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sheet")
+    folder = tmp_path_factory.mktemp("sheet") / "n1"
+    folder.mkdir()
     uris = [str(folder / f"{i} 100%<b>.png") for i in range(6)]
     for i, uri in enumerate(uris[:5]):
         draw(uri, (40 * i, 90, 200), 0)
     pairs = blind_pairs(NEAREST, QUERIES, 3, 5)
-    files = write_sheet(pairs, uris, "n1", folder, ImagesConfig(), {})
+    files = write_sheet(pairs, uris, folder, ImagesConfig(), {})
     return folder, pairs, uris, files
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsspark.blocks.head import fit_softmax_head
+from vsspark.blocks.head import Sample, fit_softmax_head
 from vsspark.knn import search
 
 PRODUCTS, DIM, K = 400, 256, 5
@@ -57,7 +57,7 @@ def recommend(spark, x: np.ndarray, model: str, own_head: bool = False):
         centres = np.random.default_rng(1).normal(size=(8, DIM))
         predicted, measured = np.unique(LABELS)[(x @ _unit(centres).T).argmax(axis=1)], {}
     else:
-        head = fit_softmax_head(x, LABELS, names, 0.2, 0)
+        head = fit_softmax_head(Sample(x, LABELS, names), 0.2, 0)
         predicted = np.array(head.categories)[head.probabilities(x).argmax(axis=1)]
         measured = {"head_accuracy": head.accuracy}
     rows = []

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from small_shop import BOLD, SCRIPT, run_row
 
+from vsspark.config import load_config
 from vsspark.errors import Reason
 from vsspark.report.contents import (
     CATEGORIES_SHOWN,
@@ -24,6 +25,8 @@ from vsspark.report.contents import (
 )
 from vsspark.report.render import REASONS, render_report
 
+CONFIG = load_config(None, ["recommend.k=20", "report.neighbours=6"])
+CONFIG = CONFIG.model_copy(update={"encoder": CONFIG.encoder.model_copy(update={"name": SCRIPT})})
 TOTALS = Totals(
     products=3, images=5, embedded=4, quarantined=1, usable_products=2, full_lists=2, recommendations=2, backfilled=1
 )
@@ -48,9 +51,7 @@ def rendered(run=None, thumbnails=None, **changes):
     return render_report(
         contents(**changes),
         run,
-        {"encoder": SCRIPT},
-        20,
-        6,
+        CONFIG,
         thumbnails or {"/photos/a.jpg": "data:image/jpeg;base64,AAAA"},
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-JOBS = ("recommend", "query", "evaluate", "report", "rollback", "train")
+JOBS = sorted(path.stem for path in (Path(__file__).parents[2] / "jobs").glob("[a-z]*.py"))
 STARTS = {
     "a job": (", ".join(f"jobs.{name}" for name in JOBS), ("tensorflow", "mlflow", "petastorm")),
     "a Python worker": (

@@ -51,11 +51,11 @@ def test_the_pair_loss_by_hand():
     same, other = math.exp(1.0 / 0.5), math.exp(0.6 / 0.5)
     for hard in (1.0, 3.0):
         by_hand = -math.log(same / (same + 2 * hard * other))
-        assert float(pair_loss(embedding, product, even, 0.5, np.array([5, 5, 5, 5]), hard)) == pytest.approx(
+        assert float(pair_loss(embedding, product, even, 0.5, (np.array([5, 5, 5, 5]), hard))) == pytest.approx(
             by_hand, rel=1e-5
         )
         # Without a category nothing is hard.
-        unknown = pair_loss(embedding, product, even, 0.5, np.array([-1, -1, -1, -1]), hard)
+        unknown = pair_loss(embedding, product, even, 0.5, (np.array([-1, -1, -1, -1]), hard))
         assert float(unknown) == pytest.approx(-math.log(same / (same + 2 * other)), rel=1e-5)
     # The last two have no partner: their own loss is 0, and a weight of 0 takes them out of the mean.
     lone = np.array([0, 0, 1, 2])
@@ -128,8 +128,8 @@ def test_shares_are_chosen_by_products_left_out_in_turns():
     from vsspark.training import heads
 
     train, few, many = made_up(30, 0), made_up(4, 1), made_up(200, 2)
-    assert [len(unseen.product) for _, unseen in heads._judged(train, many, 0)] == [600]
-    (_, first), *parts = heads._judged(train, few, 0)
+    assert [len(unseen.product) for _, unseen in heads._folds(train, many, 0)] == [600]
+    (_, first), *parts = heads._folds(train, few, 0)
     assert len(first.product) == 12
     assert sorted(np.concatenate([unseen.product for _, unseen in parts])) == sorted(train.product)
     for seen, unseen in parts:

@@ -37,17 +37,15 @@ def test_the_main_jobs_loader_takes_what_was_registered(config):
     import mlflow
 
     from vsspark.training.networks import Mixture, build_encoder
-    from vsspark.training.register import register
+    from vsspark.training.register import Outcome, register
 
     # Every layer a finished encoder may have.
     network = build_encoder(*fitted(flip=True)[:2], True, Mixture(roots=0.5, colour=0.1))
     confusion = np.array([[3, 1], [0, 2]])
     curves = {"heads": [{"epoch": 0, "held_out": 0.5}, {"epoch": 1, "loss": 2.0, "held_out": 0.75}]}
+    outcome = Outcome({"minutes": "0.1"}, curves, {"top1": 0.8}, confusion)
     for version in (1, 2):
-        assert (
-            register(network, ("hat", "shoe"), config, {"minutes": "0.1"}, curves, {"top1": 0.8}, confusion)
-            == "models:/shop@live"
-        )
+        assert register(network, ("hat", "shoe"), config, outcome) == "models:/shop@live"
         assert mlflow.MlflowClient().get_model_version_by_alias("shop", "live").version == version
     found = mlflow.models.get_model_info("models:/shop@live")
     assert found.metadata == {"categories": ["hat", "shoe"]}

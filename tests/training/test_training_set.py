@@ -31,7 +31,7 @@ def shop(spark, tmp_path_factory):
     (folder / "broken.png").write_bytes(b"no picture")
     rows.append((1, "P0", str(folder / "broken.png"), "hat", None))
     images = spark.createDataFrame(rows, "image_id long, product_id string, uri string, category string, box string")
-    decoded = decode_pictures(images, len(rows), 2, SIDE, ImagesConfig(), {}).cache()
+    decoded = decode_pictures(images, SIDE, ImagesConfig(), {}).cache()
     config = TrainingConfig(holdout=0.3)
     target = f"{folder.parent}/set"
     write_training_set(spark, training_rows(images, decoded, len(rows), ["hat", "shoe"], config), target, SIDE)
@@ -106,7 +106,9 @@ def test_pairs_are_views_of_one_product_and_the_same_in_every_run(shop):
     from vsspark.training.reader import pair_dataset
 
     def first(epoch: int):
-        (anchors, positives), (product, category, weight) = next(iter(pair_dataset(shop[2], 32, 8, 3, epoch)))
+        (anchors, positives), (product, category, weight) = next(
+            iter(pair_dataset(shop[2], TrainingConfig(side=32, seed=3), 8, epoch))
+        )
         assert anchors.shape == positives.shape == (8, 32, 32, 3)
         assert product.shape == category.shape == (8,)
         assert (weight.numpy() == 1).all()  # every product has two pictures
@@ -151,8 +153,8 @@ def test_random_views_stand_before_other_backgrounds_where_asked():
     picture = np.full((96, 72, 3), 250, np.uint8)
     picture[16:80, 20:52] = (30, 60, 160)
     data = encode_picture(picture)
-    whole, *plain = picture_views(data, 5, SIDE, 60, 1)
-    same, *moved = picture_views(data, 5, SIDE, 60, 1, backgrounds=0.5)
+    whole, *plain = picture_views(data, 5, 60, TrainingConfig(side=SIDE, seed=1))
+    same, *moved = picture_views(data, 5, 60, TrainingConfig(side=SIDE, seed=1, backgrounds=0.5))
     np.testing.assert_array_equal(whole, same)  # the whole picture is as it is
     uncoloured = [
         sum(((view.min(2) > 120) & (np.ptp(view, 2) < 14)).mean() > 0.15 for view in views) for views in (plain, moved)

@@ -31,7 +31,8 @@ from vsspark.training.cluster import join_cluster
 cluster = join_cluster()
 import keras
 from vsspark.config import TrainingConfig
-from vsspark.training.judge import validation_pictures
+from vsspark.training.fit import Objective, Workplace
+from vsspark.training.judge import judge_on, validation_pictures
 from vsspark.training.training_set import TrainingSet
 from vsspark.training.unfreeze import fit_unfrozen
 
@@ -44,8 +45,9 @@ with cluster.strategy.scope():
     embedding = keras.layers.UnitNormalization()(keras.layers.Dense(6)(x))
     network = keras.Model(rgb, [embedding, keras.layers.Dense(2, activation="softmax")(embedding)])
 learnt = TrainingSet(folder, ("hat", "shoe"), (%d, %d), {"train": %d, "validation": 8}, {}, 0)
-pictures, run = validation_pictures(folder, config.side), Path(folder).parent / "run"
-progress = fit_unfrozen(network, network, learnt, np.ones(2, np.float32), pictures, config, run, cluster)
+pictures, workplace = validation_pictures(folder, config.side), Workplace(Path(folder).parent / "run", cluster)
+judge = judge_on(network, pictures.pixels, pictures.product, pictures.category)
+progress = fit_unfrozen(network, Objective(np.ones(2, np.float32), config), learnt, judge, workplace)
 weights = {f"w{i}": w for i, w in enumerate(network.get_weights())}
 np.savez(own, epochs=progress.epoch, workers=cluster.strategy.num_replicas_in_sync, **weights)
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
@@ -47,17 +48,17 @@ class Head:
         return p
 
 
-def fit_softmax_head(
-    x: np.ndarray,
-    labels: np.ndarray,
-    products: np.ndarray,
-    holdout: float,
-    seed: int,
-    images: Mapping[str, int] | None = None,
-) -> Head:
+class Sample(NamedTuple):
+    """The rows that a head is fitted on."""
+
+    x: np.ndarray  # (n, d) float32
+    labels: np.ndarray  # (n,) str; None in each row where clusters are fitted
+    products: np.ndarray  # (n,) ids, which keep a product's images on one side of a split
+
+
+def fit_softmax_head(sample: Sample, holdout: float, seed: int, images: Mapping[str, int] | None = None) -> Head:
     """A head fitted on all rows; its accuracy comes from a first fit that left `holdout` of the products out.
 
-    x: (n, d) float32; labels: (n,) str; products: (n,) ids that keep a product's images on one side of the split.
     images: the catalogue's images by category, where the rows are a sample that has other shares; probabilities and
     accuracy are then those of the catalogue. One category alone needs no fit.
 
@@ -65,6 +66,7 @@ def fit_softmax_head(
     steps. The arithmetic is float64, so that the float32 head does not depend on the BLAS.
     Memory: about 2.5 * n * d * 8 bytes, and n * c * 24: 1.4 GiB in all for 20,000 x 1280 and 1,000 categories.
     """
+    x, labels, products = sample
     categories, y = np.unique(labels, return_inverse=True)
     names, rows = tuple(categories.tolist()), np.bincount(y)
     if len(names) == 1:
@@ -79,11 +81,11 @@ def fit_softmax_head(
     model = LogisticRegression(C=_C / scale**2, max_iter=_STEPS, tol=1e-5, warm_start=True)
     shift = np.log(stands_for / stands_for.mean())
     accuracy = None
-    held = _held_out(y, products, holdout, seed)
-    if held.any():
-        weights, bias = _fit(model, z[~held], y[~held])
-        right = (z[held] @ weights + bias + shift).argmax(axis=1) == y[held]
-        accuracy = float(np.average(right, weights=stands_for[y[held]]))
+    test = _test_rows(y, products, holdout, seed)
+    if test.any():
+        weights, bias = _fit(model, z[~test], y[~test])
+        right = (z[test] @ weights + bias + shift).argmax(axis=1) == y[test]
+        accuracy = float(np.average(right, weights=stands_for[y[test]]))
     else:
         model.max_iter = 2 * _STEPS
     weights, bias = _fit(model, z, y)
@@ -104,18 +106,18 @@ def fit_cluster_head(x: np.ndarray, clusters: int, seed: int) -> Head:
     return Head((_unit(centres).T / _CLUSTER_TEMPERATURE).astype(np.float32), np.zeros(clusters, np.float32), names)
 
 
-def _held_out(y: np.ndarray, products: np.ndarray, holdout: float, seed: int) -> np.ndarray:
+def _test_rows(y: np.ndarray, products: np.ndarray, holdout: float, seed: int) -> np.ndarray:
     """(n,) bool: the rows of `holdout` of the products; none below 10 products.
 
     A category that would lose all its rows keeps them: those of one product are always fitted, never measured.
     """
-    held = np.zeros(len(y), bool)
+    test = np.zeros(len(y), bool)
     if holdout <= 0 or len(np.unique(products)) < 10:
-        return held
-    held[next(GroupShuffleSplit(1, test_size=holdout, random_state=seed).split(y, groups=products))[1]] = True
-    fitted = np.bincount(y[~held], minlength=y.max() + 1)
-    back = np.unique(products[held & (fitted[y] == 0)])
-    return held & ~np.isin(products, back)
+        return test
+    test[next(GroupShuffleSplit(1, test_size=holdout, random_state=seed).split(y, groups=products))[1]] = True
+    train_counts = np.bincount(y[~test], minlength=y.max() + 1)
+    lost_products = np.unique(products[test & (train_counts[y] == 0)])
+    return test & ~np.isin(products, lost_products)
 
 
 def _fit(model: LogisticRegression, z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

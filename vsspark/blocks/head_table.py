@@ -26,12 +26,12 @@ def compare_labels(predicted: DataFrame, images: DataFrame) -> Labels:
     comes to the driver.
     """
     right = F.count_if(F.col("category") == F.col("predicted_category")).alias("right")
-    labelled = (
+    rows_with_label = (
         images.where("category IS NOT NULL")
         .select("image_id", "category")
         .join(predicted.select("image_id", "predicted_category"), "image_id")
     )
-    rows = labelled.groupBy("category").agg(F.count("*").alias("images"), right).collect()
+    rows = rows_with_label.groupBy("category").agg(F.count("*").alias("images"), right).collect()
     total = sum(row.images for row in rows)
     return Labels(frozenset(row.category for row in rows), sum(row.right for row in rows) / total if total else None)
 
@@ -85,12 +85,12 @@ def kept_head(store: Store, model_version: str, config: BlockingConfig) -> Fitte
         if store.exists("embeddings")
         else []
     )
-    found = (
+    latest = (
         heads.where(F.col("head") == rows[0]["head"]).head(1)
         if rows
         else heads.orderBy(F.col("fitted_at").desc()).head(1)
     )
-    return _fitted(found[0]) if found else None
+    return _fitted(latest[0]) if latest else None
 
 
 def _fitted(row: Row) -> Fitted:

@@ -25,6 +25,6 @@ def category_quotas(images: Mapping[str, int], rows: int) -> dict[str, int]:
         )
     least = max(1, min(_LEAST, rows // (2 * len(images))))
     quotas = {name: min(count, least) for name, count in images.items()}
-    left = rows - sum(quotas.values())
+    remainder = rows - sum(quotas.values())
     rest = sum(images.values()) - sum(quotas.values())
-    return {name: quota + (images[name] - quota) * left // rest for name, quota in quotas.items()}
+    return {name: quota + (images[name] - quota) * remainder // rest for name, quota in quotas.items()}

@@ -19,18 +19,18 @@ from pyspark.sql.types import FloatType, MapType, StringType, StructField, Struc
 from pyspark.sql.window import Window
 
 from vsspark.arrow import to_matrix
-from vsspark.blocks.head import Head, fit_cluster_head, fit_softmax_head
+from vsspark.blocks.head import Head, Sample, fit_cluster_head, fit_softmax_head
 from vsspark.blocks.quotas import category_quotas
 from vsspark.config import BlockingConfig
 from vsspark.spark.workers import map_in_arrow
 
-_KEPT = 16  # probabilities stored per image: the tail of many categories is noise, and larger than the embedding
+_CATEGORIES = 16  # probabilities stored per image: the tail of many categories is noise, and larger than the embedding
 
 
 def sample_embeddings(
     embedded: DataFrame, config: BlockingConfig, labelled: bool, images: Mapping[str, int] | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """At most `fit_sample` rows on the driver: embeddings (n, d) float32, categories (n,) str, product ids (n,) str.
+) -> Sample:
+    """At most `fit_sample` rows on the driver.
 
     embedded: image_id, product_id, category, embedding. The rows with the smallest hash of image_id, the same ones
     every night; where labelled, those of each category, by its quota (`category_quotas`).
@@ -49,13 +49,13 @@ def sample_embeddings(
     sample = sample.select("image_id", "embedding", "category", "product_id")
     table = sample.toArrow().sort_by("image_id").combine_chunks()
     names = [table.column(name).to_numpy(zero_copy_only=False) for name in ("category", "product_id")]
-    return to_matrix(table.column("embedding")), names[0], names[1]
+    return Sample(to_matrix(table.column("embedding")), *names)
 
 
 def count_categories(rows: DataFrame) -> dict[str, int]:
     """Labelled images by category. One row per category comes to the driver."""
-    labelled = rows.where(F.col("category").isNotNull())
-    return {row["category"]: row["count"] for row in labelled.groupBy("category").count().collect()}
+    with_category = rows.where(F.col("category").isNotNull())
+    return {row["category"]: row["count"] for row in with_category.groupBy("category").count().collect()}
 
 
 def _ids_by_quota(rows: DataFrame, images: Mapping[str, int], quotas: Mapping[str, int], seed: int) -> DataFrame:
@@ -66,10 +66,10 @@ def _ids_by_quota(rows: DataFrame, images: Mapping[str, int], quotas: Mapping[st
     """
     spark = rows.sparkSession
     share = {name: min(1.0, (1.5 * quota + 20) / images[name]) for name, quota in quotas.items()}
-    limited = [(name, quota, int(2**64 * share[name]) - 2**63 - 1) for name, quota in quotas.items()]
-    limits = spark.createDataFrame(limited, "category string, quota int, bound long")
-    hashed = rows.select("image_id", "category", F.xxhash64("image_id", F.lit(seed)).alias("hash"))
-    near = hashed.join(F.broadcast(limits), "category").where(F.col("hash") <= F.col("bound"))
+    bounds = [(name, quota, int(2**64 * share[name]) - 2**63 - 1) for name, quota in quotas.items()]
+    limits = spark.createDataFrame(bounds, "category string, quota int, bound long")
+    hashes = rows.select("image_id", "category", F.xxhash64("image_id", F.lit(seed)).alias("hash"))
+    near = hashes.join(F.broadcast(limits), "category").where(F.col("hash") <= F.col("bound"))
     place = F.row_number().over(Window.partitionBy("category").orderBy("hash", "image_id"))
     return near.withColumn("place", place).where(F.col("place") <= F.col("quota")).select("image_id")
 
@@ -77,10 +77,12 @@ def _ids_by_quota(rows: DataFrame, images: Mapping[str, int], quotas: Mapping[st
 def fit_head(embedded: DataFrame, config: BlockingConfig, images: int) -> Head:
     """A softmax head where any image has a category, else clusters. embedded: see `sample_embeddings`."""
     if config.by != "cluster":
-        labelled = count_categories(embedded)
-        if labelled:
-            x, labels, products = sample_embeddings(embedded, config, labelled=True, images=labelled)
-            return fit_softmax_head(x, labels.astype(str), products.astype(str), config.holdout, config.seed, labelled)
+        counts = count_categories(embedded)
+        if counts:
+            x, labels, products = sample_embeddings(embedded, config, labelled=True, images=counts)
+            return fit_softmax_head(
+                Sample(x, labels.astype(str), products.astype(str)), config.holdout, config.seed, counts
+            )
     x, _, _ = sample_embeddings(embedded, config, labelled=False)
     clusters = config.clusters or int(np.clip(math.sqrt(images / 50), 2, 1000))
     return fit_cluster_head(x, clusters, config.seed)
@@ -117,10 +119,10 @@ def predict_categories(embedded: DataFrame, head: Head | None, head_categories: 
                 if head is None
                 else head.probabilities(to_matrix(batch.column("embedding")))
             )
-            best, kept = most_probable(p, _KEPT)  # (n, m) each
+            best, largest = most_probable(p, _CATEGORIES)  # (n, m) each
             labels = pa.array(np.asarray(categories, dtype=object)[best.ravel()], pa.string())
             offsets = pa.array(np.arange(len(p) + 1, dtype=np.int32) * best.shape[1])
-            maps = pa.MapArray.from_arrays(offsets, labels, pa.array(kept.ravel(), pa.float32()))
+            maps = pa.MapArray.from_arrays(offsets, labels, pa.array(largest.ravel(), pa.float32()))
             first = pa.array(np.asarray(categories, dtype=object)[best[:, 0]], pa.string())
             yield pa.RecordBatch.from_arrays(
                 [*[batch.column(n) for n in names], first, maps], [f.name for f in schema.fields]
@@ -144,15 +146,15 @@ def with_blocks(images: DataFrame, config: BlockingConfig) -> DataFrame:
     """
     if config.by == "none":
         return images.withColumns({"block": F.lit("all"), "probes": F.array(F.lit("all"))})
-    own = (
+    block = (
         F.coalesce("category", "predicted_category")
         if config.by == "catalogue_category"
         else F.col("predicted_category")
     )
-    names = F.lit(sorted(row[0] for row in images.select(own).distinct().collect()))
-    probed = F.filter(_probed_categories(config), lambda c: F.array_contains(names, c))
+    names = F.lit(sorted(row[0] for row in images.select(block).distinct().collect()))
+    probes = F.filter(_probes(config), lambda c: F.array_contains(names, c))
     return images.withColumns(
-        {"block": own, "probes": F.slice(F.array_distinct(F.concat(F.array(own), probed)), 1, config.probes)}
+        {"block": block, "probes": F.slice(F.array_distinct(F.concat(F.array(block), probes)), 1, config.probes)}
     )
 
 
@@ -170,7 +172,7 @@ def number_blocks(rows: DataFrame) -> DataFrame:
     )
 
 
-def _probed_categories(config: BlockingConfig) -> Column:
+def _probes(config: BlockingConfig) -> Column:
     """The most probable categories until their probabilities add up to `blocking.probability`, at most
     `blocking.probes`.
     """

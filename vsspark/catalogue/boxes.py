@@ -23,11 +23,11 @@ def listed_boxes(box: Column, kind: DataType, of_lists: bool, config: CatalogueC
     arrays or texts, or a text split by catalogue.image_separator as the images are. Raises SchemaError for a column
     of another type.
     """
-    where, found = f"catalogue.columns.box={config.columns.box}", kind.simpleString()
+    where, type_name = f"catalogue.columns.box={config.columns.box}", kind.simpleString()
     if not of_lists:
         if isinstance(kind, StringType) or _is_four(kind):
             return F.when(box.isNotNull(), F.array(_normal(box, kind)))
-        raise SchemaError(f"{where}: is {found}, expected text such as 12 30 200 400, or an array of four numbers")
+        raise SchemaError(f"{where}: is {type_name}, expected text such as 12 30 200 400, or an array of four numbers")
     if isinstance(kind, ArrayType) and (isinstance(kind.elementType, StringType) or _is_four(kind.elementType)):
         return F.when(F.size(box) > 0, F.transform(box, lambda one: _normal(one, kind.elementType)))
     if isinstance(kind, StringType) and config.image_separator:
@@ -36,7 +36,7 @@ def listed_boxes(box: Column, kind: DataType, of_lists: bool, config: CatalogueC
             F.transform(F.split(box, re.escape(config.image_separator)), lambda one: _normal(one, kind)),
         )
     raise SchemaError(
-        f"{where}: is {found}, and catalogue.columns.image={config.columns.image} lists several images a row: "
+        f"{where}: is {type_name}, and catalogue.columns.image={config.columns.image} lists several images a row: "
         "expected one box for each of them, an array of texts or of arrays of four numbers"
     )
 

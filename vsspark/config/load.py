@@ -27,7 +27,7 @@ def load_config(path: str | os.PathLike | None = None, overrides: Sequence[str] 
     """
     config = load_settings(Config, path, overrides)
     _check_together(config)
-    config = _seen_from_here(config)
+    config = _with_absolute_paths(config)
     if config.images.link_roots is None and config.catalogue.allowed_roots is not None:
         return config.model_copy(
             update={"images": config.images.model_copy(update={"link_roots": config.catalogue.allowed_roots})}
@@ -62,7 +62,7 @@ def _read_tree(path: str | os.PathLike) -> dict[str, Any]:
     return tree
 
 
-def _seen_from_here(config: Config) -> Config:
+def _with_absolute_paths(config: Config) -> Config:
     """The same with the relative paths that executors use made absolute: each executor has a working directory of its
     own.
     """
@@ -133,8 +133,8 @@ def _explain(problem: dict[str, Any], model: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key, allowed are {', '.join(_siblings(problem['loc'], model))}"
-    given = MASK if is_secret_name(key) else mask_text(repr(masked(problem["input"])))
-    return f"{key}: got {given}, {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    value = MASK if is_secret_name(key) else mask_text(repr(masked(problem["input"])))
+    return f"{key}: got {value}, {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 
 def _siblings(loc: tuple, model: type[BaseModel]) -> list[str]:

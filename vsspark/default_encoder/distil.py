@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from vsspark.default_encoder.config import DistillationConfig
-from vsspark.default_encoder.feed import Examples
-from vsspark.default_encoder.pool import Photo, Pool, build_pool
+from vsspark.default_encoder.feed import Examples, Source
+from vsspark.default_encoder.pool import Photo, Pool, Recipe, build_pool
 from vsspark.default_encoder.solve import fit_outline, solve_generic, take_over
 from vsspark.default_encoder.sources import generated_photos, real_photos
 from vsspark.default_encoder.student import StudentState, fit_student
@@ -28,7 +28,7 @@ from vsspark.training.inference import encode, traced
 from vsspark.training.views import whole_view
 
 _SAMPLE = 1500  # views of each source that the fixed parts' axes are found from
-_SOLVED = 10_000  # views that the generic part's last projection is solved on
+_SOLVE_VIEWS = 10_000  # views that the generic part's last projection is solved on
 _CELL_SAMPLE = 400  # photos, or up to twice as many, that the smaller form of the teacher's cells is found from
 _CELL_DIM = 128  # numbers of it
 # Product index the held-out generated products start at: families apart from those trained on.
@@ -40,7 +40,7 @@ def distil_encoder(config: DistillationConfig) -> Path | None:
     import keras
 
     work = Path(config.work)
-    sources, shares = _sources(config, work)
+    sources = _sources(config, work)
     held_out = _held_out(config)
     keras.utils.set_random_seed(config.seed)
     # Weights stay 32 bits wide; only the convolutions' arithmetic is narrow.
@@ -49,16 +49,22 @@ def distil_encoder(config: DistillationConfig) -> Path | None:
     keras.config.set_dtype_policy("float32")
     if config.start is not None:
         log.info("%-10s %d layers from %s", "start", take_over(student, Path(config.start)), config.start)
-    fit_outline(student, np.concatenate([source.views[:: max(1, len(source.views) // _SAMPLE)] for source in sources]))
+    fit_outline(
+        student,
+        np.concatenate(
+            [views[:: max(1, len(views) // _SAMPLE)] for views in (source.examples.views for source in sources)]
+        ),
+    )
     run = work / "run"
-    state = fit_student(student, sources, shares, partial(_judge, held_out=held_out), config, run)
+    state = fit_student(student, sources, partial(_judge, held_out=held_out), config, run)
     if state is None:
         return None
     if state.epoch > 0:
         student.load_weights(run / "best.weights.h5")
     if config.teacher is not None:
-        rows = slice(None, None, max(1, len(sources[0].views) // _SOLVED))
-        solve_generic(student, sources[0].views[rows], sources[0].target[rows])
+        examples = sources[0].examples
+        rows = slice(None, None, max(1, len(examples.views) // _SOLVE_VIEWS))
+        solve_generic(student, examples.views[rows], examples.target[rows])
     return _write(student, held_out, config, state)
 
 
@@ -74,66 +80,67 @@ def _teacher(config: DistillationConfig, work: Path, photos: Sequence[Photo]) ->
             f"teacher: {weights} does not exist; give MobileNetV2's weights without its top, "
             "or null to learn from categories and pairs alone"
         )
-    exported = work / f"teacher-{content_hash(weights)}.onnx"
-    if not exported.exists():
-        export_teacher(weights, exported.with_name("partial.onnx")).replace(exported)
+    onnx = work / f"teacher-{content_hash(weights)}.onnx"
+    if not onnx.exists():
+        export_teacher(weights, onnx.with_name("partial.onnx")).replace(onnx)
     name = content_hash(weights, json.dumps([config.photos, config.seed, len(photos)]).encode())
-    kept = work / f"cells-{name}.npz"
-    if not kept.exists():
-        teacher = Teacher(exported, None, name, config.threads)
+    cells_file = work / f"cells-{name}.npz"
+    if not cells_file.exists():
+        teacher = Teacher(onnx, None, name, config.threads)
         sample = (whole_view(photo.read(), TEACHER_SIDE) for photo in photos[:: max(1, len(photos) // _CELL_SAMPLE)])
         cells = np.concatenate([teacher.cells(view[None]).reshape(-1, TEACHER_DIM) for view in sample])
-        found = fit_projection(cells, tuple(TEACHER_LAYERS.values()), _CELL_DIM)
-        np.savez(kept.with_name("partial.npz"), mean=found.mean, matrix=found.matrix)
-        kept.with_name("partial.npz").replace(kept)
-    with np.load(kept) as saved:
+        projection = fit_projection(cells, tuple(TEACHER_LAYERS.values()), _CELL_DIM)
+        np.savez(cells_file.with_name("partial.npz"), mean=projection.mean, matrix=projection.matrix)
+        cells_file.with_name("partial.npz").replace(cells_file)
+    with np.load(cells_file) as arrays:
         return Teacher(
-            exported,
-            Projection(saved["mean"], saved["matrix"]),
-            f"{name}-{content_hash(saved['matrix'].tobytes())}",
+            onnx,
+            Projection(arrays["mean"], arrays["matrix"]),
+            f"{name}-{content_hash(arrays['matrix'].tobytes())}",
             config.threads,
         )
 
 
-def _sources(config: DistillationConfig, work: Path) -> tuple[list[Examples], list[float]]:
-    """What is learnt from, and the share of each in a batch: real photos, if there are any, and generated ones; with
-    the teacher's answers, if there is one.
+def _sources(config: DistillationConfig, work: Path) -> list[Source]:
+    """The sources of the training views: generated photos, real ones where there are any, with the teacher's answers
+    where there is one.
     """
-    drawn = generated_photos(config.seed, range(config.products))
-    photos = drawn if config.photos is None else real_photos(Path(config.photos), "train", KINDS)
+    generated_set = generated_photos(config.seed, range(config.products))
+    photos = generated_set if config.photos is None else real_photos(Path(config.photos), "train", KINDS)
     teacher = _teacher(config, work, photos)
     generated = build_pool(
-        work / "generated", drawn, config.generated_crops, 0, config.stored_side, teacher, config.seed
+        work / "generated", generated_set, Recipe(config.generated_crops, 0, config.stored_side, config.seed), teacher
     )
     if config.photos is None:
-        return [_examples(generated, _targets(generated, _axes(generated)), _one_hot(generated.category))], [1.0]
-    pool = build_pool(work / "train", photos, config.crops, config.mixes, config.stored_side, teacher, config.seed)
+        examples = _examples(generated, _targets(generated, _axes(generated)), _one_hot(generated.category))
+        return [Source(examples, 1.0)]
+    pool = build_pool(
+        work / "train", photos, Recipe(config.crops, config.mixes, config.stored_side, config.seed), teacher
+    )
     axes = _axes(pool)
     target, answer = _targets(pool, axes), _one_hot(pool.category)
     if teacher is not None:
         opinion = probable_categories(target, pool.category, pool.photo, len(KINDS))
-        labelled = pool.category >= 0
+        has_label = pool.category >= 0
         log.info(
             "%-10s the teacher knows the category of %.3f of the views",
             "targets",
-            float((opinion.argmax(1) == pool.category)[labelled].mean()),
+            float((opinion.argmax(1) == pool.category)[has_label].mean()),
         )
-        answer = np.where(labelled[:, None], 0.5 * (answer + opinion), opinion)
+        answer = np.where(has_label[:, None], 0.5 * (answer + opinion), opinion)
     # What the teacher sees in drawn garments is made smaller by what it sees in photos: one network answers for both.
-    examples = [
-        _examples(pool, target, answer),
-        _examples(generated, _targets(generated, axes), _one_hot(generated.category)),
-    ]
-    return examples, [1 - config.generated_share, config.generated_share]
+    share = config.generated_share
+    examples = _examples(generated, _targets(generated, axes), _one_hot(generated.category))
+    return [Source(_examples(pool, target, answer), 1 - share), Source(examples, share)]
 
 
 def _axes(pool: Pool) -> Projection | None:
-    """The principal axes of what the teacher said; None where there was none."""
+    """The principal axes of the teacher's features; None without a teacher."""
     return fit_projection(pool.features, tuple(TEACHER_LAYERS.values()), GENERIC) if pool.features.shape[1] else None
 
 
 def _targets(pool: Pool, axes: Projection | None) -> np.ndarray:
-    """(n, d) float32: the pool's features on those axes; zeros, from which nothing is learnt, where there are none."""
+    """(n, d) float32: the pool's features on those axes; zeros, which train nothing, without axes."""
     return np.zeros((len(pool.views), GENERIC), np.float32) if axes is None else axes(pool.features)
 
 
@@ -164,7 +171,7 @@ def _held_out(config: DistillationConfig) -> dict[str, tuple[np.ndarray, np.ndar
 
 
 def _judge(student, held_out: dict) -> dict[str, float]:
-    """Figures on what was held out; "held_out" is their mean: category and product count alike, and real photos as
+    """Figures on the held-out photos; "held_out" is their mean: category and product count alike, and real photos as
     much as generated ones.
     """
     figures = {}
@@ -228,14 +235,14 @@ def _halve(weights: Path) -> None:
         def copy(name: str, item) -> None:
             if isinstance(item, h5py.Dataset):
                 narrow = item.dtype == np.float32
-                created = half.create_dataset(
+                copy_of_item = half.create_dataset(
                     name,
                     data=item[()].astype(np.float16) if narrow else item[()],
                     **({"compression": "gzip", "shuffle": True} if item.size > 1024 else {}),
                 )
             else:
-                created = half.require_group(name)
-            created.attrs.update(item.attrs)
+                copy_of_item = half.require_group(name)
+            copy_of_item.attrs.update(item.attrs)
 
         half.attrs.update(full.attrs)
         full.visititems(copy)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from vsspark.default_encoder.config import DistillationConfig
 from vsspark.training.views import relight
 
 
@@ -28,6 +30,13 @@ class Examples:
     answer: np.ndarray  # (n, c) float32: how probable each category is; a row of zeros = nobody knows
 
 
+class Source(NamedTuple):
+    """Examples and their share of every batch."""
+
+    examples: Examples
+    share: float
+
+
 @dataclass(frozen=True)
 class Batch:
     images: np.ndarray  # (n, side, side, 3) float32, 0..255
@@ -37,22 +46,15 @@ class Batch:
     answer: np.ndarray
 
 
-def batches(
-    sources: Sequence[Examples],
-    shares: Sequence[float],
-    size: int,
-    side: int,
-    grid: int,
-    seed: int,
-    epoch: int,
-    steps: int,
-) -> Iterator[Batch]:
-    """`steps` batches, `shares` of each from the sources; two views of each product drawn, so that every batch has
-    pairs.
+def batches(sources: Sequence[Source], config: DistillationConfig, grid: int, epoch: int) -> Iterator[Batch]:
+    """config.steps batches of config.batch_size views; two views of each product, so that every batch has pairs.
+
+    grid: cells of the student's map, per side.
     """
+    steps = config.steps
 
     def start(step: int):
-        return threads.submit(_batch, sources, shares, size, side, grid, (seed, epoch, step))
+        return threads.submit(_batch, sources, config, grid, (config.seed, epoch, step))
 
     with ThreadPoolExecutor(2) as threads:
         ahead = [start(step) for step in range(min(3, steps))]
@@ -62,16 +64,14 @@ def batches(
             yield ahead.pop(0).result()
 
 
-def _batch(
-    sources: Sequence[Examples], shares: Sequence[float], size: int, side: int, grid: int, key: tuple[int, int, int]
-) -> Batch:
+def _batch(sources: Sequence[Source], config: DistillationConfig, grid: int, key: tuple[int, int, int]) -> Batch:
     rng = np.random.default_rng(key)
     images, target, cells, product, answer = [], [], [], [], []
-    for number, (source, share) in enumerate(zip(sources, shares, strict=True)):
-        rows = _pairs(source.product, round(size * share) // 2, rng)
+    for number, (source, share) in enumerate(sources):
+        rows = _pairs(source.product, round(config.batch_size * share) // 2, rng)
         for row in rows:
             window = _window(source.views.shape[1], rng)
-            images.append(_augment(source.views[row], window, side, rng))
+            images.append(_augment(source.views[row], window, config.side, rng))
             cells.append(_cells_within(source.cells[row], window, grid))
         target.append(source.target[rows])
         product.append(source.product[rows] * len(sources) + number)
@@ -103,7 +103,7 @@ class _Window:
     left: int
     size: int
     full: int  # pixels of the view a side
-    mirrored: bool
+    mirror: bool
 
 
 def _window(full: int, rng: np.random.Generator) -> _Window:
@@ -114,9 +114,9 @@ def _window(full: int, rng: np.random.Generator) -> _Window:
 
 
 def _augment(view: np.ndarray, window: _Window, side: int, rng: np.random.Generator) -> np.ndarray:
-    """(side, side, 3) uint8: what stands in the window, relit half of the time."""
+    """(side, side, 3) uint8: the window's part of the view, relit half of the time."""
     view = view[window.top : window.top + window.size, window.left : window.left + window.size]
-    if window.mirrored:
+    if window.mirror:
         view = view[:, ::-1]
     view = cv2.resize(
         np.ascontiguousarray(view),
@@ -130,7 +130,7 @@ def _cells_within(cells: np.ndarray, window: _Window, grid: int) -> np.ndarray:
     """(grid, grid, d) float32: a view's cells (g, g, d), linearly between them, at the centres of the window's own."""
     down = _between(window.top, window, cells.shape[0], grid)
     across = _between(window.left, window, cells.shape[1], grid)
-    across = across[::-1] if window.mirrored else across
+    across = across[::-1] if window.mirror else across
     rows = np.tensordot(down, cells.astype(np.float32), 1)  # (grid, g, d)
     return np.matmul(across, rows)
 

@@ -18,22 +18,22 @@ def take_over(student, weights: Path) -> int:
     """
     import h5py
 
-    saved = {}
+    values_by_layer = {}
     with h5py.File(weights, "r") as file:
         for group in file["layers"].values():
             values = group["vars"]
-            saved[values.attrs["name"]] = [values[str(i)][()].astype(np.float32) for i in range(len(values))]
-    taken = 0
+            values_by_layer[values.attrs["name"]] = [values[str(i)][()].astype(np.float32) for i in range(len(values))]
+    count = 0
     for layer in student.layers:
-        values = saved.get(layer.name, [])
+        values = values_by_layer.get(layer.name, [])
         if values and [value.shape for value in values] == [weight.shape for weight in layer.get_weights()]:
             layer.set_weights(values)
-            taken += 1
-    return taken
+            count += 1
+    return count
 
 
 def fit_outline(student, views: np.ndarray) -> None:
-    """Sets the projection of the outline, which is not trained, to the principal axes of what goes into it."""
+    """Sets the projection of the outline, which is not trained, to the principal axes of its input."""
     x = _into(student, "outline_cells", views)
     mean = x.mean(0)
     axes = np.linalg.eigh(np.cov(x.T))[1][:, ::-1][:, :OUTLINE]
@@ -41,8 +41,8 @@ def fit_outline(student, views: np.ndarray) -> None:
 
 
 def solve_generic(student, views: np.ndarray, target: np.ndarray, ridge: float = 0.1) -> None:
-    """Sets the projection to the generic part to the one that comes nearest to the teacher's features (ridge
-    regression on what goes into it).
+    """Sets the projection to the generic part to the one that comes nearest to the teacher's features (ridge regression
+    on its input).
     """
     x = _into(student, "levels", views)
     mean, deviation = x.mean(0), x.std(0) + 1e-3 * x.std()
@@ -57,9 +57,9 @@ def solve_generic(student, views: np.ndarray, target: np.ndarray, ridge: float =
 
 
 def _into(student, layer: str, views: np.ndarray) -> np.ndarray:
-    """(n, d) float32: what that layer answers to the views."""
+    """(n, d) float32: the layer's output for the views."""
     import keras
 
     side = student.input_shape[1]
-    seen = np.stack([whole_view(view, side) for view in views]).astype(np.float32)
-    return keras.Model(student.input, student.get_layer(layer).output).predict(seen, batch_size=64, verbose=0)
+    images = np.stack([whole_view(view, side) for view in views]).astype(np.float32)
+    return keras.Model(student.input, student.get_layer(layer).output).predict(images, batch_size=64, verbose=0)

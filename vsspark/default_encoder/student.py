@@ -1,4 +1,4 @@
-"""Trains the student: epochs with checkpoints, early stopping on what was held out, resumable after a kill."""
+"""Trains the student: epochs with checkpoints, early stopping on held-out photos, resumable after a kill."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vsspark.default_encoder.config import DistillationConfig
-from vsspark.default_encoder.feed import Batch, Examples, batches
+from vsspark.default_encoder.feed import Batch, Source, batches
 from vsspark.encoders.default import HINTS
 from vsspark.encoders.model_files import content_hash
 from vsspark.errors import ConfigError
@@ -36,8 +36,7 @@ class StudentState(FitState):
 
 def fit_student(
     student,
-    sources: Sequence[Examples],
-    shares: Sequence[float],
+    sources: Sequence[Source],
     judge: Callable[[object], dict[str, float]],
     config: DistillationConfig,
     folder: Path,
@@ -52,25 +51,25 @@ def fit_student(
     import keras
 
     folder.mkdir(parents=True, exist_ok=True)
-    learner = _learner(student, sources[0].cells.shape[-1])
+    learner = _learner(student, sources[0].examples.cells.shape[-1])
     grid = student.get_layer(HINTS[0]).output.shape[1]
     optimizer = keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay, clipnorm=5.0)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     optimizer.build(learner.trainable_variables)
     variables = [*learner.variables, *optimizer.variables]
     state = _start_state(folder / "last.npz", variables, config)
-    update = _updater(learner, optimizer, config, balanced_weights(sum(source.answer.sum(0) for source in sources)))
-    began = time.monotonic()
+    update = _updater(
+        learner, optimizer, config, balanced_weights(sum(source.examples.answer.sum(0) for source in sources))
+    )
+    call_start = time.monotonic()
     while state.epoch < config.epochs and state.epoch - state.best_epoch < config.patience:
-        started = time.monotonic()
+        epoch_start = time.monotonic()
         losses = []
-        for step, batch in enumerate(
-            batches(sources, shares, config.batch_size, config.side, grid, config.seed, state.epoch, config.steps)
-        ):
+        for step, batch in enumerate(batches(sources, config, grid, state.epoch)):
             optimizer.learning_rate = _rate(state.epoch * config.steps + step, config)
             losses.append(update(batch))
             state.images += len(batch.images)
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - epoch_start
         state.epoch += 1
         state.seconds += seconds
         figures = dict(
@@ -89,7 +88,7 @@ def fit_student(
         log.info("%-10s %s", "epoch", json.dumps(line))
         if (
             config.minutes is not None
-            and time.monotonic() - began > 60 * config.minutes
+            and time.monotonic() - call_start > 60 * config.minutes
             and state.epoch < config.epochs
         ):
             return None

@@ -8,6 +8,9 @@ import numpy as np
 
 from vsspark.evaluation.calibration import best_temperature
 
+_FOLDS = 5  # parts of the photos, each answered by a discriminant of the others
+_SHRINK = 0.1  # share of the identity in the covariance
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -39,28 +42,26 @@ def fit_projection(features: np.ndarray, layers: tuple[int, ...], dim: int, whit
     return Projection(mean, scale[:, None] * axes * values ** (-whiten / 2))
 
 
-def probable_categories(
-    x: np.ndarray, category: np.ndarray, photo: np.ndarray, classes: int, folds: int = 5, shrink: float = 0.1
-) -> np.ndarray:
+def probable_categories(x: np.ndarray, category: np.ndarray, photo: np.ndarray, classes: int) -> np.ndarray:
     """(n, classes) float32: the probabilities of a linear discriminant that has not seen the photo in question,
     calibrated.
 
     x: (n, d); category: (n,) int, -1 = unknown, answered all the same; photo: (n,) int, whose views are in one fold.
     """
-    fold = photo % folds
+    fold = photo % _FOLDS
     logits = np.zeros((len(x), classes), np.float32)
-    for held_out in range(folds):
-        seen = (fold != held_out) & (category >= 0)
-        known, label = x[seen], category[seen]
+    for held_out in range(_FOLDS):
+        train = (fold != held_out) & (category >= 0)
+        rows, label = x[train], category[train]
         count = np.bincount(label, minlength=classes)
-        means = np.stack([known[label == c].mean(0) if count[c] else np.zeros(x.shape[1]) for c in range(classes)])
-        within = known - means[label]
-        cov = within.T @ within / len(known)
-        cov = (1 - shrink) * cov + shrink * np.trace(cov) / len(cov) * np.eye(len(cov))
+        means = np.stack([rows[label == c].mean(0) if count[c] else np.zeros(x.shape[1]) for c in range(classes)])
+        within = rows - means[label]
+        cov = within.T @ within / len(rows)
+        cov = (1 - _SHRINK) * cov + _SHRINK * np.trace(cov) / len(cov) * np.eye(len(cov))
         weights = np.linalg.solve(cov, means.T)  # (d, classes)
         prior = np.log(np.maximum(count, 1e-3) / count.sum())
         logits[fold == held_out] = x[fold == held_out] @ weights - 0.5 * (means.T * weights).sum(0) + prior
-    labelled = category >= 0
-    z = logits / best_temperature(logits[labelled], category[labelled])
+    has_label = category >= 0
+    z = logits / best_temperature(logits[has_label], category[has_label])
     z = np.exp(z - z.max(1, keepdims=True))
     return z / z.sum(1, keepdims=True)

@@ -21,11 +21,12 @@ def cloth_of(
         if part.ribs and scene.scale * 1.0 > 40:
             _rib(scene, part, cloth, origin)
         return cloth
-    levels = fabric(scene.product)
     if scene.product.pattern in ("plain", "print"):  # the weave alone looks the same at every angle: cut it straight
-        cloth = cv2.copyMakeBorder(levels[0][:h, :w], 0, max(0, h - TILE), 0, max(0, w - TILE), cv2.BORDER_REFLECT)
+        cloth = cv2.copyMakeBorder(
+            fabric(scene.product)[0][:h, :w], 0, max(0, h - TILE), 0, max(0, w - TILE), cv2.BORDER_REFLECT
+        )
     else:
-        cloth = _patterned(scene, part, levels, shape, origin, bend)
+        cloth = _pattern(scene, part, shape, origin, bend)
     if part.ribs:
         _rib(scene, part, cloth, origin)
     if part.printed is not None:
@@ -33,16 +34,12 @@ def cloth_of(
     return cloth
 
 
-def _patterned(
-    scene: Scene,
-    part: Part,
-    levels: tuple[np.ndarray, ...],
-    shape: tuple[int, int],
-    origin: np.ndarray,
-    bend: tuple[np.ndarray, np.ndarray],
+def _pattern(
+    scene: Scene, part: Part, shape: tuple[int, int], origin: np.ndarray, bend: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
     """The pattern along the part's grain, bent by its folds."""
     h, w = shape
+    levels = fabric(scene.product)
     units = tile_units(scene.product)
     # The level whose pixels are nearest the picture's own: a finer one would shimmer, a coarser one blur.
     level = int(np.clip(round(np.log2(TILE / units / scene.scale)), 0, len(levels) - 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -135,11 +136,19 @@ def _floral(main, second, scale, rng):
             size, turn = 24 * scale * float(rng.uniform(0.7, 1.15)), float(rng.uniform(0, 6.28))
             colour = second.tolist() if rng.random() < 0.65 else tint
             for shift in _wraps(centre, 2 * size):
-                _flower(tile, centre + shift, size, turn, petals, colour, leaf, heart)
+                _draw_flower(tile, centre + shift, size, turn, _Flower(petals, colour, leaf, heart))
     return tile.astype(np.float32)
 
 
-def _flower(tile, centre, size, turn, petals, colour, leaf, heart):
+class _Flower(NamedTuple):
+    petals: int
+    colour: list[float]
+    leaf: list[float]
+    heart: tuple[int, int, int]
+
+
+def _draw_flower(tile, centre, size, turn, flower: _Flower):
+    petals, colour, leaf, heart = flower
     for angle in (turn + 0.4, turn + 2.7):
         tip = centre + 1.5 * size * np.array([np.cos(angle), np.sin(angle)])
         cv2.ellipse(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsspark.demo.accessories import hat_parts, shoe_parts
 from vsspark.demo.bottoms import skirt_parts, trouser_parts
+from vsspark.demo.hats import hat_parts
 from vsspark.demo.products import ProductSpec
-from vsspark.demo.sewing import bodice, collar_band, lining, skirt_panel, sleeves, trim_colour
+from vsspark.demo.sewing import Neck, Sleeve, bodice, collar_band, lining, skirt_panel, sleeves, trim_colour
 from vsspark.demo.shapes import Part, Pose, spline
+from vsspark.demo.shoes import shoe_parts
 from vsspark.demo.tops import outwear_parts, shirt_parts, top_parts
 
 
@@ -24,10 +25,10 @@ def _dress_parts(product: ProductSpec, pose: Pose, back: bool) -> list[Part]:
     waist = 0.64 if product.variant != "shift" else 0.78
     style = "wrap" if product.variant == "wrap" else ("scoop", "v", "boat", "crew")[product.motif % 4]
     side = spline((0.72, 2.12), (waist, 2.75), (waist, 3.02))
-    body, curve = bodice(style, back, 0.84 if product.sleeve > 0.3 else 0.66, 0.0, side, 0.0)
+    body, curve = bodice(Neck(style, back), 0.84 if product.sleeve > 0.3 else 0.66, 0.0, side, 0.0)
     parts: list[Part] = []
     if product.sleeve > 0.3:
-        parts += sleeves(product, pose, 0.3 + 0.62 * (product.sleeve - 0.3) ** 1.3 / 0.6, 0.3)
+        parts += sleeves(pose, Sleeve(0.3 + 0.62 * (product.sleeve - 0.3) ** 1.3 / 0.6, 0.3))
     if not back:
         parts.append(lining(style, trim_colour(product)))
     parts.append(skirt_panel(2.95, waist, hem, half_hem, folds=0.6, pleats=0 if product.variant == "shift" else 8))

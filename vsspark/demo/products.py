@@ -1,6 +1,4 @@
-"""What the generated catalogue holds: product i, its photos and what is known to be true of them, from the seed and i
-alone.
-"""
+"""The generated catalogue: product i, its photos and their true properties, from the seed and i alone."""
 
 from __future__ import annotations
 

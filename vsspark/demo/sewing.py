@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from vsspark.demo.products import COLOURS, ProductSpec
@@ -14,17 +16,18 @@ def trim_colour(product: ProductSpec) -> tuple[int, int, int]:
     return tuple(int(v) for v in (colour * 0.78 if colour.mean() > 90 else colour * 1.25 + 14))
 
 
-def sleeves(
-    product: ProductSpec,
-    pose: Pose,
-    share: float,
-    width: float,
-    cuff: float = 0.0,
-    folds: float = 0.5,
-    cuff_colour=None,
-    quilts: int = 0,
-) -> list[Part]:
-    """Both sleeves, covering `share` of the arm; `cuff` is the height of a ribbed cuff."""
+class Sleeve(NamedTuple):
+    share: float  # of the arm that it covers
+    width: float
+    cuff: float = 0.0  # height of a ribbed cuff
+    folds: float = 0.5
+    cuff_colour: tuple[int, int, int] | None = None
+    quilts: int = 0
+
+
+def sleeves(pose: Pose, sleeve: Sleeve) -> list[Part]:
+    """Both sleeves on the pose's arms."""
+    share, width, cuff, folds, cuff_colour, quilts = sleeve
     parts = []
     for side in (-1, 1):
         path = along_limb(pose.arm(side), share)
@@ -60,6 +63,11 @@ def _across(path: Points, widths: tuple[float, ...], back: float) -> Points:
     return np.stack([at - normal * widths[-1], at + normal * widths[-1]])
 
 
+class Neck(NamedTuple):
+    style: str
+    back: bool  # seen from the back
+
+
 def _neck(style: str, back: bool) -> tuple[float, float]:
     """Half width and depth of a neckline."""
     if back:
@@ -73,10 +81,9 @@ def _neck(style: str, back: bool) -> tuple[float, float]:
     }.get(style, (0.36, 0.26))
 
 
-def bodice(
-    style: str, back: bool, shoulder: float, ease: float, side: Points, hem_sag: float = 0.08
-) -> tuple[Points, Points]:
+def bodice(neck: Neck, shoulder: float, ease: float, side: Points, hem_sag: float = 0.08) -> tuple[Points, Points]:
     """A top's outline and its neckline; `side` runs from below the armpit down to the hem on the right."""
+    style, back = neck
     half, depth = _neck(style, back)
     left, right = (-half, 1.36), (half, 1.36)
     curve = (
@@ -124,3 +131,8 @@ def skirt_panel(waist_y: float, waist: float, hem: float, half_hem: float, **sty
         (half_hem, hem), (half_hem * 0.5, hem + 0.12), (0, hem + 0.16), (-half_hem * 0.5, hem + 0.12), (-half_hem, hem)
     )
     return Part([outline(side, bottom, mirror(side))], seams=[bottom - (0, 0.1)], **style)
+
+
+def shade(colour: tuple[int, int, int], by: float) -> tuple[int, int, int]:
+    """The colour, darker or lighter."""
+    return tuple(int(min(255, v * by + (12 if by > 1 else 0))) for v in colour)

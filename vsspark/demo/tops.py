@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vsspark.demo.products import COLOURS, ProductSpec
-from vsspark.demo.sewing import bodice, collar_band, lining, sleeves, trim_colour
+from vsspark.demo.sewing import Neck, Sleeve, bodice, collar_band, lining, sleeves, trim_colour
 from vsspark.demo.shapes import Part, Pose, ellipse, outline, spline
 
 
@@ -15,7 +15,7 @@ def top_parts(product: ProductSpec, pose: Pose, back: bool) -> list[Part]:
     hem = 3.75 + 0.65 * product.length
     style = {"boxy": "crew", "henley": "crew"}.get(product.variant, product.variant)
     side = spline((0.74 + ease, 2.12), (0.66 + ease, 3.0), (0.76 + ease, hem))
-    body, curve = bodice(style, back, 0.86, ease, side)
+    body, curve = bodice(Neck(style, back), 0.86, ease, side)
     trim = trim_colour(product) if product.motif % 3 else COLOURS[product.second_colour]
     main = Part(
         [body], folds=0.55, seams=[np.array([(-0.7 - ease, hem - 0.12), (0, hem - 0.05), (0.7 + ease, hem - 0.12)])]
@@ -23,14 +23,8 @@ def top_parts(product: ProductSpec, pose: Pose, back: bool) -> list[Part]:
     if product.pattern == "print" and not back:
         main.printed = (0.0, 2.45, 0.46)
     share = 0.82 + 0.14 * product.sleeve if long else 0.28 + 0.2 * product.sleeve
-    parts = sleeves(
-        product,
-        pose,
-        share,
-        0.29 + 0.1 * product.fit,
-        cuff=0.2 if long and product.motif % 2 else 0.0,
-        cuff_colour=trim,
-    )
+    cuff = 0.2 if long and product.motif % 2 else 0.0
+    parts = sleeves(pose, Sleeve(share, 0.29 + 0.1 * product.fit, cuff, cuff_colour=trim))
     parts += [] if back else [lining(style, trim_colour(product))]
     parts += [main, collar_band(curve, trim)]
     if style == "turtle":
@@ -56,9 +50,9 @@ def shirt_parts(product: ProductSpec, pose: Pose, back: bool) -> list[Part]:
     ease = 0.06 + 0.2 * product.fit + (0.1 if product.variant == "loose" else 0)
     hem = 3.9 + 0.6 * product.length
     side = spline((0.74 + ease, 2.12), (0.68 + ease, 3.0), (0.76 + ease, hem - 0.3))
-    body, _ = bodice("crew" if back else "v", back, 0.88, ease, side, hem_sag=0.42)
+    body, _ = bodice(Neck("crew" if back else "v", back), 0.88, ease, side, hem_sag=0.42)
     share = 0.42 if product.variant == "short" else 0.93
-    parts = sleeves(product, pose, share, 0.31 + 0.08 * product.fit, cuff=0.0 if share < 0.5 else 0.2)
+    parts = sleeves(pose, Sleeve(share, 0.31 + 0.08 * product.fit, cuff=0.0 if share < 0.5 else 0.2))
     if not back:
         parts.append(lining("v", trim_colour(product)))
     main = Part([body], folds=0.6)
@@ -108,19 +102,11 @@ def outwear_parts(product: ProductSpec, pose: Pose, back: bool) -> list[Part]:
     ease = 0.2 + 0.16 * product.fit + 0.1 * puffer
     hem = (5.2 + 1.0 * product.length) if coat else 3.85 + 0.5 * product.length
     side = spline((0.76 + ease, 2.12), (0.74 + ease, 3.0), (0.8 + ease + (0.18 if coat else 0), hem))
-    body, curve = bodice("v" if coat and not back else "crew", back, 0.94, ease, side, 0.06)
+    body, curve = bodice(Neck("v" if coat and not back else "crew", back), 0.94, ease, side, 0.06)
     banded = product.variant in ("bomber", "hoodie")
     trim = trim_colour(product)
-    parts = sleeves(
-        product,
-        pose,
-        0.98,
-        0.37 + 0.06 * product.fit,
-        cuff=0.22 if banded else 0.0,
-        cuff_colour=trim,
-        folds=0.7,
-        quilts=9 if puffer else 0,
-    )
+    cuff, quilts = 0.22 if banded else 0.0, 9 if puffer else 0
+    parts = sleeves(pose, Sleeve(0.98, 0.37 + 0.06 * product.fit, cuff, 0.7, trim, quilts))
     main = Part([body], folds=0.5, roundness=1.3, quilts=8 if puffer else 0)
     if hood:
         parts.insert(0, Part([ellipse(0, 1.25, 0.62, 0.42)], folds=0.6))

@@ -64,8 +64,8 @@ def prepare(spark: SparkSession, encoder: Encoder, config: EncoderConfig) -> Shi
 
 
 def stored_version(encoder: Encoder, config: EncoderConfig, images: ImagesConfig) -> str:
-    """What `embeddings.model_version` says: the encoder's own, marked where a finder cuts its pictures and where its
-    vectors are stored unscaled.
+    """The value of `embeddings.model_version`: the encoder's own version, with marks for a foreground finder and for
+    vectors that are not scaled.
     """
     return f"{encoder.model_version}{preprocessing_mark(images)}{'' if config.unit_norm else '-unscaled'}"
 

@@ -1,4 +1,4 @@
-"""An encoder as the other rooms see it: what it is called, what goes in, what comes out."""
+"""An encoder as the other rooms see it: its name, input and output."""
 
 from __future__ import annotations
 

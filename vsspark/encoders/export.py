@@ -42,8 +42,8 @@ def export(name: str, model_version: str, network: keras.Model, categories: tupl
     height, width = network.input_shape[1:3]
     pixels = keras.Input((height, width, 3), dtype="uint8", name="pixels")
     outputs = network(keras.ops.cast(pixels, "float32"))
-    wrapped = keras.Model(pixels, outputs, name="encoder")
-    wrapped(np.zeros((1, height, width, 3), np.uint8))
+    uint8_network = keras.Model(pixels, outputs, name="encoder")
+    uint8_network(np.zeros((1, height, width, 3), np.uint8))
     folder = _writable_cache()
     dim = int((network.output[0] if categories else network.output).shape[-1])
     description = {"input_size": [height, width], "dim": dim, "categories": list(categories) if categories else None}
@@ -51,8 +51,8 @@ def export(name: str, model_version: str, network: keras.Model, categories: tupl
         onnx, whole, about = (Path(scratch) / f"{model_version}{suffix}" for suffix in (".onnx", ".keras", ".json"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # Keras asks NumPy for a name that is gone
-            wrapped.export(onnx, format="onnx", verbose=False)
-        wrapped.save(whole)
+            uint8_network.export(onnx, format="onnx", verbose=False)
+        uint8_network.save(whole)
         about.write_text(json.dumps(description), encoding="utf-8")
         for file in (onnx, whole, about):
             os.replace(file, folder / file.name)

@@ -25,8 +25,8 @@ def check_weights(path: str, key: str = "encoder.weights") -> Path:
     """The path of an HDF5 weights file. Raises ConfigError naming the key it was given under for everything else."""
     file = Path(path)
     if not file.is_file():
-        found = "a directory" if file.is_dir() else "no such file"
-        raise ConfigError(f"{key}: {path}: found {found}; {_ALLOWED}")
+        problem = "a directory" if file.is_dir() else "no such file"
+        raise ConfigError(f"{key}: {path}: found {problem}; {_ALLOWED}")
     try:
         with file.open("rb") as stream:
             head = stream.read(64)
@@ -61,12 +61,12 @@ def load_weights(model, file: Path, what: str, key: str = "encoder.weights") -> 
     # H5py and Keras raise every kind for a broken file: OSError, KeyError, ValueError, RuntimeError, TypeError.
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        found = (
+        problem = (
             f"found {first}"
             if isinstance(error, OSError)
             else f"it does not fit {what} ({model.count_params():,} parameters): found groups {groups}; {first}"
         )
-        raise ConfigError(f"{key}: {file}: {found}; {_ALLOWED}") from None
+        raise ConfigError(f"{key}: {file}: {problem}; {_ALLOWED}") from None
 
 
 def check_keras_archive(path: Path, key: str) -> None:

@@ -63,12 +63,12 @@ def _load_default(weights: str | None, layer: str | None) -> Encoder:
         raise ConfigError(
             "encoder.weights: got 'imagenet'; the default encoder has its own weights, leave the key out or name a file"
         )
-    with resources.as_file(folder / "default.weights.h5") as shipped:
-        file = check_weights(weights) if weights else shipped
+    with resources.as_file(folder / "default.weights.h5") as own:
+        file = check_weights(weights) if weights else own
         version = f"default-{content_hash(file, source, json.dumps(about).encode(), PREPROCESSING.encode(), _EXPORT)}"
-        found = exported("default", version)
-        if found:
-            return found
+        encoder = exported("default", version)
+        if encoder:
+            return encoder
         import_tensorflow()
         from vsspark.encoders.default import build
 
@@ -93,9 +93,9 @@ def _load_backbone(name: str, weights: str | None, layer: str | None) -> Encoder
         return exported(name, version) or export(name, version, network, None)
     file = check_weights(weights)
     version = f"{title}-{content_hash(file, *stamps)}"
-    found = exported(name, version)
-    if found:
-        return found
+    encoder = exported(name, version)
+    if encoder:
+        return encoder
     import_tensorflow()
     network, backbone = build_backbone(name, layer, None)
     load_weights(backbone, file, name)
@@ -118,10 +118,10 @@ def _load_mlflow(uri: str, weights: str | None, layer: str | None) -> Encoder:
         raise ConfigError(
             f"encoder.weights, encoder.layer: a registered model has its own, leave both out beside encoder.name={uri}"
         )
-    found = find_model(uri)
-    version = f"{found.title}-{content_hash(Path(found.archive), PREPROCESSING.encode(), _EXPORT)}"
-    ready = exported(uri, version)
-    if ready:
-        return ready
+    model = find_model(uri)
+    version = f"{model.title}-{content_hash(Path(model.archive), PREPROCESSING.encode(), _EXPORT)}"
+    encoder = exported(uri, version)
+    if encoder:
+        return encoder
     import_tensorflow()
-    return export(uri, version, load_model(found, uri), found.categories)
+    return export(uri, version, load_model(model, uri), model.categories)

@@ -14,7 +14,7 @@ from vsspark.config import EvaluationConfig
 from vsspark.evaluation.calibration import calibration_error
 from vsspark.evaluation.measures import UNKNOWN, Figure, agreement, expected_share, figure, hubness, precision
 
-RANDOM = "random"  # the model whose neighbours are drawn
+RANDOM = "random"  # the model with random neighbours
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one encoder and metric, by name; None = the catalogue does not say what it would take."""
+    """Figures of one encoder and metric, by name; None = the catalogue lacks the labels for it."""
 
     model: str  # encoder, layer and metric, or RANDOM
     figures: dict[str, Figure | None]
@@ -62,13 +62,15 @@ def draw_queries(images: int, config: EvaluationConfig) -> np.ndarray:
 
 
 def search_figures(
-    x: np.ndarray, sample: Sample, queries: np.ndarray, model: str, metric: str, config: EvaluationConfig
+    x: np.ndarray, sample: Sample, queries: np.ndarray, model: tuple[str, str], config: EvaluationConfig
 ) -> tuple[Row, np.ndarray]:
     """(the row, (q,) int64 nearest image of another product of each query, UNKNOWN = none).
 
-    x: (n, d) float32 embeddings of the sample. Memory beside it: two prepared copies, so 3 * n * d * 4 bytes at most.
-    Hamming compares bits set above each dimension's median: signs of features that are never negative say little.
+    model: the encoder's title and the metric. x: (n, d) float32 embeddings of the sample. Memory beside it: two
+    prepared copies, so 3 * n * d * 4 bytes at most. Hamming compares bits set above each dimension's median: signs of
+    features that are never negative say little.
     """
+    title, metric = model
     thresholds = np.median(x, axis=0).astype(np.float32) if metric == "hamming" else None
     begin = time.perf_counter()
 
@@ -76,16 +78,16 @@ def search_figures(
         by_group = {} if groups is None else {"query_groups": groups[queries], "item_groups": groups}
         return knn.search(x[queries], x, config.k, metric, query_ids=queries, thresholds=thresholds, **by_group)[1]
 
-    found = nearest(None)
-    by_product = nearest(sample.products) if sample.several_images else found
+    unrestricted = nearest(None)
+    by_product = nearest(sample.products) if sample.several_images else unrestricted
     by_sender = None if sample.senders is None else nearest(sample.senders)
     seconds = time.perf_counter() - begin
 
     def mean(per_query: np.ndarray) -> Figure | None:
         return figure(per_query, config.resamples, config.seed)
 
-    right = agreement(found, queries, sample.categories)
-    same = agreement(found[:, :1], queries, sample.products)[:, 0]
+    right = agreement(unrestricted, queries, sample.categories)
+    same = agreement(unrestricted[:, :1], queries, sample.products)[:, 0]
     figures = {
         "category_at_1": mean(right[:, 0]),
         "precision_at_k": mean(precision(right)),
@@ -100,16 +102,16 @@ def search_figures(
             "category_at_1_other_sender": mean(right[:, 0]),
             "precision_at_k_other_sender": mean(precision(right)),
         }
-    return Row(model, figures, *hubness(found, len(x)), seconds), by_product[:, 0]
+    return Row(f"{title} {metric}", figures, *hubness(unrestricted, len(x)), seconds), by_product[:, 0]
 
 
 def random_figures(sample: Sample, queries: np.ndarray, config: EvaluationConfig) -> tuple[Row, np.ndarray]:
-    """(the random control: what neighbours drawn from the sample would reach in expectation, (q,) int64 one drawn
-    image of another product each).
+    """(the random control: the expected figures of neighbours drawn from the sample, (q,) int64 one random image of
+    another product each).
     """
 
-    def expected(labels: np.ndarray, groups: np.ndarray, counted: np.ndarray | bool = True) -> Figure | None:
-        return figure(np.where(counted, expected_share(queries, labels, groups), np.nan), config.resamples, config.seed)
+    def expected(labels: np.ndarray, groups: np.ndarray, where: np.ndarray | bool = True) -> Figure | None:
+        return figure(np.where(where, expected_share(queries, labels, groups), np.nan), config.resamples, config.seed)
 
     alone = np.arange(len(sample.image_ids))
     category = expected(sample.categories, alone)
@@ -133,14 +135,14 @@ def head_figures(
     """
     column = {name: i for i, name in enumerate(head)}
     # The last is what UNKNOWN itself looks up.
-    known = np.array([column.get(name, UNKNOWN) for name in sample.category_names] + [UNKNOWN])
-    labels = known[sample.categories]
-    judged = labels != UNKNOWN
-    if not judged.any():
+    column_of = np.array([column.get(name, UNKNOWN) for name in sample.category_names] + [UNKNOWN])
+    labels = column_of[sample.categories]
+    has_label = labels != UNKNOWN
+    if not has_label.any():
         return None
-    right = (probabilities[judged].argmax(axis=1) == labels[judged]).astype(float)
+    right = (probabilities[has_label].argmax(axis=1) == labels[has_label]).astype(float)
     return HeadFigures(
-        figure(right, config.resamples, config.seed), calibration_error(probabilities[judged], labels[judged])
+        figure(right, config.resamples, config.seed), calibration_error(probabilities[has_label], labels[has_label])
     )
 
 
@@ -151,9 +153,9 @@ def _has_sibling(sample: Sample, queries: np.ndarray) -> np.ndarray:
 
 def _draw_other_products(sample: Sample, queries: np.ndarray, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    drawn = np.full(len(queries), UNKNOWN)
+    items = np.full(len(queries), UNKNOWN)
     for i, query in enumerate(queries):
-        others = np.flatnonzero(sample.products != sample.products[query])
-        if len(others):
-            drawn[i] = rng.choice(others)
-    return drawn
+        candidates = np.flatnonzero(sample.products != sample.products[query])
+        if len(candidates):
+            items[i] = rng.choice(candidates)
+    return items

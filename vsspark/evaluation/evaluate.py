@@ -16,7 +16,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from vsspark import encoders, knn
-from vsspark.catalogue.spark import check_images, images_from, named_images, read_catalogue, unreadable
+from vsspark.catalogue.checks import check_images
+from vsspark.catalogue.spark import images_from, named_images, read_catalogue, unreadable
 from vsspark.catalogue.uris import leads_outside
 from vsspark.config import CatalogueConfig, Config, EncoderConfig, EvaluationConfig
 from vsspark.demo.spark import demo_catalogue
@@ -37,7 +38,24 @@ from vsspark.storage.store import Store
 from vsspark.tracking import check_store, log_comparison, use_tracking_store
 
 
-class _Embedded(NamedTuple):
+class _Comparison(NamedTuple):
+    """What every step of one comparison uses."""
+
+    store: Store
+    config: Config
+    run_id: str
+    progress: Progress
+
+
+class _Contender(NamedTuple):
+    """An encoder that is compared."""
+
+    number: int
+    title: str  # name and layer; a second one of that title (other weights) is numbered
+    config: EncoderConfig
+
+
+class _Embeddings(NamedTuple):
     title: str
     encoder: Encoder
     model_version: str
@@ -56,8 +74,9 @@ def compare_encoders(spark: SparkSession, config: Config, run_id: str) -> tuple[
     folder = output_folder(config.evaluation, run_id)
     check_store(config.mlflow)
     # A root of its own: a nightly run clears the staging folder beside its tables when it starts.
-    apart = config.output.model_copy(update={"path": f"{config.output.path.rstrip('/')}/_evaluation/{run_id}"})
-    store, progress, settings = Store(spark, apart), Progress(spark.sparkContext.setJobDescription), config.evaluation
+    output = config.output.model_copy(update={"path": f"{config.output.path.rstrip('/')}/_evaluation/{run_id}"})
+    store, progress, settings = Store(spark, output), Progress(spark.sparkContext.setJobDescription), config.evaluation
+    comparison = _Comparison(store, config, run_id, progress)
     store.check_writable()
     store.drop_staging()  # what a killed attempt left behind
     try:
@@ -66,17 +85,16 @@ def compare_encoders(spark: SparkSession, config: Config, run_id: str) -> tuple[
             if config.catalogue.table is not None
             else demo_catalogue(spark, config.demo, session.storage_options(spark))
         )
-        images = _stage_sample(store, catalogue, config, run_id, progress)
+        images = _stage_sample(comparison, catalogue)
         inside, outside = (
             images.where(~leads_outside(F.col("uri"), catalogue)),
             images.where(leads_outside(F.col("uri"), catalogue)),
         )
-        embedded = [
-            _embed(store, inside, *each, config, run_id, progress)
-            for each in _titled(settings.encoders or (config.encoder,))
+        embeddings = [
+            _embed(comparison, inside, contender) for contender in _contenders(settings.encoders or (config.encoder,))
         ]
-        unusable = _unusable(images, outside, [each.rows for each in embedded])
-        sample = read_sample(images, np.array([lost.image_id for lost in unusable], np.int64), settings.sender)
+        unusable = _unusable(images, outside, [each.rows for each in embeddings])
+        sample = read_sample(images, np.array([image.image_id for image in unusable], np.int64), settings.sender)
         if len(sample.image_ids) < 2:
             first = f", for example {unusable[0].uri}: {unusable[0].reason}" if unusable else ""
             raise DataQualityError(
@@ -84,7 +102,7 @@ def compare_encoders(spark: SparkSession, config: Config, run_id: str) -> tuple[
                 f"expected at least 2{first}; is catalogue.images_root right?"
             )
         queries = draw_queries(len(sample.image_ids), settings)
-        lines, rows, nearest = _figures(embedded, sample, queries, settings, progress)
+        lines, rows, nearest = _figures(embeddings, sample, queries, settings, progress)
     finally:
         store.drop_root()
     counts = len(sample.image_ids) + len(unusable), len(sample.image_ids), len(queries)
@@ -93,7 +111,7 @@ def compare_encoders(spark: SparkSession, config: Config, run_id: str) -> tuple[
     if settings.rated_queries:
         with progress.stage("ratings", "drawing the rating sheet") as stage:
             pairs = blind_pairs(nearest, queries, settings.rated_queries, settings.seed)
-            files += write_sheet(pairs, sample.uris, run_id, folder, config.images, session.storage_options(spark))
+            files += write_sheet(pairs, sample.uris, folder, config.images, session.storage_options(spark))
             stage.count(pairs=len(pairs))
     with progress.stage("tracking", f"logging to {config.mlflow.experiment}"):
         log_comparison(config, run_id, results.metrics(), results.as_table(), files)
@@ -106,20 +124,19 @@ def judge_models(files: Sequence[str], config: Config) -> str:
     """
     ratings = summarise_ratings(files, config.evaluation)
     text = ratings.to_markdown()
-    written = write_texts(output_folder(config.evaluation, ratings.sheet), {"ratings.md": text})
-    log_comparison(config, f"{ratings.sheet}-ratings", ratings.metrics(), ratings.as_table(), written)
+    paths = write_texts(output_folder(config.evaluation, ratings.sheet), {"ratings.md": text})
+    log_comparison(config, f"{ratings.sheet}-ratings", ratings.metrics(), ratings.as_table(), paths)
     return text
 
 
-def _stage_sample(
-    store: Store, catalogue: CatalogueConfig, config: Config, run_id: str, progress: Progress
-) -> DataFrame:
+def _stage_sample(comparison: _Comparison, catalogue: CatalogueConfig) -> DataFrame:
     """The sampled rows of `images`, written, from the catalogue's table, checked as `ingest` checks it."""
+    store, config, run_id, progress = comparison
     with progress.stage("sample", f"at most {config.evaluation.sample:,} images of {catalogue.table}") as stage:
         table = read_catalogue(store.spark, catalogue)
-        sender, mapped = config.evaluation.sender, catalogue.columns.model_dump().values()
-        if sender is not None and (sender not in table.columns or sender in mapped):
-            further = ", ".join(name for name in table.columns if name not in mapped) or "none"
+        sender, columns = config.evaluation.sender, catalogue.columns.model_dump().values()
+        if sender is not None and (sender not in table.columns or sender in columns):
+            further = ", ".join(name for name in table.columns if name not in columns) or "none"
             raise SchemaError(
                 f"evaluation.sender={sender}: expected a column of {catalogue.table} "
                 f"that catalogue.columns does not name: {further}"
@@ -135,14 +152,18 @@ def _stage_sample(
 
 
 def _figures(
-    embedded: Sequence[_Embedded], sample: Sample, queries: np.ndarray, settings: EvaluationConfig, progress: Progress
+    embeddings: Sequence[_Embeddings],
+    sample: Sample,
+    queries: np.ndarray,
+    settings: EvaluationConfig,
+    progress: Progress,
 ) -> tuple[tuple[EncoderLine, ...], tuple[Row, ...], dict[str, np.ndarray]]:
     """(the encoders, a row per encoder and metric behind the random control's, model -> nearest image of another
     product of each query).
     """
-    control, drawn = random_figures(sample, queries, settings)
-    lines, rows, nearest = [], [control], {control.model: drawn}
-    for each in embedded:
+    control, items = random_figures(sample, queries, settings)
+    lines, rows, nearest = [], [control], {control.model: items}
+    for each in embeddings:
         x, probabilities = read_embeddings(each.rows, sample.image_ids)
         head = None if probabilities is None else head_figures(probabilities, each.encoder.categories, sample, settings)
         lines.append(
@@ -160,33 +181,23 @@ def _figures(
             model = f"{each.title} {metric}"
             with progress.stage("search", model):
                 knn.search(x[:2], x[:2], 1, metric)  # compiles what the metric needs before the clock runs
-                row, nearest[model] = search_figures(x, sample, queries, model, metric, settings)
+                row, nearest[model] = search_figures(x, sample, queries, (each.title, metric), settings)
             rows.append(row)
     return tuple(lines), tuple(rows), nearest
 
 
-def _titled(choices: Sequence[EncoderConfig]) -> list[tuple[int, str, EncoderConfig]]:
-    """(number, title, encoder) each; the title is name and layer, a second one of that title (other weights) is
-    numbered.
-    """
-    titled, seen = [], {}
+def _contenders(choices: Sequence[EncoderConfig]) -> list[_Contender]:
+    contenders, counts = [], {}
     for number, choice in enumerate(choices):
         title = f"{choice.name}.{choice.layer}" if choice.layer else choice.name
-        seen[title] = seen.get(title, 0) + 1
-        titled.append((number, title if seen[title] == 1 else f"{title} ({seen[title]})", choice))
-    return titled
+        counts[title] = counts.get(title, 0) + 1
+        contenders.append(_Contender(number, title if counts[title] == 1 else f"{title} ({counts[title]})", choice))
+    return contenders
 
 
-def _embed(
-    store: Store,
-    images: DataFrame,
-    number: int,
-    title: str,
-    choice: EncoderConfig,
-    config: Config,
-    run_id: str,
-    progress: Progress,
-) -> _Embedded:
+def _embed(comparison: _Comparison, images: DataFrame, contender: _Contender) -> _Embeddings:
+    store, config, run_id, progress = comparison
+    number, title, choice = contender
     spark, total = store.spark, images.count()
     with progress.stage("encoder", f"loading {title}"):
         if choice.name.startswith(MLFLOW_SCHEMES):
@@ -196,22 +207,22 @@ def _embed(
     version = f"{encoder.model_version}{preprocessing_mark(config.images)}"
     begin = time.perf_counter()
     with progress.stage("embed", f"{total:,} images with {version}") as stage:
-        wanted = spread(images.withColumn("fingerprint", F.lit(None).cast("string")), total, session.task_slots(spark))
-        rows = embed_images(wanted, model, config.images, choice, session.storage_options(spark))
+        parts = spread(images.withColumn("fingerprint", F.lit(None).cast("string")), total, session.task_slots(spark))
+        rows = embed_images(parts, model, config.images, choice, session.storage_options(spark))
         rows = store.stage(run_id, f"embedded-{number}", rows)
         stage.count(images=rows.count())
     if rows.count() != total:
         raise DataQualityError(f"images are lost: {total} in, {rows.count()} embedded or quarantined by {title}")
-    return _Embedded(title, encoder, version, choice.unit_norm, rows, time.perf_counter() - begin)
+    return _Embeddings(title, encoder, version, choice.unit_norm, rows, time.perf_counter() - begin)
 
 
-def _unusable(images: DataFrame, outside: DataFrame, embedded: Sequence[DataFrame]) -> list[Unusable]:
+def _unusable(images: DataFrame, outside: DataFrame, embeddings: Sequence[DataFrame]) -> list[Unusable]:
     """The images that any of the encoders could not use, once each, by their uris."""
-    lost = outside.select("image_id", F.lit(Reason.OUTSIDE_ROOT.value).alias("reason"), F.lit("").alias("detail"))
-    for rows in embedded:
-        lost = lost.unionByName(refusals(rows))
-    first = lost.groupBy("image_id").agg(F.min(F.struct("reason", "detail")).alias("why"))
-    named = (
+    unusable = outside.select("image_id", F.lit(Reason.OUTSIDE_ROOT.value).alias("reason"), F.lit("").alias("detail"))
+    for rows in embeddings:
+        unusable = unusable.unionByName(refusals(rows))
+    first = unusable.groupBy("image_id").agg(F.min(F.struct("reason", "detail")).alias("why"))
+    images_and_reasons = (
         images.join(first, "image_id").select("image_id", "uri", "why.reason", "why.detail").orderBy("uri", "image_id")
     )
-    return [Unusable(*row) for row in named.collect()]
+    return [Unusable(*row) for row in images_and_reasons.collect()]

@@ -30,24 +30,24 @@ def output_folder(config: EvaluationConfig, run_id: str) -> Path:
 
 def write_results(results: Results, folder: Path) -> list[Path]:
     """evaluation.md, evaluation.html and evaluation.json below the folder."""
-    every = {
+    content = {
         "run_id": results.run_id,
         "catalogue": results.table,
         "settings": results.settings.model_dump(mode="json"),
         "metrics": results.metrics(),
         "table": results.as_table(),
-        "unusable": [vars(lost) for lost in results.unusable],
+        "unusable": [vars(image) for image in results.unusable],
     }
     texts = {
         "evaluation.md": to_markdown(results),
         "evaluation.html": to_html(results),
-        "evaluation.json": json.dumps(every, indent=1),
+        "evaluation.json": json.dumps(content, indent=1),
     }
     return write_texts(folder, texts)
 
 
 def write_texts(folder: Path, texts: dict[str, str]) -> list[Path]:
-    """The paths of the files written. Raises StorageError naming the one that cannot be."""
+    """The paths of the files. Raises StorageError naming the one that cannot be."""
     paths = []
     for name, text in texts.items():
         try:
@@ -69,8 +69,8 @@ def to_markdown(results: Results) -> str:
         "",
     ]
     lines += _markdown_table(*_encoder_table(results))
-    for lost in results.unusable[:_NAMED_IN_MARKDOWN]:
-        lines += ["", f"* {lost.reason}: `{lost.uri}` {lost.detail}"]
+    for image in results.unusable[:_NAMED_IN_MARKDOWN]:
+        lines += ["", f"* {image.reason}: `{image.uri}` {image.detail}"]
     if len(results.unusable) > _NAMED_IN_MARKDOWN:
         lines += ["", f"* and {len(results.unusable) - _NAMED_IN_MARKDOWN} more, all in evaluation.json"]
     return "\n".join(lines) + "\n"
@@ -94,8 +94,8 @@ def render_page(template: str, **values) -> str:
 
 
 def _scope(results: Results) -> str:
-    quarantined = f", {len(results.unusable):,} quarantined" if results.unusable else ""
-    return f"{results.queries:,} queries search {results.usable:,} images sampled from {results.table}{quarantined}"
+    quarantine = f", {len(results.unusable):,} quarantined" if results.unusable else ""
+    return f"{results.queries:,} queries search {results.usable:,} images sampled from {results.table}{quarantine}"
 
 
 def _main_table(results: Results) -> tuple[list[str], list[list[str]]]:

@@ -1,4 +1,4 @@
-"""Figures of neighbour lists, with the interval each is known to and the value chance alone would give. NumPy only."""
+"""Figures of neighbour lists, each with its interval and its value by chance. NumPy only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 UNKNOWN = -1  # a label nobody gave, a neighbour that was not found
-_RESAMPLED_AT_ONCE = 4_000_000  # numbers
+_NUMBERS_AT_ONCE = 4_000_000  # numbers
 
 
 class Figure(NamedTuple):
@@ -19,16 +19,16 @@ class Figure(NamedTuple):
     count: int  # queries it is the mean of
 
 
-def agreement(found: np.ndarray, queries: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def agreement(neighbours: np.ndarray, queries: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(q, k) float: 1 where the neighbour has its query's label, 0 where it has another or none, NaN where there is
     no neighbour or no query label.
 
-    found: (q, k) int64 rows of the sample, UNKNOWN = none. queries: (q,) rows of the sample. labels: (n,) int64,
+    neighbours: (q, k) int64 rows of the sample, UNKNOWN = none. queries: (q,) rows of the sample. labels: (n,) int64,
     UNKNOWN = none.
     """
-    own = labels[queries][:, None]
-    right = np.where(labels[found] == own, 1.0, 0.0)
-    return np.where((found == UNKNOWN) | (own == UNKNOWN), np.nan, right)
+    query_labels = labels[queries][:, None]
+    right = np.where(labels[neighbours] == query_labels, 1.0, 0.0)
+    return np.where((neighbours == UNKNOWN) | (query_labels == UNKNOWN), np.nan, right)
 
 
 def figure(per_query: np.ndarray, resamples: int, seed: int) -> Figure | None:
@@ -43,10 +43,10 @@ def figure(per_query: np.ndarray, resamples: int, seed: int) -> Figure | None:
     if n == 0:
         return None
     rng = np.random.default_rng(seed)
-    at_once = max(1, _RESAMPLED_AT_ONCE // n)
+    at_once = max(1, _NUMBERS_AT_ONCE // n)
     means = [
-        values[rng.integers(n, size=(min(at_once, resamples - done), n))].mean(axis=1)
-        for done in range(0, resamples, at_once)
+        values[rng.integers(n, size=(min(at_once, resamples - start), n))].mean(axis=1)
+        for start in range(0, resamples, at_once)
     ]
     low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
     return Figure(float(values.mean()), float(low), float(high), n)
@@ -56,8 +56,8 @@ def precision(right: np.ndarray) -> np.ndarray:
     """(q,) share of a query's neighbours that are right, over those it has; NaN for a query without any. right: (q,
     k), see `agreement`.
     """
-    there = ~np.isnan(right)
-    return np.where(there.any(axis=1), np.nansum(right, axis=1) / np.maximum(there.sum(axis=1), 1), np.nan)
+    present = ~np.isnan(right)
+    return np.where(present.any(axis=1), np.nansum(right, axis=1) / np.maximum(present.sum(axis=1), 1), np.nan)
 
 
 def expected_share(queries: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -73,18 +73,18 @@ def expected_share(queries: np.ndarray, labels: np.ndarray, groups: np.ndarray) 
     _, label, label_sizes = np.unique(labels, return_inverse=True, return_counts=True)
     allowed = len(labels) - np.bincount(group)[group[queries]]
     right = label_sizes[label[queries]] - pair_sizes[pair.reshape(-1)[queries]]
-    known = (labels[queries] != UNKNOWN) & (allowed > 0)
-    return np.where(known, right / np.maximum(allowed, 1), np.nan)
+    has_value = (labels[queries] != UNKNOWN) & (allowed > 0)
+    return np.where(has_value, right / np.maximum(allowed, 1), np.nan)
 
 
-def hubness(found: np.ndarray, items: int) -> tuple[int, float]:
+def hubness(neighbours: np.ndarray, items: int) -> tuple[int, float]:
     """(largest k-occurrence, skewness of the k-occurrences): how many queries' lists the most frequent item is in,
     and how lopsided that is.
 
-    found: (q, k) int64 rows of the sample, UNKNOWN = none. Skewness 0: every item is found about as often;
+    neighbours: (q, k) int64 rows of the sample, UNKNOWN = none. Skewness 0: every item is in about as many lists;
     Radovanovic et al. 2010, JMLR 11.
     """
-    counts = np.bincount(found[found != UNKNOWN], minlength=items).astype(float)
+    counts = np.bincount(neighbours[neighbours != UNKNOWN], minlength=items).astype(float)
     spread = counts.std()
     return int(counts.max()), float(((counts - counts.mean()) ** 3).mean() / spread**3) if spread > 0 else 0.0
 

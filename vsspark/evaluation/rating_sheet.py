@@ -1,4 +1,4 @@
-"""The rating sheet: pairs of pictures for people to rate, who cannot see which model found which."""
+"""The rating sheet: pairs of pictures for people to rate, who cannot see which model a pair is from."""
 
 from __future__ import annotations
 
@@ -29,38 +29,33 @@ class Pair(NamedTuple):
     models: tuple[str, ...]  # that have `item` as the nearest of `query`
 
 
-def blind_pairs(nearest: Mapping[str, np.ndarray], queries: np.ndarray, rated: int, seed: int) -> list[Pair]:
-    """Every model's nearest image of `rated` queries, shuffled over queries and models; a pair that several models
-    found appears once.
+def blind_pairs(nearest: Mapping[str, np.ndarray], queries: np.ndarray, count: int, seed: int) -> list[Pair]:
+    """Every model's nearest image of `count` queries, shuffled over queries and models; a pair of several models appears once.
 
     nearest: model -> (q,) rows of the sample, UNKNOWN = none. queries: (q,) rows of the sample. The same seed, the
     same sheet.
     """
     rng = np.random.default_rng(seed)
-    found: dict[tuple[int, int], list[str]] = {}
-    for i in np.sort(rng.choice(len(queries), min(rated, len(queries)), replace=False)):
+    models: dict[tuple[int, int], list[str]] = {}
+    for i in np.sort(rng.choice(len(queries), min(count, len(queries)), replace=False)):
         for model, items in nearest.items():
             if items[i] != UNKNOWN:
-                found.setdefault((int(queries[i]), int(items[i])), []).append(model)
-    shuffled = [list(found)[i] for i in rng.permutation(len(found))]
-    return [Pair(number, *pair, tuple(found[pair])) for number, pair in enumerate(shuffled, 1)]
+                models.setdefault((int(queries[i]), int(items[i])), []).append(model)
+    order = [list(models)[i] for i in rng.permutation(len(models))]
+    return [Pair(number, *pair, tuple(models[pair])) for number, pair in enumerate(order, 1)]
 
 
 def write_sheet(
-    pairs: Sequence[Pair],
-    uris: Sequence[str],
-    sheet: str,
-    folder: Path,
-    images: ImagesConfig,
-    storage_options: Mapping[str, str],
+    pairs: Sequence[Pair], uris: Sequence[str], folder: Path, images: ImagesConfig, storage_options: Mapping[str, str]
 ) -> list[Path]:
-    """rating_sheet.html and rating_sheet.csv, either of which is filled in, and rating_key.csv, which says who found
-    what and stays here.
+    """rating_sheet.html and rating_sheet.csv, either of which is filled in, and rating_key.csv, which names each
+    pair's models and stays here.
 
-    uris: of the sample's rows. sheet: the name that ties the three together.
+    uris: of the sample's rows. The folder's name, the run's id, ties the three together.
     """
-    shown = sorted({uris[row] for pair in pairs for row in (pair.query, pair.item)})
-    page = to_page(pairs, uris, sheet, read_thumbnails(shown, images, storage_options))
+    sheet = folder.name
+    pictures = sorted({uris[row] for pair in pairs for row in (pair.query, pair.item)})
+    page = to_page(pairs, uris, sheet, read_thumbnails(pictures, images, storage_options))
     blank = [(sheet, pair.number, uris[pair.query], uris[pair.item], "") for pair in pairs]
     key = [(sheet, pair.number, model) for pair in pairs for model in pair.models]
     texts = {
@@ -75,8 +70,8 @@ def to_page(pairs: Sequence[Pair], uris: Sequence[str], sheet: str, thumbnails: 
     """The page as one file that works from disk: pictures and script inside, nothing fetched, no other script runs."""
     script = importlib.resources.files("vsspark.evaluation").joinpath("rating_sheet.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    shown = [(pair.number, thumbnails.get(uris[pair.query]), thumbnails.get(uris[pair.item])) for pair in pairs]
-    return render_page("rating_sheet.html.j2", sheet=sheet, pairs=shown, scale=SCALE, script=script, digest=digest)
+    pictures = [(pair.number, thumbnails.get(uris[pair.query]), thumbnails.get(uris[pair.item])) for pair in pairs]
+    return render_page("rating_sheet.html.j2", sheet=sheet, pairs=pictures, scale=SCALE, script=script, digest=digest)
 
 
 def _to_csv(header: tuple[str, ...], rows: Iterable[tuple]) -> str:

@@ -1,4 +1,4 @@
-"""What people filled in, read back: each model's mean rating, and how far the raters agree."""
+"""Ratings read back from the sheets: each model's mean, and how far the raters agree."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ENOUGH = 5  # mistakes named in one message
 
 @dataclass(frozen=True)
 class Ratings:
-    """What one sheet's raters said."""
+    """The ratings of one sheet."""
 
     sheet: str
     raters: int
@@ -29,10 +29,10 @@ class Ratings:
     shared_pairs: int  # rated by more than one
 
     def metrics(self) -> dict[str, float]:
-        found = {"raters": float(self.raters)} | {
+        metrics = {"raters": float(self.raters)} | {
             metric_name(f"{model}.rating"): mean.value for model, mean in self.models.items()
         }
-        return found if self.alpha is None else found | {"alpha": self.alpha}
+        return metrics if self.alpha is None else metrics | {"alpha": self.alpha}
 
     def as_table(self) -> dict[str, list]:
         """Columns of equal length, one entry per model."""
@@ -74,11 +74,11 @@ def summarise_ratings(files: Sequence[str], config: EvaluationConfig) -> Ratings
 
     Raises ConfigError, one message that lists what is wrong in which file and line.
     """
-    sheets, given, wrong = set(), [], []
+    sheets, ratings_by_rater, wrong = set(), [], []
     for file in files:
         sheet, ratings, mistakes = read_ratings(Path(file))
         sheets |= sheet
-        given.append(ratings)
+        ratings_by_rater.append(ratings)
         wrong += mistakes
     if wrong:
         more = f"; and {len(wrong) - _ENOUGH} more" if len(wrong) > _ENOUGH else ""
@@ -90,25 +90,27 @@ def summarise_ratings(files: Sequence[str], config: EvaluationConfig) -> Ratings
         )
     sheet = sheets.pop()
     key = _read_key(Path(config.path) / sheet / KEY, sheet)
-    strange = sorted({pair for ratings in given for pair in ratings} - set(key), key=lambda pair: (len(pair), pair))
+    strange = sorted(
+        {pair for ratings in ratings_by_rater for pair in ratings} - set(key), key=lambda pair: (len(pair), pair)
+    )
     if strange:
         raise ConfigError(
             f"--ratings: sheet {sheet} has no pair {', '.join(strange[:_ENOUGH])}; it has 1 to {len(key)}"
         )
-    rated = {pair: [ratings[pair] for ratings in given if pair in ratings] for pair in key}
+    values_of = {pair: [ratings[pair] for ratings in ratings_by_rater if pair in ratings] for pair in key}
     by_model: dict[str, list[float]] = {}
     for pair, models in key.items():
-        if rated[pair]:
+        if values_of[pair]:
             for model in models:
-                by_model.setdefault(model, []).append(float(np.mean(rated[pair])))
+                by_model.setdefault(model, []).append(float(np.mean(values_of[pair])))
     means = {model: figure(np.array(values), config.resamples, config.seed) for model, values in by_model.items()}
     best_first = dict(sorted(means.items(), key=lambda entry: (-entry[1].value, entry[0])))
     return Ratings(
         sheet,
         len(files),
         best_first,
-        krippendorff_alpha(rated.values()),
-        sum(len(values) > 1 for values in rated.values()),
+        krippendorff_alpha(values_of.values()),
+        sum(len(values) > 1 for values in values_of.values()),
     )
 
 
@@ -156,13 +158,13 @@ def krippendorff_alpha(units: Iterable[Sequence[float]]) -> float | None:
         return None
     every = np.concatenate(several)
     # The sum of squared differences over ordered pairs of m values is 2 * m^2 * their variance.
-    observed = sum(2 * len(values) ** 2 * values.var() / (len(values) - 1) for values in several) / len(every)
-    expected = 2 * len(every) * every.var() / (len(every) - 1)
-    return float(1 - observed / expected) if expected > 0 else None
+    disagreement = sum(2 * len(values) ** 2 * values.var() / (len(values) - 1) for values in several) / len(every)
+    by_chance = 2 * len(every) * every.var() / (len(every) - 1)
+    return float(1 - disagreement / by_chance) if by_chance > 0 else None
 
 
 def _read_key(path: Path, sheet: str) -> Mapping[str, list[str]]:
-    """Pair -> the models that found it."""
+    """Pair -> its models."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = [(row["pair"], row["model"]) for row in csv.DictReader(file)]

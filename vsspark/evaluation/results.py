@@ -1,4 +1,4 @@
-"""What a comparison found, as plain values: gathered by `evaluate`, shown by `render`, logged to MLflow."""
+"""The results of a comparison as plain values: from `evaluate`, for `files` and MLflow."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Results:
 
     def metrics(self) -> dict[str, float]:
         """MODEL.FIGURE -> value of every figure there is."""
-        found = {
+        metrics = {
             "images": self.images,
             "usable": self.usable,
             "quarantined": len(self.unusable),
@@ -74,15 +74,15 @@ class Results:
         for row in self.rows:
             values = {name: figure.value for name, figure in row.figures.items() if figure}
             values |= {"hub": row.hub, "hub_skewness": row.hub_skewness, "search_seconds": row.seconds}
-            found |= {f"{row.model}.{name}": value for name, value in values.items() if value is not None}
+            metrics |= {f"{row.model}.{name}": value for name, value in values.items() if value is not None}
         for line in self.encoders:
-            found[f"{line.title}.embed_seconds"] = line.seconds
+            metrics[f"{line.title}.embed_seconds"] = line.seconds
             if line.head:
-                found |= {
+                metrics |= {
                     f"{line.title}.head_top1": line.head.top1.value,
                     f"{line.title}.calibration_error": line.head.calibration_error,
                 }
-        return {metric_name(name): float(value) for name, value in found.items()}
+        return {metric_name(name): float(value) for name, value in metrics.items()}
 
     def as_table(self) -> dict[str, list]:
         """Columns of equal length, one entry per row: what MLflow shows as a table."""

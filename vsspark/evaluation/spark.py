@@ -27,32 +27,32 @@ def sample_images(images: DataFrame, config: EvaluationConfig) -> DataFrame:
     """
     order = F.xxhash64("product_id", F.lit(config.seed))
     # Every product has an image.
-    drawn = images.groupBy("product_id").count().orderBy(order, "product_id").limit(config.sample).toArrow()
-    fitting = int(np.searchsorted(np.cumsum(drawn["count"].to_numpy()), config.sample, side="right"))
+    products = images.groupBy("product_id").count().orderBy(order, "product_id").limit(config.sample).toArrow()
+    fitting = int(np.searchsorted(np.cumsum(products["count"].to_numpy()), config.sample, side="right"))
     if fitting == 0:
-        product, count = drawn["product_id"][0].as_py(), drawn["count"][0].as_py()
+        product, count = products["product_id"][0].as_py(), products["count"][0].as_py()
         raise DataQualityError(
             f"evaluation.sample={config.sample}: product {product} alone has {count} images and is not split; "
             f"give at least {count}"
         )
-    kept = images.sparkSession.createDataFrame(drawn.slice(0, fitting).select(["product_id"]))
-    return images.join(F.broadcast(kept), "product_id", "left_semi")
+    sample = images.sparkSession.createDataFrame(products.slice(0, fitting).select(["product_id"]))
+    return images.join(F.broadcast(sample), "product_id", "left_semi")
 
 
 def read_sample(images: DataFrame, unusable: np.ndarray, sender: str | None) -> Sample:
     """The sampled images as arrays, but those in `unusable` (int64 image ids). images: rows of `images`. sender: a
     key of `attributes`.
     """
-    took = F.col("attributes")[sender] if sender else F.lit(None).cast("string")
+    sender_column = F.col("attributes")[sender] if sender else F.lit(None).cast("string")
     rows = images.select(
-        "image_id", "uri", "product_id", "category", F.nullif(F.trim(took), F.lit("")).alias("sender")
+        "image_id", "uri", "product_id", "category", F.nullif(F.trim(sender_column), F.lit("")).alias("sender")
     ).toArrow()
     rows = rows.filter(pa.array(~np.isin(rows["image_id"].to_numpy(), unusable))).sort_by("image_id")
     categories, names = _numbers(rows["category"])
     senders = None
     if sender:
-        senders, known = _numbers(rows["sender"])
-        senders = np.where(senders == UNKNOWN, len(known) + np.arange(len(senders)), senders)
+        senders, names_of_senders = _numbers(rows["sender"])
+        senders = np.where(senders == UNKNOWN, len(names_of_senders) + np.arange(len(senders)), senders)
     return Sample(
         rows["image_id"].to_numpy(),
         rows["uri"].to_numpy(zero_copy_only=False),
@@ -84,5 +84,5 @@ def read_embeddings(embedded: DataFrame, image_ids: np.ndarray) -> tuple[np.ndar
 
 def _numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:
     """(numbers (n,) int64 with UNKNOWN for null, the values they stand for)."""
-    coded = column.combine_chunks().dictionary_encode()
-    return coded.indices.fill_null(UNKNOWN).to_numpy().astype(np.int64), tuple(coded.dictionary.to_pylist())
+    codes = column.combine_chunks().dictionary_encode()
+    return codes.indices.fill_null(UNKNOWN).to_numpy().astype(np.int64), tuple(codes.dictionary.to_pylist())

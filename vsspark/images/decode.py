@@ -85,8 +85,8 @@ def decode_photo(data: bytes, size: tuple[int, int], config: ImagesConfig, box: 
 def _is_quick(plain: Plain, data: bytes) -> bool:
     """Whether the work is small, and PIL's own limit, which is the whole process's, allows the picture."""
     pixels = plain.width * plain.height
-    allowed = Image.MAX_IMAGE_PIXELS is None or pixels <= Image.MAX_IMAGE_PIXELS
-    return allowed and pixels * plain.passes <= _QUICK_PIXELS and len(data) <= _QUICK_BYTES
+    small = Image.MAX_IMAGE_PIXELS is None or pixels <= Image.MAX_IMAGE_PIXELS
+    return small and pixels * plain.passes <= _QUICK_PIXELS and len(data) <= _QUICK_BYTES
 
 
 def decode_here(
@@ -116,9 +116,9 @@ def decode_here(
         _check_tiles(image, config)
         if image.format not in _JPEG:
             image.load()  # before the EXIF, which may lie behind a PNG's pixels; PIL reports a broken stream only once
-        turns, mirrored = _TURNS.get(_orientation(image), (0, False))
-        shown = (height, width) if turns % 2 else (width, height)
-        part = None if box is None else box.clipped(*shown, config.min_side).as_stored(*shown, turns, mirrored)
+        turns, mirror = _TURNS.get(_orientation(image), (0, False))
+        view_size = (height, width) if turns % 2 else (width, height)
+        part = None if box is None else box.clipped(*view_size, config.min_side).as_stored(*view_size, turns, mirror)
         pixels = _stored_pixels(data, image, size if turns % 2 == 0 else size[::-1], part)
     except ImageError:
         raise
@@ -126,10 +126,10 @@ def decode_here(
         raise ImageError(Reason.TOO_MANY_PIXELS, f"{width}x{height}: out of memory") from None
     except Exception as error:
         raise _refusal(data, error) from None
-    if turns or mirrored:
+    if turns or mirror:
         pixels = np.rot90(pixels, turns)
-        pixels = np.ascontiguousarray(pixels[:, ::-1] if mirrored else pixels)
-    return Photo(pixels, *shown)
+        pixels = np.ascontiguousarray(pixels[:, ::-1] if mirror else pixels)
+    return Photo(pixels, *view_size)
 
 
 def _check_tiles(image: Image.Image, config: ImagesConfig) -> None:
@@ -150,14 +150,14 @@ def _stored_pixels(data: bytes, image: Image.Image, size: tuple[int, int], part:
             pixels = _decode_jpeg(data, enough)
             if pixels is not None:
                 if part is not None:
-                    left, top, right, bottom = _scaled(part, whole, (pixels.shape[1], pixels.shape[0]))
+                    left, top, right, bottom = _scale(part, whole, (pixels.shape[1], pixels.shape[0]))
                     pixels = pixels[top:bottom, left:right]
                 small = squash(pixels, size)
                 return to_srgb(Image.fromarray(small), profile) if foreign(profile) else small
         image.draft(None, (width, height))
     image.load()
     if part is not None:
-        image = image.crop(_scaled(part, whole, image.size))
+        image = image.crop(_scale(part, whole, image.size))
     if image.mode == "CMYK":
         # PIL takes every CMYK JPEG for an inverted one, as Adobe writes them; without Adobe's marker it is not.
         if image.format == "JPEG" and "adobe" not in image.info:
@@ -170,11 +170,11 @@ def _stored_pixels(data: bytes, image: Image.Image, size: tuple[int, int], part:
 
 def _enough(size: tuple[int, int], part: Box, whole: tuple[int, int]) -> tuple[int, int]:
     """(height, width) to decode the whole picture at so that the part has `size` pixels; never more than it has."""
-    wanted = -(-size[0] * whole[1] // (part.bottom - part.top)), -(-size[1] * whole[0] // (part.right - part.left))
-    return min(wanted[0], whole[1]), min(wanted[1], whole[0])
+    least = -(-size[0] * whole[1] // (part.bottom - part.top)), -(-size[1] * whole[0] // (part.right - part.left))
+    return min(least[0], whole[1]), min(least[1], whole[0])
 
 
-def _scaled(part: Box, whole: tuple[int, int], decoded: tuple[int, int]) -> tuple[int, int, int, int]:
+def _scale(part: Box, whole: tuple[int, int], decoded: tuple[int, int]) -> tuple[int, int, int, int]:
     """The part in a picture of (width, height) `whole` decoded at `decoded`; pixels that it cuts through are inside."""
     eighths = round(8 * max(decoded) / max(whole))  # JPEGs are shrunk by eighths; their sides are rounded up
     left, top = part.left * eighths // 8, part.top * eighths // 8

@@ -18,7 +18,7 @@ from vsspark.storage.filesystems import S3_SCHEMES, s3_client, split_uri
 
 
 class _Transient(Exception):
-    """The store answered in a way that may pass: throttled, reset, timed out, cut short."""
+    """A failure that a retry may overcome: throttled, reset, timed out, cut short."""
 
 
 def read_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str] | None = None) -> bytes:
@@ -34,7 +34,7 @@ def read_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str
     if scheme not in S3_SCHEMES:
         raise ImageError(Reason.UNREADABLE, f"{scheme}:// is not read here; use a local path, file: or s3a://")
     try:
-        return _patiently(_read_s3, path, config, dict(storage_options or {}))
+        return _retry(_read_s3, path, config, dict(storage_options or {}))
     except _Transient as error:
         raise ImageError(Reason.UNREADABLE, f"the store failed {config.attempts} times, last: {error}") from None
 
@@ -42,8 +42,8 @@ def read_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str
 def stat_image(
     uri: str, config: ImagesConfig, storage_options: Mapping[str, str] | None = None
 ) -> tuple[int, str] | None:
-    """(size in bytes, fingerprint) of the file, without reading it; None where it cannot be asked, which `read_image`
-    will explain.
+    """(size in bytes, fingerprint) of the file, without reading it; None where it cannot be reached: `read_image` gives
+    the reason.
 
     The fingerprint is size and modification time of a local file, the ETag of an object: where it is the same, so is
     the content.
@@ -60,7 +60,7 @@ def stat_image(
     if scheme not in S3_SCHEMES:
         return None
     try:
-        return _patiently(_stat_s3, path, config, dict(storage_options or {}))
+        return _retry(_stat_s3, path, config, dict(storage_options or {}))
     except _Transient:
         return None
 
@@ -75,7 +75,7 @@ def _read_local(path: str, config: ImagesConfig) -> bytes:
         raise ImageError(Reason.UNREADABLE, f"{path!r}: {error}") from None
     try:
         status = os.fstat(descriptor)
-        # Asked of what has been opened: a link could be turned between a look at its name and the reading.
+        # Checked on the open file: a link could change between a check of its name and the read.
         if _leads_outside(f"/proc/self/fd/{descriptor}" if os.path.isdir("/proc/self/fd") else path, config.link_roots):
             raise ImageError(Reason.OUTSIDE_ROOT, f"{path} leads outside the roots the catalogue may read from")
         if stat.S_ISDIR(status.st_mode):
@@ -105,17 +105,15 @@ def _real_folders(roots: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(os.path.join(os.path.realpath(path), "") for scheme, path in split if scheme == "file")
 
 
-def _patiently(ask: Callable, path: str, config: ImagesConfig, options: dict[str, str]) -> Any:
-    """What `ask` returns, asked up to config.attempts times while the store's trouble may pass; raises the last
-    _Transient.
-    """
+def _retry(request: Callable, path: str, config: ImagesConfig, options: dict[str, str]) -> Any:
+    """The result of `request`, tried up to config.attempts times; raises the last _Transient."""
     retrying = Retrying(
         retry=retry_if_exception_type(_Transient),
         stop=stop_after_attempt(config.attempts),
         wait=wait_random_exponential(multiplier=0.2, max=10),
         reraise=True,
     )
-    return retrying(ask, path, config, options)
+    return retrying(request, path, config, options)
 
 
 def _client(path: str, config: ImagesConfig, options: Mapping[str, str]) -> fs.S3FileSystem:
@@ -125,7 +123,7 @@ def _client(path: str, config: ImagesConfig, options: Mapping[str, str]) -> fs.S
 
 
 def _may_pass(error: OSError) -> bool:
-    """Whether the store may answer otherwise when it is asked again."""
+    """Whether a retry may succeed."""
     return not (
         isinstance(error, FileNotFoundError | PermissionError)
         or "ACCESS_DENIED" in str(error)
@@ -168,7 +166,7 @@ def _read_s3(path: str, config: ImagesConfig, options: dict[str, str]) -> bytes:
 
 
 def _nothing_there(path: str, store: fs.S3FileSystem) -> ImageError:
-    """The refusal of a key that holds no object; asks the store once more, which may fail as any request may."""
+    """The error for a key without an object; one more request, which may fail as any other."""
     key = path.partition("/")[2]
     if not key or key.endswith("/") or store.get_file_info(path).type == fs.FileType.Directory:
         return ImageError(Reason.UNREADABLE, f"{path} is a folder")

@@ -1,5 +1,4 @@
-"""What stands before the background of a photo, found by colour: GrabCut (Rother, Kolmogorov, Blake 2004) on a small
-copy.
+"""The foreground of a photo, by colour: GrabCut (Rother, Kolmogorov, Blake 2004) on a small copy.
 
 What lies along the left and right edges is taken for background; figures are cut off above and below. Where the
 outcome is implausible (next to nothing, or next to everything) there is none, and whoever asked goes on with the
@@ -20,8 +19,7 @@ _SPECK = 0.1  # pieces smaller than this share of the largest are noise
 
 
 def find_foreground(pixels: np.ndarray) -> np.ndarray | None:
-    """(h, w) bool: True where the picture shows what stands before its background; None where nothing plausible was
-    found.
+    """(h, w) bool: True in the foreground; None where no plausible one was found.
 
     pixels: (h, w, 3) uint8 RGB of any size. The same pixels always give the same answer.
     """
@@ -32,16 +30,16 @@ def find_foreground(pixels: np.ndarray) -> np.ndarray | None:
     if rows < 4 * edge or columns < 4 * edge:
         return None
     small = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
-    found = np.full((rows, columns), cv2.GC_PR_FGD, np.uint8)
-    found[:edge] = found[-edge:] = cv2.GC_PR_BGD
-    found[:, :edge] = found[:, -edge:] = cv2.GC_BGD
+    labels = np.full((rows, columns), cv2.GC_PR_FGD, np.uint8)
+    labels[:edge] = labels[-edge:] = cv2.GC_PR_BGD
+    labels[:, :edge] = labels[:, -edge:] = cv2.GC_BGD
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(0)  # the thread's own: it draws the first centres of the colours
     try:
-        cv2.grabCut(cv2.cvtColor(small, cv2.COLOR_RGB2BGR), found, None, *models, _STEPS, cv2.GC_INIT_WITH_MASK)
+        cv2.grabCut(cv2.cvtColor(small, cv2.COLOR_RGB2BGR), labels, None, *models, _STEPS, cv2.GC_INIT_WITH_MASK)
     except cv2.error:
         return None  # one colour has taken every pixel
-    mask = _without_specks((found == cv2.GC_FGD) | (found == cv2.GC_PR_FGD))
+    mask = _without_specks((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))
     if not _LEAST <= mask.mean() <= _MOST:
         return None
     return cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
@@ -65,9 +63,9 @@ def surrounding(mask: np.ndarray, margin: float = 0.02) -> tuple[int, int, int, 
 
 def _without_specks(mask: np.ndarray) -> np.ndarray:
     """The mask, holes of a pixel or two closed, small pieces left out."""
-    closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    _, pieces, facts, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)
+    mask_without_holes = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    pieces_mask = cv2.morphologyEx(mask_without_holes, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, pieces, facts, _ = cv2.connectedComponentsWithStats(pieces_mask, connectivity=8)
     areas = facts[1:, cv2.CC_STAT_AREA]
-    kept = 1 + np.flatnonzero(areas >= _SPECK * areas.max(initial=0))
-    return np.isin(pieces, kept) if len(areas) else np.zeros(mask.shape, bool)
+    large = 1 + np.flatnonzero(areas >= _SPECK * areas.max(initial=0))
+    return np.isin(pieces, large) if len(areas) else np.zeros(mask.shape, bool)

@@ -38,11 +38,9 @@ def decode_product(data: bytes, size: tuple[int, int], config: ImagesConfig, box
 
 
 def find_product(data: bytes, config: ImagesConfig) -> Foreground | None:
-    """What stands before the background of the picture; None where nothing plausible was found. Raises ImageError as
-    `decode_photo` does.
+    """The foreground of the picture; None where no plausible one was found. Raises ImageError as `decode_photo` does.
 
-    The picture is decoded for it once more, a JPEG at a fraction of its size: what is cut out afterwards has all the
-    pixels of the file.
+    The picture is decoded for it once more, a JPEG at a fraction of its size; the crop is cut from the whole file.
     """
     small = decode_photo(data, (SIDE, SIDE), config)
     mask = find_foreground(small.pixels)
@@ -83,5 +81,5 @@ def blank_background(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def preprocessing_mark(config: ImagesConfig) -> str:
-    """What the model version says of the finder; nothing where there is none."""
+    """The finder's mark in the model version; empty without a finder."""
     return "" if config.foreground == "none" else f"-{config.foreground}-{FINDER}"

@@ -1,4 +1,4 @@
-"""The work that a picture file asks of a decoder, from a walk over its parts that decodes nothing.
+"""The work that a picture file costs a decoder, from a walk over its parts that decodes nothing.
 
 Two answers: files that ask for far too much are refused here, and files that are plain are told from all others. In a
 plain file every part is where its standard puts it, so all decoders see the same parts and the work is known. What is
@@ -35,7 +35,7 @@ _WITH_LENGTH = _FRAMES | {_START_OF_SCAN, _NUMBER_OF_LINES, *_TABLES, *range(0xE
 
 
 class Plain(NamedTuple):
-    """What a plain file asks of a decoder."""
+    """The work of decoding a plain file."""
 
     width: int
     height: int
@@ -105,10 +105,10 @@ def _check_jpeg(data: bytes, max_pixels: int) -> Plain | None:
 
 
 def _check_png(data: bytes) -> Plain | None:
-    at, chunks, others, plain, pixels = 8, 0, 0, True, False
+    at, chunks, other_chunks, plain, pixels = 8, 0, 0, True, False
     while at < len(data):
         kind = data[at + 4 : at + 8]
-        others += kind != b"IDAT"
+        other_chunks += kind != b"IDAT"
         plain &= (kind == b"IHDR") == (chunks == 0)
         plain &= not (pixels and kind == b"iCCP")  # a profile comes before the pixels
         pixels |= kind == b"IDAT"
@@ -117,7 +117,7 @@ def _check_png(data: bytes) -> Plain | None:
         _check("chunks", chunks)
         if kind == b"IEND":
             break
-    if not plain or not pixels or others > _PLAIN_PARTS or at > len(data):
+    if not plain or not pixels or other_chunks > _PLAIN_PARTS or at > len(data):
         return None
     return Plain(_number(data, 16, 4), _number(data, 20, 4), _PIXEL_COST)
 

@@ -7,7 +7,8 @@ import logging
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
-from vsspark.catalogue.spark import check_images, images_from, named_images, read_catalogue, unreadable
+from vsspark.catalogue.checks import check_images
+from vsspark.catalogue.spark import images_from, named_images, read_catalogue, unreadable
 from vsspark.demo.spark import demo_catalogue
 from vsspark.job.run import Run
 from vsspark.schemas import IMAGES

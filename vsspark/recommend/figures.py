@@ -38,7 +38,7 @@ def measure_lists(lists: DataFrame, counts: dict[str, int], k: int) -> tuple[dic
         F.sum("backfilled").alias("backfilled"),
     ).first()
     products, rows, usable = total["products"], total["rows"] or 0, counts["usable_products"]
-    hubness, recommended = _hubness(lists)
+    hubness, items = _hubness(lists)
     figures = {
         "coverage": (total["full"] if full else usable) / usable if usable else 0.0,
         "quarantined_share": counts["quarantined"] / counts["images"] if counts["images"] else 0.0,
@@ -48,7 +48,7 @@ def measure_lists(lists: DataFrame, counts: dict[str, int], k: int) -> tuple[dic
         "mean_rank1_similarity": float(total["best"] or 0.0),
         "rank1_same_category": float(total["same"] or 0.0),
         "hubness": hubness,
-        "recommended_share": min(1.0, recommended / max(1, counts["recommendable_products"])),
+        "recommended_share": min(1.0, items / max(1, counts["recommendable_products"])),
     } | _categories(lists)
     return figures, {name: total[name] or 0 for name in ("repeated", "gaps", "own")}
 
@@ -68,27 +68,27 @@ def compare_lists(lists: DataFrame, published: DataFrame) -> tuple[dict[str, flo
     new, old = lists.select(*names, F.lit(0).alias("old")), published.select(*names, F.lit(1).alias("old"))
     both = new.unionByName(old)
     by_pair = both.repartition("product_id").groupBy("product_id", "similar_product_id")
-    pairs = by_pair.agg(F.max("old").alias("old"), F.min("old").alias("gone"))
-    is_new = F.col("gone") == 0  # the pair is in the new lists
+    pairs = by_pair.agg(F.max("old").alias("old"), F.min("old").alias("only_old"))
+    is_new = F.col("only_old") == 0  # the pair is in the new lists
     per_product = pairs.groupBy("product_id").agg(
         (F.max("old") == 1).alias("published"),  # the product has a published list
-        F.min("gone").alias("gone"),
+        F.min("only_old").alias("lost"),
         F.count_if(is_new).alias("total"),
-        F.count_if(is_new & (F.col("old") == 1)).alias("kept"),
+        F.count_if(is_new & (F.col("old") == 1)).alias("common"),
     )
-    sums = [F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("gone", "total", "kept")]
-    known = per_product.where("published").agg(F.count("*").alias("published"), *sums).first()
+    sums = [F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("lost", "total", "common")]
+    totals = per_product.where("published").agg(F.count("*").alias("published"), *sums).first()
     figures = {
-        "products_lost": known["gone"] / max(1, known["published"]),
-        "published_products": float(known["published"]),
+        "products_lost": totals["lost"] / max(1, totals["published"]),
+        "published_products": float(totals["published"]),
         "published_hubness": _hubness(published)[0],
     }
     same_category = published.where("rank = 1").agg(F.avg(_same_category())).first()[0]
     figures["published_rank1_same_category"] = float(same_category or 0.0)
-    if known["total"]:
-        figures["changed_share"] = 1 - known["kept"] / known["total"]
+    if totals["total"]:
+        figures["changed_share"] = 1 - totals["common"] / totals["total"]
     same_model = len(both.select("model_version").distinct().take(2)) < 2
-    if same_model and known["total"]:
+    if same_model and totals["total"]:
         figures["similarity_drift"] = _drift(both)
     return figures, same_model
 
@@ -100,20 +100,20 @@ def _same_category() -> Column:
 def _hubness(lists: DataFrame) -> tuple[float, int]:
     """(lists the most recommended product is in, as a multiple of rows per list; products that are in any list)."""
     uses = lists.groupBy("similar_product_id").count()
-    found = uses.agg(F.max("count").alias("most"), F.count("*").alias("items"), F.sum("count").alias("rows")).first()
+    totals = uses.agg(F.max("count").alias("most"), F.count("*").alias("items"), F.sum("count").alias("rows")).first()
     queries = lists.select("product_id").distinct().count()
-    return (float(found["most"] * queries / found["rows"]) if found["rows"] else 0.0), found["items"]
+    return (float(totals["most"] * queries / totals["rows"]) if totals["rows"] else 0.0), totals["items"]
 
 
 def _categories(lists: DataFrame) -> dict[str, float]:
-    """Of the rank-1 rows whose two categories are known: what chance would give. Empty where there are none.
+    """The values by chance, of the rank-1 rows with two categories; empty without such rows.
 
     rank1_same_category_by_chance: expected agreement were the picks dealt out among the queries at random.
     commonest_category: share of the queries that are of the commonest category.
     """
-    known = lists.where("rank = 1 AND category IS NOT NULL AND similar_category IS NOT NULL")
-    queries = {row["category"]: row["count"] for row in known.groupBy("category").count().collect()}
-    picks = {row["similar_category"]: row["count"] for row in known.groupBy("similar_category").count().collect()}
+    first = lists.where("rank = 1 AND category IS NOT NULL AND similar_category IS NOT NULL")
+    queries = {row["category"]: row["count"] for row in first.groupBy("category").count().collect()}
+    picks = {row["similar_category"]: row["count"] for row in first.groupBy("similar_category").count().collect()}
     total = sum(queries.values())
     if not total:
         return {}
@@ -127,9 +127,9 @@ def _drift(both: DataFrame) -> float:
 
     What two samples of these sizes show by chance once in a hundred times is subtracted.
     """
-    binned = F.floor((F.col("similarity") + 1) / 2 * _BINS).cast("int")
+    bin_number = F.floor((F.col("similarity") + 1) / 2 * _BINS).cast("int")
     counts = np.zeros((2, _BINS + 1))
-    for row in both.where("rank = 1").groupBy("old", binned.alias("bin")).count().collect():
+    for row in both.where("rank = 1").groupBy("old", bin_number.alias("bin")).count().collect():
         counts[row["old"], min(max(row["bin"], 0), _BINS)] += row["count"]
     sizes = np.maximum(1.0, counts.sum(axis=1, keepdims=True))
     shares = np.cumsum(counts, axis=1) / sizes

@@ -20,7 +20,7 @@ _PROMISES = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """metrics: figure by name; refusals: a sentence per limit not kept; broken: one per promise that does not hold.
+    """metrics: figure by name; refusals: a sentence per broken limit; broken: one per broken promise.
 
     The run may be published when both are empty. Limits may be overruled by a person, promises may not.
     """
@@ -51,13 +51,13 @@ def judge(
     gate.min_recall is None.
     """
     metrics, promises = measure_lists(lists, counts, k)
-    judged = {name: value for name, value in (measured or {}).items() if name in ("head_accuracy", "recall_at_k")}
+    run_figures = {name: value for name, value in (measured or {}).items() if name in ("head_accuracy", "recall_at_k")}
     refusals = []
     if published is not None:
-        compared, same_model = compare_lists(lists, published)
-        metrics |= compared
-        refusals += broken_comparisons(metrics | judged, published_metrics or {}, counts, limits, same_model)
-    refusals += broken_limits(metrics | judged, counts, limits, target_recall)
+        comparison, same_model = compare_lists(lists, published)
+        metrics |= comparison
+        refusals += broken_comparisons(metrics | run_figures, published_metrics or {}, counts, limits, same_model)
+    refusals += broken_limits(metrics | run_figures, counts, limits, target_recall)
     if metrics["coverage"] < limits.min_coverage:
         refusals.append(
             f"{metrics['coverage']:.1%} of the products with a usable image have a full list of {full_list(counts, k)},"

@@ -21,20 +21,20 @@ def broken_limits(
     limits: GateConfig,
     target_recall: float | None = None,
 ) -> Iterator[str]:
-    """One sentence per limit of a single run that is not kept: what was found, the key, what it allows.
+    """One sentence per broken limit of a single run: the finding, the key, its limit.
 
     figures: of `figures.measure_lists`, and head_accuracy and recall_at_k where the run has them.
     """
     if (hubness := figures["hubness"]) > limits.max_hubness:
-        found = f"one product is in {hubness:.1f} times as many lists as the average product"
-        yield f"{found}, gate.max_hubness allows {limits.max_hubness:g}"
+        finding = f"one product is in {hubness:.1f} times as many lists as the average product"
+        yield f"{finding}, gate.max_hubness allows {limits.max_hubness:g}"
     if (share := figures["quarantined_share"]) > limits.max_quarantined:
         yield f"{share:.1%} of the images are quarantined, gate.max_quarantined allows {limits.max_quarantined:.1%}"
     if (products := figures["products_with_recommendations"]) < limits.min_products:
         yield f"{products:.0f} products have recommendations, gate.min_products asks for {limits.min_products}"
     if products and (share := figures["recommended_share"]) < limits.min_recommended:
-        found = f"{share:.1%} of the recommendable products are in any list"
-        yield f"{found}, gate.min_recommended asks for {limits.min_recommended:.1%}"
+        finding = f"{share:.1%} of the recommendable products are in any list"
+        yield f"{finding}, gate.min_recommended asks for {limits.min_recommended:.1%}"
     yield from _no_better_than_chance(figures, counts, limits)
     least = limits.min_recall
     if least is None and target_recall is not None:
@@ -50,27 +50,29 @@ def broken_comparisons(
     limits: GateConfig,
     same_model: bool,
 ) -> Iterator[str]:
-    """One sentence per limit that is not kept beside the published run.
+    """One sentence per broken limit on the comparison with the published run.
 
     figures: as in `broken_limits`, and those of `figures.compare_lists`. published: the metrics that the published run
     recorded. same_model: whether one model version made both.
     """
-    if (lost := figures["products_lost"]) > limits.max_products_lost:
-        found = f"{lost:.1%} of the published products have no list any more"
-        yield f"{found}, gate.max_products_lost allows {limits.max_products_lost:.1%}"
-    changed, key, most = figures.get("changed_share", 0.0), "max_changed", limits.max_changed
+    if (lost_share := figures["products_lost"]) > limits.max_products_lost:
+        finding = f"{lost_share:.1%} of the published products have no list any more"
+        yield f"{finding}, gate.max_products_lost allows {limits.max_products_lost:.1%}"
+    change, key, most = figures.get("changed_share", 0.0), "max_changed", limits.max_changed
     if not same_model:
         key, most = "max_changed_model", max(limits.max_changed, limits.max_changed_model)
-    if changed > most:
-        found = f"{changed:.1%} of the recommendations of known products are others than in the published run"
-        yield f"{found}, gate.{key} allows {most:.1%}"
+    if change > most:
+        finding = f"{change:.1%} of the recommendations of known products are others than in the published run"
+        yield f"{finding}, gate.{key} allows {most:.1%}"
     if (drift := figures.get("similarity_drift", 0.0)) > limits.max_drift:
-        found = f"{drift:.1%} beyond chance is the distance between the similarities at rank 1 and the published run's"
-        yield f"{found}, gate.max_drift allows {limits.max_drift:.1%}"
+        finding = (
+            f"{drift:.1%} beyond chance is the distance between the similarities at rank 1 and the published run's"
+        )
+        yield f"{finding}, gate.max_drift allows {limits.max_drift:.1%}"
     now, before = figures["hubness"], figures["published_hubness"]
     if now > max(_USUAL_HUB, limits.max_hubness_growth * before):
-        found = f"one product is in {now:.1f} times as many lists as the average product, {before:.1f} when published"
-        yield f"{found}, gate.max_hubness_growth allows {limits.max_hubness_growth:g} times that"
+        finding = f"one product is in {now:.1f} times as many lists as the average product, {before:.1f} when published"
+        yield f"{finding}, gate.max_hubness_growth allows {limits.max_hubness_growth:g} times that"
     yield from _worse_categories(figures, published, counts, limits)
 
 
@@ -84,14 +86,14 @@ def _worse_categories(
     now, before = figures["rank1_same_category"], figures["published_rank1_same_category"]
     sizes = (figures["products_with_recommendations"], figures["published_products"])
     if before - now > limits.max_category_loss + _difference(now, before, *sizes):
-        found = f"the rank-1 product has the category of {now:.1%} of the products, {before:.1%} in the published run"
-        yield f"{found}, gate.max_category_loss allows {limits.max_category_loss:.1%} less"
+        finding = f"the rank-1 product has the category of {now:.1%} of the products, {before:.1%} in the published run"
+        yield f"{finding}, gate.max_category_loss allows {limits.max_category_loss:.1%} less"
     if "head_accuracy" not in figures or "head_accuracy" not in published:
         return
-    now, before, held = figures["head_accuracy"], published["head_accuracy"], _HELD_OUT * counts["embedded"]
-    if before - now > limits.max_category_loss + _difference(now, before, held, held):
-        found = f"the category head is right for {now:.1%} of the images held out, {before:.1%} in the published run"
-        yield f"{found}, gate.max_category_loss allows {limits.max_category_loss:.1%} less"
+    now, before, test_images = figures["head_accuracy"], published["head_accuracy"], _HELD_OUT * counts["embedded"]
+    if before - now > limits.max_category_loss + _difference(now, before, test_images, test_images):
+        finding = f"the category head is right for {now:.1%} of the images held out, {before:.1%} in the published run"
+        yield f"{finding}, gate.max_category_loss allows {limits.max_category_loss:.1%} less"
 
 
 def _no_better_than_chance(figures: Figures, counts: Mapping[str, int], limits: GateConfig) -> Iterator[str]:
@@ -106,16 +108,16 @@ def _no_better_than_chance(figures: Figures, counts: Mapping[str, int], limits: 
     chance = figures["rank1_same_category_by_chance"]
     least = chance + skill * (1 - chance) - _chance(chance, products)
     if share < least:
-        found = f"the rank-1 product has the category of {share:.1%} of the products, {chance:.1%} would by chance"
-        yield f"{found}, gate.min_category_skill={skill:g} asks for {least:.1%}"
+        finding = f"the rank-1 product has the category of {share:.1%} of the products, {chance:.1%} would by chance"
+        yield f"{finding}, gate.min_category_skill={skill:g} asks for {least:.1%}"
     if (accuracy := figures.get("head_accuracy")) is None:
         return
     chance = figures["commonest_category"]
     least = chance + skill * (1 - chance) - _chance(chance, _HELD_OUT * counts["embedded"])
     if accuracy < least:
-        found = f"the category head is right for {accuracy:.1%} of the images held out"
+        finding = f"the category head is right for {accuracy:.1%} of the images held out"
         by_chance = f"naming the commonest category would be for {chance:.1%}"
-        yield f"{found}, {by_chance}, gate.min_category_skill={skill:g} asks for {least:.1%}"
+        yield f"{finding}, {by_chance}, gate.min_category_skill={skill:g} asks for {least:.1%}"
 
 
 def _chance(share: float, *sizes: float) -> float:

@@ -115,13 +115,13 @@ def product_facts(images: DataFrame, categories: DataFrame) -> DataFrame:
     """One row per product: category (the catalogue's, else the predicted one of most of its images), price, in_stock;
     the first stated wins.
     """
-    joined = images.join(categories.select("image_id", "predicted_category"), "image_id", "left")
-    return joined.groupBy("product_id").agg(
-        F.coalesce(_first_stated("category"), F.expr("mode(predicted_category, true)")).alias("category"),
-        _first_stated("price").alias("price"),
-        _first_stated("in_stock").alias("in_stock"),
+    rows = images.join(categories.select("image_id", "predicted_category"), "image_id", "left")
+    return rows.groupBy("product_id").agg(
+        F.coalesce(_first_value("category"), F.expr("mode(predicted_category, true)")).alias("category"),
+        _first_value("price").alias("price"),
+        _first_value("in_stock").alias("in_stock"),
     )
 
 
-def _first_stated(name: str) -> Column:
+def _first_value(name: str) -> Column:
     return F.min_by(name, F.when(F.col(name).isNotNull(), F.col("position")))

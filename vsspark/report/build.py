@@ -45,16 +45,16 @@ def write_report(spark: SparkSession, store: Store, run: dict, config: Config, s
 
 
 def report_path(config: Config, run_id: str) -> Path:
-    """Where the report goes, its folder made. Raises StorageError when nothing can be written there: tried before the
+    """The report's path, its folder created. Raises StorageError when nothing can be written there: checked before the
     work, not after it.
     """
     path = Path(config.report.path or f"build/report/{run_id}.html")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        existed = path.exists()
+        was_there = path.exists()
         with path.open("a", encoding="utf-8"):
             pass
-        if not existed:
+        if not was_there:
             path.unlink()  # a run that is refused leaves no empty report
     except OSError as error:
         raise StorageError(f"report.path={path} cannot be written: {error}") from None
@@ -71,25 +71,15 @@ def build_report(spark: SparkSession, tables: Tables, run: dict, config: Config,
 
     contents = read_contents(tables, run, config)
     thumbnails = read_thumbnails(_shown_uris(contents), config.images, storage_options)
-    return render_report(contents, run, _settings(config), config.recommend.k, config.report.neighbours, thumbnails)
+    return render_report(contents, run, config, thumbnails)
 
 
 def _shown_uris(contents: Contents) -> list[str]:
     examples = contents.best + contents.worst
     queries = [example.query.image_uri for example in examples]
     return list(
-        dict.fromkeys(queries + [shown.product.image_uri for example in examples for shown in example.recommendations])
+        dict.fromkeys(
+            queries
+            + [recommendation.product.image_uri for example in examples for recommendation in example.recommendations]
+        )
     )
-
-
-def _settings(config: Config) -> dict[str, str]:
-    """The few settings that explain what is seen; the whole configuration is in the `runs` table."""
-    layer = f", layer {config.encoder.layer}" if config.encoder.layer else ""
-    return {
-        "encoder": f"{config.encoder.name}{layer}",
-        "metric": config.knn.metric,
-        "search": config.knn.mode,
-        "blocks": config.blocking.by,
-        "recommendations per product": str(config.recommend.k),
-        "output": config.output.format,
-    }

@@ -1,4 +1,4 @@
-"""What a report says, as plain values: gathered by `spark`, shown by `render`."""
+"""The contents of a report as plain values: from `spark`, for `render`."""
 
 from __future__ import annotations
 
@@ -99,15 +99,15 @@ def pick_distinct(candidates: Sequence[Candidate], n: int, taken: frozenset[str]
     A pair of near-identical products would fill two rows with the same two pictures: a candidate whose product or
     best recommendation is already shown waits until nothing else is left.
     """
-    first, later, shown = [], [], set(taken)
+    first, later, products = [], [], set(taken)
     for candidate in candidates:
         if candidate.product_id in taken:
             continue
         pair = {candidate.product_id, candidate.similar_product_id}
-        if pair & shown:
+        if pair & products:
             later.append(candidate)
         else:
             first.append(candidate)
-            shown |= pair
-    chosen = {candidate.product_id for candidate in (first + later)[:n]}
-    return [candidate for candidate in candidates if candidate.product_id in chosen]
+            products |= pair
+    ids = {candidate.product_id for candidate in (first + later)[:n]}
+    return [candidate for candidate in candidates if candidate.product_id in ids]

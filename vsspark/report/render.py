@@ -8,6 +8,7 @@ from datetime import datetime
 
 from jinja2 import Environment, StrictUndefined
 
+from vsspark.config import Config
 from vsspark.errors import Reason
 from vsspark.report.contents import CATEGORIES_SHOWN, Contents, longest_list
 
@@ -36,18 +37,10 @@ VERDICTS = {
 }
 
 
-def render_report(
-    contents: Contents,
-    run: Mapping,
-    settings: Mapping[str, str],
-    k: int,
-    neighbours: int,
-    thumbnails: Mapping[str, str],
-) -> str:
+def render_report(contents: Contents, run: Mapping, config: Config, thumbnails: Mapping[str, str]) -> str:
     """The HTML document.
 
-    run: a RUNS row as a dict. settings: lines for the engineer. k: recommend.k. neighbours: recommendations shown in
-    a row. thumbnails: data URIs by image URI; a picture that is not there is said to be unreadable.
+    run: a RUNS row as a dict. thumbnails: data URIs by image URI; a picture that is not there is said to be unreadable.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(
@@ -67,12 +60,25 @@ def render_report(
         else [],
         total_seconds=_total_seconds(run, seconds),
         reasons={reason.value: text for reason, text in REASONS.items()},
-        longest=longest_list(contents.totals.usable_products, k),
-        settings=settings,
+        longest=longest_list(contents.totals.usable_products, config.recommend.k),
+        settings=_settings(config),
         categories_shown=CATEGORIES_SHOWN,
-        neighbours_across=min(neighbours, 10),
+        neighbours_across=min(config.report.neighbours, 10),
         thumbnails=thumbnails,
     )
+
+
+def _settings(config: Config) -> dict[str, str]:
+    """The few settings that explain the page; the whole configuration is in the `runs` table."""
+    layer = f", layer {config.encoder.layer}" if config.encoder.layer else ""
+    return {
+        "encoder": f"{config.encoder.name}{layer}",
+        "metric": config.knn.metric,
+        "search": config.knn.mode,
+        "blocks": config.blocking.by,
+        "recommendations per product": str(config.recommend.k),
+        "output": config.output.format,
+    }
 
 
 def _sections(contents: Contents) -> list[tuple[str, str, str, tuple]]:
@@ -85,9 +91,9 @@ def _sections(contents: Contents) -> list[tuple[str, str, str, tuple]]:
 
 
 def _total_seconds(run: Mapping, seconds: Mapping[str, float]) -> float:
-    started, finished = run.get("started_at"), run.get("finished_at")
-    if isinstance(started, datetime) and isinstance(finished, datetime):
-        return (finished - started).total_seconds()
+    start, end = run.get("started_at"), run.get("finished_at")
+    if isinstance(start, datetime) and isinstance(end, datetime):
+        return (end - start).total_seconds()
     return sum(seconds.values())
 
 

@@ -40,13 +40,13 @@ def read_contents(tables: Tables, run: dict, config: Config) -> Contents:
     """Everything the report of `run` (a RUNS row as a dict) shows, except the pictures themselves."""
     images = tables.read("images")
     embeddings = tables.read("embeddings").where(F.col("model_version") == run["model_version"])
-    published = tables.read("similar_products").where(F.col("run_id") == run["run_id"])
+    lists = tables.read("similar_products").where(F.col("run_id") == run["run_id"])
     set_aside = images_set_aside(images, embeddings, tables.read("quarantine"), run["run_id"]).persist()
-    products = per_product(images, embeddings, set_aside, published).persist()
+    products = per_product(images, embeddings, set_aside, lists).persist()
     try:
         totals = _totals(products, config.recommend.k)
         best, worst = _pick_examples(products, config.report.examples)
-        shown = _examples(published, products, best + worst, config.report.neighbours)
+        examples = _examples(lists, products, best + worst, config.report.neighbours)
         unusable = products.where("embedded = 0").orderBy("product_id").limit(UNUSABLE_SHOWN).select("product_id")
         return Contents(
             totals=totals,
@@ -55,8 +55,8 @@ def read_contents(tables: Tables, run: dict, config: Config) -> Contents:
             without_images=tuple(row.product_id for row in unusable.collect())
             if totals.products > totals.usable_products
             else (),
-            best=tuple(shown[candidate.product_id] for candidate in best),
-            worst=tuple(shown[candidate.product_id] for candidate in worst),
+            best=tuple(examples[candidate.product_id] for candidate in best),
+            worst=tuple(examples[candidate.product_id] for candidate in worst),
         )
     finally:
         products.unpersist()
@@ -77,26 +77,28 @@ def images_set_aside(images: DataFrame, embeddings: DataFrame, quarantine: DataF
     )
 
 
-def per_product(images: DataFrame, embeddings: DataFrame, set_aside: DataFrame, published: DataFrame) -> DataFrame:
+def per_product(
+    images: DataFrame, embeddings: DataFrame, set_aside: DataFrame, similar_products: DataFrame
+) -> DataFrame:
     """One row per product of the catalogue: name, category, images, embedded, quarantined, listed, backfilled,
     similarity and similar_product_id at rank 1.
     """
     embedded = embeddings.select("image_id", "predicted_category", F.lit(1).alias("usable"))
-    refused = set_aside.select("image_id", F.lit(1).alias("refused"))
-    counted = (
+    quarantined = set_aside.select("image_id", F.lit(1).alias("set_aside"))
+    counts = (
         images.join(embedded, "image_id", "left")
-        .join(refused, "image_id", "left")
+        .join(quarantined, "image_id", "left")
         .groupBy("product_id")
         .agg(
             F.count("*").alias("images"),
             F.count("usable").alias("embedded"),
-            F.count("refused").alias("quarantined"),
+            F.count("set_aside").alias("quarantined"),
             F.min(F.coalesce("category", "predicted_category")).alias("own_category"),
             F.min_by("name", "position").alias("name"),
         )
     )
     best = F.col("rank") == 1
-    lists = published.groupBy("product_id").agg(
+    lists = similar_products.groupBy("product_id").agg(
         F.count("*").alias("listed"),
         F.count(F.when(F.col("source") == "backfill", 1)).alias("backfilled"),
         F.max(F.when(best, F.col("similarity"))).alias("similarity"),
@@ -104,7 +106,7 @@ def per_product(images: DataFrame, embeddings: DataFrame, set_aside: DataFrame, 
         F.min("category").alias("listed_category"),
     )
     return (
-        counted.join(lists, "product_id", "left")
+        counts.join(lists, "product_id", "left")
         .withColumn("category", F.coalesce("listed_category", "own_category"))
         .fillna(0, ["listed", "backfilled"])
         .drop("listed_category", "own_category")
@@ -154,53 +156,53 @@ def _pick_examples(products: DataFrame, examples: int) -> tuple[list[Candidate],
     """(best, worst) candidates, in the order shown: the best of every category, then the second best of every
     category, ... until there are enough.
     """
-    listed = products.where("similarity IS NOT NULL").select(
+    candidates = products.where("similarity IS NOT NULL").select(
         "product_id", "similar_product_id", "similarity", "category"
     )
     limit = examples * OVERFETCH
     rows = (
-        _stratified(listed, "best", -F.col("similarity"), limit)
-        .unionAll(_stratified(listed, "worst", F.col("similarity"), limit))
+        _best_per_category(candidates, "best", -F.col("similarity"), limit)
+        .unionAll(_best_per_category(candidates, "worst", F.col("similarity"), limit))
         .collect()
     )
-    found: dict[str, list[Candidate]] = {"best": [], "worst": []}
+    sides: dict[str, list[Candidate]] = {"best": [], "worst": []}
     for row in sorted(rows, key=lambda row: (row.turn, row.order, row.product_id)):
-        found[row.side].append(Candidate(row.product_id, row.similar_product_id, row.similarity, row.category))
+        sides[row.side].append(Candidate(row.product_id, row.similar_product_id, row.similarity, row.category))
     # A catalogue too small for both sections shares its products between them.
-    half = min(examples, (len(found["best"]) + 1) // 2)
-    best = pick_distinct(found["best"], half)
-    worst = pick_distinct(found["worst"], examples, frozenset(candidate.product_id for candidate in best))
+    half = min(examples, (len(sides["best"]) + 1) // 2)
+    best = pick_distinct(sides["best"], half)
+    worst = pick_distinct(sides["worst"], examples, frozenset(candidate.product_id for candidate in best))
     return sorted(best, key=lambda c: (-c.similarity, c.product_id)), sorted(
         worst, key=lambda c: (c.similarity, c.product_id)
     )
 
 
-def _stratified(listed: DataFrame, side: str, order: Column, limit: int) -> DataFrame:
+def _best_per_category(candidates: DataFrame, side: str, order: Column, limit: int) -> DataFrame:
     window = Window.partitionBy("category").orderBy("order", "product_id")
-    ordered = listed.withColumns({"side": F.lit(side), "order": order}).withColumn("turn", F.row_number().over(window))
-    return ordered.where(F.col("turn") <= limit).orderBy("turn", "order", "product_id").limit(limit)
+    rows = candidates.withColumns({"side": F.lit(side), "order": order}).withColumn("turn", F.row_number().over(window))
+    return rows.where(F.col("turn") <= limit).orderBy("turn", "order", "product_id").limit(limit)
 
 
 def _examples(
-    published: DataFrame, products: DataFrame, candidates: list[Candidate], neighbours: int
+    similar_products: DataFrame, products: DataFrame, candidates: list[Candidate], neighbours: int
 ) -> dict[str, Example]:
     if not candidates:
         return {}
     ids = [candidate.product_id for candidate in candidates]
     rows = (
-        published.where(F.col("product_id").isin(ids) & (F.col("rank") <= neighbours))
+        similar_products.where(F.col("product_id").isin(ids) & (F.col("rank") <= neighbours))
         .orderBy("product_id", "rank")
         .collect()
     )
-    everyone = sorted({row.product_id for row in rows} | {row.similar_product_id for row in rows})
+    shown_ids = sorted({row.product_id for row in rows} | {row.similar_product_id for row in rows})
     names = {
         row.product_id: row.name
-        for row in products.where(F.col("product_id").isin(everyone)).select("product_id", "name").collect()
+        for row in products.where(F.col("product_id").isin(shown_ids)).select("product_id", "name").collect()
     }
     lists: dict[str, list[Row]] = {}
     for row in rows:
         lists.setdefault(row.product_id, []).append(row)
-    return {product_id: _example(own, names) for product_id, own in lists.items()}
+    return {product_id: _example(product_rows, names) for product_id, product_rows in lists.items()}
 
 
 def _example(rows: list[Row], names: dict[str, str | None]) -> Example:
@@ -231,7 +233,7 @@ def _quarantine(set_aside: DataFrame) -> tuple[QuarantineReason, ...]:
     reasons: dict[str, list[Row]] = {}
     for row in set_aside.groupBy("reason", part).agg(F.count("*").alias("images"), example).collect():
         reasons.setdefault(row.reason, []).append(row)
-    found = [
+    summaries = [
         QuarantineReason(
             reason,
             sum(row.images for row in rows),
@@ -239,4 +241,4 @@ def _quarantine(set_aside: DataFrame) -> tuple[QuarantineReason, ...]:
         )
         for reason, rows in reasons.items()
     ]
-    return tuple(sorted(found, key=lambda reason: (-reason.images, reason.reason)))
+    return tuple(sorted(summaries, key=lambda reason: (-reason.images, reason.reason)))

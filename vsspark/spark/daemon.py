@@ -1,8 +1,10 @@
-"""PySpark's daemon of Python workers, silent where the JVM lets an idle worker go.
+"""PySpark's daemon of Python workers, silent when the JVM ends an idle worker.
 
 After a minute without a task the JVM closes a worker's socket. PySpark's worker answers with what it takes for an
 error; over a Unix socket (`spark.python.unix.domain.socket.enabled`, see `vsspark.spark.session`) that answer fails at
-once, and its traceback ends in the log of a good run.
+once, and its traceback ends in the log of a good run. Used with those sockets alone.
+
+Tried on PySpark 4.2.0: replaces `pyspark.daemon.worker`, which is not public.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ def rows_digest(df: DataFrame) -> str:
     # A null changes no hash by itself: where a column is null is hashed along.
     nulls = [F.col(f.name).isNull() for f in df.schema.fields]
     total = lambda seed: F.sum(F.xxhash64(F.lit(seed), *nulls, *columns).cast("decimal(20,0)"))  # noqa: E731
-    found = df.agg(F.count("*"), total(1), total(2)).first()
-    return settings_digest([str(value) for value in found])
+    sums = df.agg(F.count("*"), total(1), total(2)).first()
+    return settings_digest([str(value) for value in sums])
 
 
 def settings_digest(settings: Any) -> str:

@@ -1,6 +1,4 @@
-"""GPUs of executors: a stage that wants them asks for one per task, with the cores that belong to it; every other
-stage runs a task per core.
-"""
+"""GPUs of executors: a stage requests one per task, with its share of the cores, or none and runs a task per core."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ def cores_per_gpu(spark: SparkSession) -> int | None:
 
 
 def one_gpu_per_task(cpus: int | None) -> ResourceProfile | None:
-    """A stage's own resources: a GPU to itself and the cores that feed it; the stages around it ask for neither. None
-    where there are no such cores.
-    """
+    """The resource profile of a stage whose tasks have a GPU and `cpus` cores each; None where cpus is None."""
     if cpus is None:
         return None
     return ResourceProfileBuilder().require(TaskResourceRequests().cpus(cpus).resource("gpu", 1)).build
@@ -34,15 +30,15 @@ def take_gpu() -> bool:
     CUDA looks once, when it is first used in the process. Raises ConfigError where the worker's earlier task had
     another GPU.
     """
-    given = TaskContext.get().resources().get("gpu")
-    if given is None:
+    gpu = TaskContext.get().resources().get("gpu")
+    if gpu is None:
         return False
-    wanted = ",".join(given.addresses)
-    seen = os.environ.get("VSSPARK_GPUS")
-    if seen not in (None, wanted):
+    addresses = ",".join(gpu.addresses)
+    earlier = os.environ.get("VSSPARK_GPUS")
+    if earlier not in (None, addresses):
         raise ConfigError(
-            f"this Python worker runs on GPU {seen} and its task was given {wanted}: "
+            f"this Python worker runs on GPU {earlier} and its task was given {addresses}: "
             "give executors one GPU each, or set spark.python.worker.reuse=false"
         )
-    os.environ["VSSPARK_GPUS"] = os.environ["CUDA_VISIBLE_DEVICES"] = wanted
+    os.environ["VSSPARK_GPUS"] = os.environ["CUDA_VISIBLE_DEVICES"] = addresses
     return True

@@ -10,8 +10,10 @@ import sys
 import tempfile
 from functools import lru_cache
 
-from pyspark import SparkConf, SparkContext
+from pyspark import SparkConf
 from pyspark.sql import SparkSession
+
+from vsspark.spark import jvm
 
 # Set where nothing else was said: the config's `spark:` section wins over --conf and spark-defaults.conf, and all
 # three win over these.
@@ -56,8 +58,7 @@ def create(app_name: str, properties: dict[str, str | int | float | bool]) -> Sp
     # Started as `python jobs/NAME.py`: the workers are this interpreter too, not the PATH's python3.
     if not os.environ.get("SPARK_ENV_LOADED"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    # Starts or joins the JVM; only then does SparkConf() know what spark-submit was told.
-    SparkContext._ensure_initialized()
+    jvm.start()
     conf = SparkConf()
     if not conf.contains("spark.master"):
         conf.set("spark.master", "local[*]")
@@ -99,7 +100,7 @@ def _unix_sockets(conf: SparkConf) -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _socket_folder() -> str:
-    """One for this process, that nobody else can enter."""
+    """A folder of this process, closed to other users."""
     folder = tempfile.mkdtemp(prefix="vsspark-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -110,9 +111,7 @@ def reconnect(spark: SparkSession) -> None:
 
     Spark's jobs are cancelled; what the call does beside them, it may still do.
     """
-    connection = SparkContext._gateway._gateway_client.get_thread_connection()
-    if connection is not None:
-        connection.close()  # the next call makes itself another
+    jvm.drop_connection()
     spark.sparkContext.cancelAllJobs()
 
 
@@ -120,7 +119,7 @@ def storage_options(spark: SparkSession) -> dict[str, str]:
     """The Hadoop settings the Python workers need to read object storage as the JVM does. Holds secrets: never log
     it.
     """
-    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+    hadoop = jvm.hadoop_configuration(spark)
     per_bucket = hadoop.getPropsWithPrefix("fs.s3a.bucket.")
     return {key: value for key in _S3_OPTIONS if (value := hadoop.get(key))} | {
         f"fs.s3a.bucket.{key}": per_bucket[key] for key in per_bucket

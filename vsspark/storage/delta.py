@@ -36,12 +36,12 @@ class DeltaTables(DeltaWriter):
         if not self.exists(table):
             return None
         self.revoke([self._lock.token], [table])
-        own = (commit for commit in self._commits(table) if commit.note.get("token") == self._lock.token)
-        commit = next(own, None)
+        publishes = (commit for commit in self._commits(table) if commit.note.get("token") == self._lock.token)
+        commit = next(publishes, None)
         return commit and {**commit.note["versions"], table: commit.version}
 
     def last_publish(self, table: str) -> tuple[str, dict[str, int]] | None:
-        """(run id, versions) of what is published, from its commit; None where that is gone, or after a restore."""
+        """(run id, versions) of the published run, by its commit; None when the log has lost it, or after a restore."""
         commit = next(iter(self._commits(table)), None)
         if commit is None or commit.restored or "versions" not in commit.note:
             return None
@@ -106,8 +106,8 @@ class DeltaTables(DeltaWriter):
         return commits(self._spark, self.path(table)) if self.exists(table) else []
 
     def _version_of(self, table: str, run_id: str) -> int:
-        own = (c.version for c in self._commits(table) if c.note["run_id"] == run_id and not c.restored)
-        version = next(own, None)
+        versions = (c.version for c in self._commits(table) if c.note["run_id"] == run_id and not c.restored)
+        version = next(versions, None)
         if version is None:
             raise StorageError(f"{table} cannot go back to run {run_id}: its log does not reach back so far")
         return version
@@ -115,13 +115,13 @@ class DeltaTables(DeltaWriter):
     def _check_files(self, table: str, version: int, run_id: str) -> None:
         what = f"{table} cannot go back to run {run_id}, version {version}"
         try:
-            wanted = {name.rsplit("/", 1)[-1] for name in self.read(table, version).inputFiles()}
+            names = {name.rsplit("/", 1)[-1] for name in self.read(table, version).inputFiles()}
         except (Py4JJavaError, PySparkException) as error:
             raise StorageError(f"{what}: {first_line(error)}") from None
-        lost = wanted - self._files.names_below(self.path(table))
-        if lost:
-            count = f"{len(lost)} of its {len(wanted)} files are gone"
-            why = f"{count}, for example {min(lost)}; has VACUUM removed them?"
+        missing = names - self._files.names_below(self.path(table))
+        if missing:
+            count = f"{len(missing)} of its {len(names)} files are gone"
+            why = f"{count}, for example {min(missing)}; has VACUUM removed them?"
             raise StorageError(f"{what}: {why} No table was changed")
 
     def _restore(self, table: str, version: int, run_id: str) -> None:

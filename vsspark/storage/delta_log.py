@@ -1,4 +1,4 @@
-"""What the log of a Delta table says: its newest version, and which run has made which commit."""
+"""The log of a Delta table: its newest version, and the run behind each commit."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Commit(NamedTuple):
 
 def written_at(files: Files, path: str) -> dict[int, float]:
     """Version -> when it was committed, by listing the log: Delta's history takes a Spark job per table."""
-    listed = [(*name.rsplit(".", 1), at) for name, at in files.listing(f"{path}/_delta_log") if "." in name]
-    return {int(version): at for version, kind, at in listed if kind == "json" and version.isdecimal()}
+    files_and_times = [(*name.rsplit(".", 1), at) for name, at in files.listing(f"{path}/_delta_log") if "." in name]
+    return {int(version): at for version, kind, at in files_and_times if kind == "json" and version.isdecimal()}
 
 
 def newest_version(files: Files, path: str) -> int:
@@ -33,5 +33,5 @@ def commits(spark: SparkSession, path: str) -> list[Commit]:
     """Newest first, as far as the log reaches back; those of other writers (OPTIMIZE, VACUUM, a hand) are left out."""
     history = DeltaTable.forPath(spark, path).history().select("version", "operation", "userMetadata")
     rows = history.orderBy("version", ascending=False).collect()
-    own = [row for row in rows if (row.userMetadata or "").startswith('{"run_id"')]
-    return [Commit(row.version, row.operation == "RESTORE", json.loads(row.userMetadata)) for row in own]
+    notes = [row for row in rows if (row.userMetadata or "").startswith('{"run_id"')]
+    return [Commit(row.version, row.operation == "RESTORE", json.loads(row.userMetadata)) for row in notes]

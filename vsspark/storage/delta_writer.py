@@ -122,8 +122,8 @@ class DeltaWriter:
         detail = DeltaTable.forPath(self._spark, self.path(table)).detail().first()
         files = df.inputFiles()
         partition = PARTITIONED_BY.get(table)
-        named = partition is None or all(f"/{partition}=" in file for file in files)
-        if detail["minReaderVersion"] > 1 or not files or not named:
+        is_partitioned = partition is None or all(f"/{partition}=" in file for file in files)
+        if detail["minReaderVersion"] > 1 or not files or not is_partitioned:
             return df
         return self._spark.read.schema(df.schema).option("basePath", self.path(table)).parquet(*files)
 
@@ -139,14 +139,14 @@ class DeltaWriter:
         try:
             writer.save(self.path(table))
         except _CONFLICTS as error:
-            self._refused(table, first_line(error))
+            self._refuse(table, first_line(error))
         version = self._spark.conf.get(_LAST_COMMIT, None)
         if self._lock is not None:
             if version is None:  # Delta skips a transaction whose id is used up
-                self._refused(table, "this run's turn was over")
+                self._refuse(table, "this run's turn was over")
             self._versions[table] = int(version)
 
-    def _refused(self, table: str, why: str) -> None:
+    def _refuse(self, table: str, why: str) -> None:
         if self._lock is not None:
             self._lock.check()  # knows who has taken over
         raise StorageError(f"{self.path(table)}: another writer has committed to it while this run wrote it: {why}")
@@ -158,8 +158,9 @@ class DeltaWriter:
         return writer if note is None else writer.option("userMetadata", json.dumps(note))
 
     def _properties(self) -> dict[str, str]:
-        """How long Delta keeps what a table no longer needs: VACUUM goes by the table's own property, whatever hours it
-        is called with. No deletion vectors: not every reader outside Spark knows them."""
+        """Table properties: how long Delta keeps old files (VACUUM uses the property, not its own argument), and no
+        deletion vectors, which not every reader outside Spark supports.
+        """
         return {
             "delta.enableDeletionVectors": "false",
             "delta.deletedFileRetentionDuration": f"interval {self._keep_days} days",

@@ -8,10 +8,11 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from vsspark.errors import StorageError
+from vsspark.spark import jvm
 
 
 class Files:
-    """Paths are what Spark takes: a local path, file:, s3a:// or another scheme that the session's Hadoop knows."""
+    """Paths as Spark takes them: a local path, file:, s3a:// or another scheme of the session's Hadoop."""
 
     def __init__(self, spark: SparkSession):
         self._spark = spark
@@ -36,8 +37,8 @@ class Files:
 
     def listing(self, folder: str) -> list[tuple[str, float]]:
         """(name, modification time in seconds since 1970) of what is in a folder."""
-        found = self._system(folder).listStatus(self._path(folder))
-        return [(status.getPath().getName(), status.getModificationTime() / 1000) for status in found]
+        statuses = self._system(folder).listStatus(self._path(folder))
+        return [(status.getPath().getName(), status.getModificationTime() / 1000) for status in statuses]
 
     def modified(self, path: str) -> float | None:
         """When a file was written, in seconds since 1970 by the clock of its file system; None where there is none."""
@@ -89,13 +90,13 @@ class Files:
 
     def read_text(self, path: str) -> str:
         with closing(self._system(path).open(self._path(path))) as stream:
-            return self._spark._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8")
+            return jvm.packages(self._spark).org.apache.commons.io.IOUtils.toString(stream, "UTF-8")
 
     def _path(self, path: str):
-        return self._spark._jvm.org.apache.hadoop.fs.Path(path)
+        return jvm.packages(self._spark).org.apache.hadoop.fs.Path(path)
 
     def _system(self, path: str):
-        return self._path(path).getFileSystem(self._spark.sparkContext._jsc.hadoopConfiguration())
+        return self._path(path).getFileSystem(jvm.hadoop_configuration(self._spark))
 
 
 def _java_class(error: Py4JJavaError) -> str:
@@ -107,6 +108,6 @@ def _java_class_of(value) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What Java says of an error, without its stack."""
+    """The first line of an error's message, Java's own where there is one."""
     lines = str(error.java_exception if isinstance(error, Py4JJavaError) else error).splitlines()
     return lines[0] if lines else type(error).__name__

@@ -66,27 +66,27 @@ def _s3_settings(bucket: str, options: Mapping[str, str]) -> tuple[tuple[str, st
         "path.style.access",
         "connection.ssl.enabled",
     )
-    found = {name: options.get(f"fs.s3a.bucket.{bucket}.{name}", options.get(f"fs.s3a.{name}")) for name in names}
-    return tuple((name, str(value)) for name, value in found.items() if value not in (None, ""))
+    settings = {name: options.get(f"fs.s3a.bucket.{bucket}.{name}", options.get(f"fs.s3a.{name}")) for name in names}
+    return tuple((name, str(value)) for name, value in settings.items() if value not in (None, ""))
 
 
 @lru_cache(maxsize=32)
 def _s3(settings: tuple[tuple[str, str], ...], timeout_s: float, attempts: int) -> fs.S3FileSystem:
-    given = dict(settings)
-    endpoint = given.get("endpoint")
-    secure = given.get("connection.ssl.enabled", "true").lower() != "false"
+    options = dict(settings)
+    endpoint = options.get("endpoint")
+    secure = options.get("connection.ssl.enabled", "true").lower() != "false"
     if endpoint and "://" in endpoint:
         scheme, _, endpoint = endpoint.partition("://")
         secure = scheme == "https"
     return fs.S3FileSystem(
-        access_key=given.get("access.key"),
-        secret_key=given.get("secret.key"),
-        session_token=given.get("session.token"),
+        access_key=options.get("access.key"),
+        secret_key=options.get("secret.key"),
+        session_token=options.get("session.token"),
         # An endpoint of one's own has no region to look up; the signature still wants a name.
-        region=given.get("endpoint.region", "us-east-1" if endpoint else None),
+        region=options.get("endpoint.region", "us-east-1" if endpoint else None),
         scheme="https" if secure else "http",
         endpoint_override=endpoint,
-        force_virtual_addressing=bool(endpoint) and given.get("path.style.access", "false").lower() == "false",
+        force_virtual_addressing=bool(endpoint) and options.get("path.style.access", "false").lower() == "false",
         connect_timeout=timeout_s,
         request_timeout=timeout_s,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=attempts),

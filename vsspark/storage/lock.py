@@ -80,7 +80,7 @@ class OutputLock:
             raise StorageError(f"{how} while this run could not renew its lease; start it again")
 
     def lost(self) -> bool:
-        """Whether another run has taken the lease over, or nobody can say that none has."""
+        """Whether another run has taken the lease over, or the lease cannot be read."""
         return self._renewing is not None and not self._is_mine(self._holder())
 
     def release(self) -> None:
@@ -146,14 +146,14 @@ class OutputLock:
 
     def _age(self) -> float | None:
         """Seconds since the lease was written, both by the store's clock; None where it is not there any more."""
-        renewed = self._files.modified(self._path)
-        if renewed is None:
+        then = self._files.modified(self._path)
+        if then is None:
             return None
         probe = f"{self._path}-{self.token}"
         self._files.write_text(probe, "")
         now = self._files.modified(probe)
         self._files.delete(probe)
-        return now - renewed
+        return now - then
 
     def _renew(self) -> None:
         while not self._over.wait(_RENEW_S):

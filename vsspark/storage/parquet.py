@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from vsspark.errors import StorageError
 from vsspark.schemas import TABLES
+from vsspark.spark import jvm
 from vsspark.storage.files import Files
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ class ParquetTables:
     def replace(self, table: str, df: DataFrame, by: str, value: str, run_id: str) -> None:
         # Overwriting partitions dynamically would keep the old one where no row replaces it. And the rows may come from
         # those they replace.
-        escaped = self._spark._jvm.org.apache.spark.sql.catalyst.catalog.ExternalCatalogUtils.escapePathName(value)
-        partition, following, leaving = f"{by}={escaped}", self._following(table), self._leaving(table)
+        partition = jvm.partition_folder(self._spark, by, value)
+        following, leaving = self._following(table), self._leaving(table)
         df.write.mode("overwrite").partitionBy(by).parquet(following)
         self._check_lock()
         if not self._files.exists(self.path(table)):
@@ -99,9 +100,9 @@ class ParquetTables:
         return None
 
     def published_runs(self, table: str) -> list[str]:
-        published = self._ledger(table)["published"][::-1]
+        runs = self._ledger(table)["published"][::-1]
         current = self.current_run(table)  # a run that was killed between its swap and its place in the ledger
-        return published if current is None or current in published else [current, *published]
+        return runs if current is None or current in runs else [current, *runs]
 
     def current_run(self, table: str) -> str | None:
         return self._marker(table).get("run_id") or self._ledger(table)["current"]
@@ -162,6 +163,6 @@ class ParquetTables:
             return {"published": [], "current": None}
         return json.loads(self._files.read_text(path))
 
-    def _write_ledger(self, table: str, published: list[str], current: str) -> None:
-        ledger = json.dumps({"published": published, "current": current})
+    def _write_ledger(self, table: str, runs: list[str], current: str) -> None:
+        ledger = json.dumps({"published": runs, "current": current})
         self._files.write_text(self._history(table, "ledger.json"), ledger)

@@ -31,7 +31,7 @@ _NOT_WRITABLE = (
 
 
 class Scratch:
-    """`_staging` belongs to the run that writes and goes with it; `_work` holds finished pieces and survives a kill.
+    """`_staging` is deleted at the end of its run; `_work` holds finished pieces and survives a kill.
 
     lock: of the run that writes. Its staging folder carries the lock's token, so that two runs of one name, of which
     one has lost its lease, never write into each other's files. `_work` is named by release and content: whoever wrote
@@ -44,8 +44,9 @@ class Scratch:
         self._lock = lock
 
     def check_writable(self) -> None:
-        """Raises StorageError naming output.path when nothing can be written there, and ConfigError when it is on a
-        kind of store that tasks cannot write to: asked before hours of work, not after."""
+        """Raises StorageError naming output.path when nothing can be written there, and ConfigError when tasks cannot
+        write to that kind of store: checked before hours of work, not after.
+        """
         open_filesystem(self.root, session.storage_options(self.spark))
         probe = f"{self.root}/_staging/_probe"
         try:
@@ -55,7 +56,7 @@ class Scratch:
             raise StorageError(f"output.path={self.root} cannot be written: {first_line(error)}") from None
 
     def staging(self, run_id: str, name: str = "") -> str:
-        """A folder of a run; it goes when the run is over."""
+        """A folder of a run, deleted when the run is over."""
         token = f"-{self._lock.token}" if self._lock is not None and self._lock.run_id == run_id else ""
         return f"{self.root}/_staging/{run_id}{token}/{name}".rstrip("/")
 
@@ -93,12 +94,12 @@ class Scratch:
         self._files.delete(f"{self.root}/_work")
 
     def drop_root(self) -> None:
-        """Removes everything below the root: for one that nobody else knows."""
+        """Removes everything below the root, for a root of one run alone."""
         self._files.delete(self.root)
 
     @contextmanager
     def _writable(self) -> Iterator[None]:
-        """Turns what file systems say of a place that cannot be written into a StorageError that names output.path."""
+        """Turns the errors of a path that cannot be written into a StorageError that names output.path."""
         try:
             yield
         except (Py4JJavaError, AnalysisException) as error:

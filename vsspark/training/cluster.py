@@ -36,13 +36,13 @@ class Cluster:
 
         Raises ConfigError when the first worker is gone and has not done it.
         """
-        polls = missed = 0
+        polls = failures = 0
         while not self.first and not ready():
             time.sleep(_POLL_S)
             polls += 1
             if polls % _POLLS_PER_CALL == 0:
-                missed = 0 if _answers(self.addresses[0]) else missed + 1
-            if missed >= _CALLS and not ready():
+                failures = 0 if _answers(self.addresses[0]) else failures + 1
+            if failures >= _CALLS and not ready():
                 raise ConfigError(
                     f"TF_CONFIG: the first worker, {self.addresses[0]}, has ended before its part was done; "
                     "see why there, and start all again"

@@ -1,4 +1,4 @@
-"""What the frozen trunk says of a few views of every picture, computed once and kept on disk; a killed run goes on
+"""The frozen trunk's features of a few views of every picture, computed once and kept on disk; a killed run goes on
 where it was.
 """
 
@@ -38,8 +38,8 @@ def compute_features(folder: str, split: str, views: int, trunk: Encoder, config
     engine = load_engine("onnxruntime", str(trunk.files["onnxruntime"]), _BATCH, config.threads)
     parts: list[Features] = []
     for group in read_groups(folder, split):
-        made = repr((views, config.seed, config.side, config.backgrounds, config.flip, LEAST_AREA))
-        file = cache / f"{hashlib.sha256(made.encode() + group.image_id.tobytes()).hexdigest()[:16]}.npy"
+        recipe = repr((views, config.seed, config.side, config.backgrounds, config.flip, LEAST_AREA))
+        file = cache / f"{hashlib.sha256(recipe.encode() + group.image_id.tobytes()).hexdigest()[:16]}.npy"
         if not file.exists():
             _save(file, _encode(group, views, engine, config))
         parts.append(Features(np.load(file), group.product, group.category))
@@ -52,11 +52,11 @@ def compute_features(folder: str, split: str, views: int, trunk: Encoder, config
 def _encode(group, views: int, engine, config: TrainingConfig) -> np.ndarray:
     pictures = []
     for data, image_id in zip(group.picture, group.image_id, strict=True):
-        pixels = picture_views(data, int(image_id), config.side, views, config.seed, config.backgrounds)
-        encoded = _run(engine, np.concatenate([pixels, pixels[:1, :, ::-1]]) if config.flip else pixels)
+        pixels = picture_views(data, int(image_id), views, config)
+        features = _run(engine, np.concatenate([pixels, pixels[:1, :, ::-1]]) if config.flip else pixels)
         if config.flip:
-            encoded[0] = (encoded[0] + encoded[-1]) / 2
-        pictures.append(encoded[:views].astype(np.float16))
+            features[0] = (features[0] + features[-1]) / 2
+        pictures.append(features[:views].astype(np.float16))
     return np.stack(pictures)
 
 

@@ -39,10 +39,10 @@ class Objective(NamedTuple):
             return category_loss(probabilities, category, self.class_weights, 0.0)
         loss = config.category_weight * category_loss(probabilities, category, self.class_weights, _SMOOTHING)
         loss += config.pair_weight * pair_loss(
-            embedding, product, weight, config.temperature, category, config.hard_negatives
+            embedding, product, weight, config.temperature, (category, config.hard_negatives)
         )
-        known = tf.cast(category >= 0, tf.float32)
-        return loss + config.category_pair_weight * pair_loss(embedding, category, known, config.temperature)
+        has_category = tf.cast(category >= 0, tf.float32)
+        return loss + config.category_pair_weight * pair_loss(embedding, category, has_category, config.temperature)
 
 
 def class_weights(counts: np.ndarray, config: TrainingConfig) -> np.ndarray:
@@ -53,30 +53,39 @@ def class_weights(counts: np.ndarray, config: TrainingConfig) -> np.ndarray:
     return np.ones(len(counts), np.float32) if config.recipe == "transfer" else balanced_weights(counts)
 
 
-def fit(
-    network: keras.Model,
-    objective: Objective,
-    optimizer: keras.optimizers.Optimizer,
-    data: Callable[[int], tf.data.Dataset],
-    steps: int,
-    judge: Callable[[], dict[str, float]],
-    epochs: int,
-    folder: Path,
-    cluster: Cluster = Cluster(),  # noqa: B008 - frozen
-) -> FitState:
+class Training(NamedTuple):
+    """A network, what it is trained for and on; in a cluster network and optimizer are made under the strategy's
+    scope.
+    """
+
+    network: keras.Model
+    objective: Objective
+    optimizer: keras.optimizers.Optimizer
+    data: Callable[[int], tf.data.Dataset]  # epoch -> ((anchors, positives), labels), at least `steps` of them
+    steps: int  # per epoch
+
+
+class Workplace(NamedTuple):
+    """Where a fit keeps its checkpoints, and its place among the workers."""
+
+    folder: Path
+    cluster: Cluster = Cluster()
+
+
+def fit(training: Training, judge: Callable[[], dict[str, float]], epochs: int, workplace: Workplace) -> FitState:
     """Trains until `epochs`, or until `config.patience` epochs brought nothing; the network then has the weights of
     its best epoch.
 
-    data(epoch) -> ((anchors, positives), labels), at least `steps` of them; judge() -> figures, the one to be
-    maximised under "held_out". `folder` keeps last.npz (the checkpoint), best.npz and in the end fitted.npz; a call
-    that finds them goes on. In a cluster the network and the optimizer are made under the strategy's scope, and the
-    first worker writes.
+    judge() -> figures, the one to be maximised under "held_out". The folder gets last.npz (the checkpoint), best.npz
+    and in the end fitted.npz; a call that finds them goes on. In a cluster the first worker writes.
     """
+    network, objective, optimizer, data, steps = training
+    folder, cluster = workplace
     optimizer.build(network.trainable_variables)
     variables = [*network.variables, *optimizer.variables]
-    finished = restore(folder / FITTED, network.variables)
-    if finished is not None:
-        return finished
+    final = restore(folder / FITTED, network.variables)
+    if final is not None:
+        return final
     state = restore(folder / "last.npz", variables)
     if state is None:
         figures = judge()
@@ -106,15 +115,9 @@ def fit(
     return state
 
 
-def train_unjudged(
-    network: keras.Model,
-    objective: Objective,
-    optimizer: keras.optimizers.Optimizer,
-    data: Callable[[int], tf.data.Dataset],
-    steps: int,
-    epochs: int,
-) -> None:
-    """Exactly so many epochs, without a judge or a checkpoint; data and steps as in `fit`."""
+def train(training: Training, epochs: int) -> None:
+    """Trains exactly so many epochs, without a judge or a checkpoint."""
+    network, objective, optimizer, data, steps = training
     optimizer.build(network.trainable_variables)
     step = _step(network, objective, optimizer, None)
     for epoch in range(epochs):

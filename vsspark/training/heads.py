@@ -12,12 +12,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vsspark.blocks.head import Head, fit_softmax_head
+from vsspark.blocks.head import Head, Sample, fit_softmax_head
 from vsspark.config import TrainingConfig
 from vsspark.progress import log
 from vsspark.training.checkpoint import FitState
 from vsspark.training.features import Features
-from vsspark.training.fit import Objective, fit, train_unjudged
+from vsspark.training.fit import Objective, Training, Workplace, fit, train
 from vsspark.training.inference import encode, traced
 from vsspark.training.judge import figures_of, judge_on
 from vsspark.training.networks import HEAD_SCALE, build_heads
@@ -27,31 +27,29 @@ from vsspark.training.start import discriminant_parts, once_each, weigh_parts
 # Of the embedding's squared length before the first step: categories, products, the backbone's own. Which is best the
 # held-out products say.
 _SHARES = ((0.1, 0.88, 0.02), (0.3, 0.68, 0.02), (0.6, 0.38, 0.02), (0.9, 0.08, 0.02))
-_CHOSEN = "shares.json"
+_SHARES_FILE = "shares.json"
 _ENOUGH, _FOLDS = 400, 4  # held-out pictures that choose alone; parts that are left out in turns where there are fewer
-_STARTED_ON = 20_000  # views the closed form is solved on, at most
+_START_VIEWS = 20_000  # views the closed form is solved on, at most
 
 
 def fit_heads(
-    train: Features, validation: Features, weights: np.ndarray, config: TrainingConfig, folder: Path
+    features: Features, validation: Features, weights: np.ndarray, config: TrainingConfig, folder: Path
 ) -> tuple[keras.Model, FitState]:
     """The heads of the best epoch, and every epoch's figures on the held-out products. weights: (c,) of the
     categories.
     """
-    heads = _new_heads(train, weights, config)
-    if config.recipe == "two_headed" and not ((folder / "last.npz").exists() and (folder / _CHOSEN).exists()):
-        _start(heads, train, validation, config, folder)
+    heads = _new_heads(features, weights, config)
+    if config.recipe == "two_headed" and not ((folder / "last.npz").exists() and (folder / _SHARES_FILE).exists()):
+        _start(heads, features, validation, config, folder)
     judge = judge_on(heads, validation.views[:, 0], validation.product, validation.category)
-    return heads, fit(
-        heads, Objective(weights, config), _optimizer(config), *_data(train, config), judge, config.epochs, folder
-    )
+    training = Training(heads, Objective(weights, config), _optimizer(config), *_data(features, config))
+    return heads, fit(training, judge, config.epochs, Workplace(folder))
 
 
 def refit_heads(
     everything: Features, weights: np.ndarray, config: TrainingConfig, folder: Path, epochs: int
 ) -> keras.Model:
-    """The heads once more, on the held-out products too: in a small shop every product counts, and nothing is left to
-    be chosen.
+    """The heads fitted again, on the held-out products too: in a small shop every product counts.
 
     folder, epochs: of the `fit_heads` before, whose shares and best epoch these heads take.
     """
@@ -59,7 +57,7 @@ def refit_heads(
     if config.recipe == "two_headed":
         start = _closed_form(everything, config)
         _set_start(
-            heads, traced(heads), start, tuple(json.loads((folder / _CHOSEN).read_text(encoding="utf-8"))), config
+            heads, traced(heads), start, tuple(json.loads((folder / _SHARES_FILE).read_text(encoding="utf-8"))), config
         )
     log.info(
         "%-10s heads once more, %d epochs, on the held-out products too: %d pictures",
@@ -67,7 +65,7 @@ def refit_heads(
         epochs,
         len(everything.product),
     )
-    train_unjudged(heads, Objective(weights, config), _optimizer(config), *_data(everything, config), epochs)
+    train(Training(heads, Objective(weights, config), _optimizer(config), *_data(everything, config)), epochs)
     return heads
 
 
@@ -116,17 +114,17 @@ def feature_pairs(features: Features, batch_size: int, seed: int, epoch: int) ->
                 ),
             )
 
-    given = tf.TensorSpec((batch_size, dim), tf.float32)
+    rows = tf.TensorSpec((batch_size, dim), tf.float32)
     labels = (
         tf.TensorSpec((batch_size,), tf.int64),
         tf.TensorSpec((batch_size,), tf.int32),
         tf.TensorSpec((batch_size,), tf.float32),
     )
-    return tf.data.Dataset.from_generator(batches, output_signature=((given, given), labels)).prefetch(2)
+    return tf.data.Dataset.from_generator(batches, output_signature=((rows, rows), labels)).prefetch(2)
 
 
 class _ClosedForm(NamedTuple):
-    """What the start is made of, but for the shares."""
+    """The closed form's parts, before the shares."""
 
     x: np.ndarray  # (n, d) views
     product: np.ndarray  # (n,)
@@ -136,55 +134,59 @@ class _ClosedForm(NamedTuple):
 
 def _closed_form(features: Features, config: TrainingConfig) -> _ClosedForm:
     count, views, dim = features.views.shape
-    picked = np.sort(np.random.default_rng(config.seed).permutation(count * views)[:_STARTED_ON])
-    x = features.views.reshape(-1, dim)[picked].astype(np.float32)
-    product, category = features.product[picked // views], features.category[picked // views]
-    weight = once_each(features.views[:, 0], features.product)[picked // views]
+    rows = np.sort(np.random.default_rng(config.seed).permutation(count * views)[:_START_VIEWS])
+    x = features.views.reshape(-1, dim)[rows].astype(np.float32)
+    product, category = features.product[rows // views], features.category[rows // views]
+    weight = once_each(features.views[:, 0], features.product)[rows // views]
     # The whole picture, which is searched, as much as its parts together.
-    weight = weight * np.where(picked % views == 0, max(views - 1, 1), 1)
+    weight = weight * np.where(rows % views == 0, max(views - 1, 1), 1)
     return _ClosedForm(x, product, category, discriminant_parts(x, product, category, config.embedding_dim, weight))
 
 
 def _set_start(
     heads: keras.Model, answer: Callable, start: _ClosedForm, shares: tuple[float, ...], config: TrainingConfig
 ) -> None:
-    """Sets the heads to the closed form with these shares, and to the softmax regression on what it says. answer: the
-    heads, `traced`.
+    """Sets the heads to the closed form with these shares, and the category layer to the softmax regression on its
+    embeddings. answer: the heads, `traced`.
     """
     heads.get_layer("projection").set_weights(weigh_parts(start.x, start.parts, shares, config.embedding_dim))
     embedding = encode(answer, start.x)[0]
-    known = start.category >= 0
-    head = fit_softmax_head(embedding[known], start.category[known].astype(str), start.product[known], 0.0, config.seed)
+    has_category = start.category >= 0
+    head = fit_softmax_head(
+        Sample(embedding[has_category], start.category[has_category].astype(str), start.product[has_category]),
+        0.0,
+        config.seed,
+    )
     heads.get_layer("category").set_weights(_by_index(head, heads.output_shape[1][1]))
 
 
 def _start(heads: keras.Model, train: Features, validation: Features, config: TrainingConfig, folder: Path) -> None:
-    """Sets the heads to the closed form in the shares that do best on products it has not seen; the shares stand in
-    the folder then.
+    """Sets the heads to the closed form in the shares that do best on held-out products, and writes the shares to the
+    folder.
 
     A few dozen held-out pictures would choose by lot: where there are not many, parts of the products learnt from are
     left out in turns too.
     """
-    answer, found, pictures = traced(heads), np.zeros(len(_SHARES)), 0
+    answer, figures, pictures = traced(heads), np.zeros(len(_SHARES)), 0
     of_all = _closed_form(train, config)
-    for seen, unseen in _judged(train, validation, config.seed):
+    for seen, unseen in _folds(train, validation, config.seed):
         start = of_all if seen is train else _closed_form(seen, config)
         pictures += len(unseen.product)
         for i, shares in enumerate(_SHARES):
             _set_start(heads, answer, start, shares, config)
-            found[i] += figures_of(*encode(answer, unseen.views[:, 0]), unseen.product, unseen.category)[
+            figures[i] += figures_of(*encode(answer, unseen.views[:, 0]), unseen.product, unseen.category)[
                 "held_out"
             ] * len(unseen.product)
-    log.info("%-10s shares %s", "start", dict(zip(_SHARES, (found / pictures).round(3).tolist(), strict=True)))
-    chosen = _SHARES[int(found.argmax())]
+    log.info("%-10s shares %s", "start", dict(zip(_SHARES, (figures / pictures).round(3).tolist(), strict=True)))
+    best = _SHARES[int(figures.argmax())]
     folder.mkdir(parents=True, exist_ok=True)
-    partial_file = folder / f"{_CHOSEN}.partial"
-    partial_file.write_text(json.dumps(chosen), encoding="utf-8")
-    partial_file.replace(folder / _CHOSEN)
-    _set_start(heads, answer, of_all, chosen, config)
+    partial_file = folder / f"{_SHARES_FILE}.partial"
+    partial_file.write_text(json.dumps(best), encoding="utf-8")
+    partial_file.replace(folder / _SHARES_FILE)
+    _set_start(heads, answer, of_all, best, config)
 
 
-def _judged(train: Features, validation: Features, seed: int) -> Iterator[tuple[Features, Features]]:
+def _folds(train: Features, validation: Features, seed: int) -> Iterator[tuple[Features, Features]]:
     """(seen, unseen) by whole products: the split itself, and where few pictures are held out, the parts of `train`
     in turns; one copy at a time.
     """

@@ -43,43 +43,42 @@ def validation_pictures(folder: str, side: int) -> Pictures:
     return Pictures(np.stack(pixels[:most]), np.concatenate(product)[:most], np.concatenate(category)[:most])
 
 
-def judge_on(network, given: np.ndarray, product: np.ndarray, category: np.ndarray) -> Callable[[], dict[str, float]]:
+def judge_on(network, inputs: np.ndarray, product: np.ndarray, category: np.ndarray) -> Callable[[], dict[str, float]]:
     """A function that gives the network's present figures on these pictures or features."""
     answer = traced(network)
-    return lambda: figures_of(*encode(answer, given), product, category)
+    return lambda: figures_of(*encode(answer, inputs), product, category)
 
 
 def figures_of(
     embedding: np.ndarray, probabilities: np.ndarray, product: np.ndarray, category: np.ndarray
 ) -> dict[str, float]:
-    """Shares in [0, 1]; "held_out" is the mean of what is said of categories and what is said of products: neither
-    can be bought with the other.
+    """Shares in [0, 1]; "held_out" is the mean of the figures on categories and of those on products, so that a gain in
+    one cannot hide a loss in the other.
 
     top1: the head's; category_at_1, product_at_1: the nearest other picture's, by cosine. What the pictures cannot
     answer is left out.
     """
     unit = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
-    known = category >= 0
-    found = {}
-    if known.any():
-        found["top1"] = float((probabilities[known].argmax(1) == category[known]).mean())
-        found["category_at_1"] = nearest_agrees(unit[known], category[known])
+    has_category = category >= 0
+    figures = {}
+    if has_category.any():
+        figures["top1"] = float((probabilities[has_category].argmax(1) == category[has_category]).mean())
+        figures["category_at_1"] = nearest_agrees(unit[has_category], category[has_category])
     if len(np.unique(product)) < len(product):
-        found["product_at_1"] = nearest_agrees(unit, product)
-    found = {name: value for name, value in found.items() if np.isfinite(value)}
+        figures["product_at_1"] = nearest_agrees(unit, product)
+    figures = {name: value for name, value in figures.items() if np.isfinite(value)}
     about = [
-        [found[name] for name in names if name in found] for names in (("top1", "category_at_1"), ("product_at_1",))
+        [figures[name] for name in names if name in figures] for names in (("top1", "category_at_1"), ("product_at_1",))
     ]
-    sides = [np.mean(figures) for figures in about if figures]
-    return found | {"held_out": float(np.mean(sides)) if sides else 0.0}
+    sides = [np.mean(side) for side in about if side]
+    return figures | {"held_out": float(np.mean(sides)) if sides else 0.0}
 
 
 def choose_mixture(
     embedding: np.ndarray, probabilities: np.ndarray, colours: np.ndarray, product: np.ndarray, category: np.ndarray
 ) -> Mixture:
-    """What is to stand beside the embedding, by these pictures: colours where products have several pictures, unless
-    they do worse by more than chance; then the shortest roots of the probabilities that do no worse than the best,
-    but for chance.
+    """The best mixture on these pictures: colours where products have several pictures, unless they do worse by more
+    than chance; then the shortest roots of the probabilities that do no worse than the best, but for chance.
 
     embedding: (n, e); probabilities: (n, c); colours: (n, 405), see `colour_histogram`. Chance: one standard error of
     the better one's share, of as many pictures as can answer (the rule of Breiman et al. 1984). A few dozen held-out
@@ -101,9 +100,9 @@ def choose_mixture(
     if of_several >= _FEW:
         without = figure(Mixture())
         colour = _COLOUR if figure(Mixture(colour=_COLOUR)) >= without - chance(without) else 0.0
-    found = {length: figure(Mixture(length, colour)) for length in _ROOTS}
-    best = max(found.values())
-    return Mixture(min(length for length, value in found.items() if value >= best - chance(best)), colour)
+    figures = {length: figure(Mixture(length, colour)) for length in _ROOTS}
+    best = max(figures.values())
+    return Mixture(min(length for length, value in figures.items() if value >= best - chance(best)), colour)
 
 
 def features_and_colours(trunk, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,13 +114,17 @@ def features_and_colours(trunk, pixels: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def temperature_of(probabilities: np.ndarray, category: np.ndarray) -> float:
-    """The temperature at which probabilities mean what they say on these pictures (Guo et al. 2017,
-    arXiv:1706.04599); 1 where no category is known.
+    """The temperature that calibrates probabilities on these pictures (Guo et al. 2017, arXiv:1706.04599); 1 where no
+    category is known.
 
     probabilities: (n, c); category: (n,), -1 = none.
     """
-    known = category >= 0
-    return best_temperature(np.log(np.maximum(probabilities[known], 1e-12)), category[known]) if known.any() else 1.0
+    has_category = category >= 0
+    return (
+        best_temperature(np.log(np.maximum(probabilities[has_category], 1e-12)), category[has_category])
+        if has_category.any()
+        else 1.0
+    )
 
 
 def set_temperature(head, temperature: float) -> None:
@@ -132,14 +135,14 @@ def set_temperature(head, temperature: float) -> None:
 def judge_finished(
     embedding: np.ndarray, probabilities: np.ndarray, pictures: Pictures
 ) -> tuple[dict[str, float], np.ndarray]:
-    """(figures with the calibration error, confusion (c, c) int64: true by predicted) of what a finished encoder says
-    of these pictures.
+    """(figures with the calibration error, confusion (c, c) int64: true by predicted) of a finished encoder on these
+    pictures.
     """
     categories = probabilities.shape[1]
     figures = figures_of(embedding, probabilities, pictures.product, pictures.category)
-    known = pictures.category >= 0
+    has_category = pictures.category >= 0
     confusion = np.zeros((categories, categories), np.int64)
-    np.add.at(confusion, (pictures.category[known], probabilities[known].argmax(1)), 1)
-    if known.any():
-        figures["calibration_error"] = calibration_error(probabilities[known], pictures.category[known])
+    np.add.at(confusion, (pictures.category[has_category], probabilities[has_category].argmax(1)), 1)
+    if has_category.any():
+        figures["calibration_error"] = calibration_error(probabilities[has_category], pictures.category[has_category])
     return figures, confusion

@@ -4,7 +4,10 @@ petastorm.
 Petastorm reads Parquet through `pq.ParquetDataset` of pyarrow < 15 (pieces, partitions, common metadata) on pyarrow's
 own file systems. Both are restored here in the little that it uses of them: whole files without Hive partitions, on
 any fsspec file system. What pyarrow and NumPy have themselves is left alone, except `pq.ParquetDataset`, which keeps
-working for calls that do not come from Petastorm.
+working for calls that do not come from Petastorm. This holds for the whole process, so only `reader` and `spark` of
+training import it.
+
+Tried on Petastorm 0.13.1, pyarrow 25.0.1 and NumPy 2.4.6.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ HEAD_SCALE = 16.0
 
 
 class Mixture(NamedTuple):
-    """What stands beside the embedding that the heads give."""
+    """The parts that are concatenated with the heads' embedding."""
 
     roots: float = 0.0  # length of the roots of the category probabilities, where the embedding's is 1
     colour: float = 0.0  # share of the colours' similarity, where the embedding's is 1
@@ -33,8 +33,8 @@ PLAIN = Mixture()
 
 
 def check_backbone(config: TrainingConfig) -> None:
-    """Raises ConfigError for an unknown network, and for weights that are missing or no weights: asked before hours
-    of work, not after.
+    """Raises ConfigError for an unknown network, and for a missing or wrong weights file: checked before hours of work,
+    not after.
     """
     if config.backbone not in BACKBONES:
         raise ConfigError(f"training.backbone: got {config.backbone!r}; known are {', '.join(BACKBONES)}")
@@ -56,11 +56,11 @@ def build_backbone(config: TrainingConfig) -> keras.Model:
     import keras
 
     check_backbone(config)
-    own = config.weights != "imagenet"
+    from_file = config.weights != "imagenet"
     builder = getattr(keras.applications, BACKBONES[config.backbone].builder)
     side = config.side if config.pyramid == (1,) else None  # pictures of several sizes go through the one network
-    backbone = builder(include_top=False, weights=None if own else "imagenet", input_shape=(side, side, 3))
-    if own:
+    backbone = builder(include_top=False, weights=None if from_file else "imagenet", input_shape=(side, side, 3))
+    if from_file:
         load_weights(backbone, Path(config.weights), config.backbone, "training.weights")
     return backbone
 
@@ -74,12 +74,10 @@ def build_trunk(config: TrainingConfig, backbone: keras.Model) -> keras.Model:
     """
     import keras
 
-    published = config.recipe == "transfer"
+    transfer = config.recipe == "transfer"
     pixels = keras.Input((config.side, config.side, 3), name="rgb")
     prepare = getattr(keras.applications, BACKBONES[config.backbone].module).preprocess_input
-    layers = feature_layers(
-        backbone, config.layers or ((backbone.layers[-1].name,) if published else None), config.side
-    )
+    layers = feature_layers(backbone, config.layers or ((backbone.layers[-1].name,) if transfer else None), config.side)
     maps_of = keras.Model(backbone.input, [backbone.get_layer(name).output for name in layers], name=config.backbone)
     sizes = []
     for shrink in config.pyramid:
@@ -92,7 +90,7 @@ def build_trunk(config: TrainingConfig, backbone: keras.Model) -> keras.Model:
             for band in _bands(part, config.bands, name, config.side // shrink)
         ]
         parts = [keras.layers.GlobalAveragePooling2D(name=f"pool_{shrink}_{i}")(band) for i, band in enumerate(bands)]
-        if not published:
+        if not transfer:
             parts = [keras.layers.UnitNormalization(name=f"unit_{shrink}_{i}")(part) for i, part in enumerate(parts)]
         sizes.append(parts[0] if len(parts) == 1 else keras.layers.Concatenate(name=f"features_{shrink}")(parts))
     return keras.Model(
@@ -116,7 +114,7 @@ def _bands(part: keras.KerasTensor, bands: int, layer: str, side: int) -> list[k
     return [keras.layers.Cropping2D(((top, height - end), (0, 0)))(part) for top, end in pairwise(edges)]
 
 
-def feature_layers(backbone: keras.Model, wanted: tuple[str, ...] | None, side: int) -> list[str]:
+def feature_layers(backbone: keras.Model, names: tuple[str, ...] | None, side: int) -> list[str]:
     """The layers whose outputs are the features, of pictures of that side; None = the last one, and the last sum of
     each of the two coarsest resolutions.
 
@@ -125,22 +123,22 @@ def feature_layers(backbone: keras.Model, wanted: tuple[str, ...] | None, side: 
     without a map, listing those that have one.
     """
     maps = {layer.name: layer for layer in backbone.layers if len(getattr(layer.output, "shape", ())) == 4}
-    if wanted is not None:
-        missing = [name for name in wanted if name not in maps]
+    if names is not None:
+        missing = [name for name in names if name not in maps]
         if missing:
             raise ConfigError(f"training.layers: {backbone.name} has no map {missing[0]!r}; it has {', '.join(maps)}")
-        return list(wanted)
+        return list(names)
     import keras
 
     # A backbone for pictures of several sizes does not know how high its maps are before it is given one.
-    given = keras.Model(backbone.input, [layer.output for layer in maps.values()])(keras.Input((side, side, 3)))
-    height = {name: part.shape[1] for name, part in zip(maps, given, strict=True)}
+    outputs = keras.Model(backbone.input, [layer.output for layer in maps.values()])(keras.Input((side, side, 3)))
+    height = {name: part.shape[1] for name, part in zip(maps, outputs, strict=True)}
     last = list(maps)[-1]
-    chosen = [last]
+    layers = [last]
     for rows in sorted({rows for rows in height.values() if rows >= height[last]})[:2]:
-        names = [name for name in maps if height[name] == rows]
-        chosen.append(([name for name in names if type(maps[name]).__name__ == "Add"] or names)[-1])
-    return list(dict.fromkeys(chosen))
+        candidates = [name for name in maps if height[name] == rows]
+        layers.append(([name for name in candidates if type(maps[name]).__name__ == "Add"] or candidates)[-1])
+    return list(dict.fromkeys(layers))
 
 
 def build_heads(features: int, categories: int, config: TrainingConfig) -> keras.Model:
@@ -151,18 +149,18 @@ def build_heads(features: int, categories: int, config: TrainingConfig) -> keras
     import keras
     from keras import layers
 
-    given = keras.Input((features,), name="features")
+    features_in = keras.Input((features,), name="features")
     if config.recipe == "transfer":
-        embedding = layers.Dense(4096, activation="relu", name="fc1")(given)
+        embedding = layers.Dense(4096, activation="relu", name="fc1")(features_in)
         probabilities = layers.Dense(categories, activation="softmax", name="category")(embedding)
     else:
         embedding = layers.UnitNormalization(name="embedding")(
-            layers.Dense(config.embedding_dim, name="projection")(given)
+            layers.Dense(config.embedding_dim, name="projection")(features_in)
         )
         probabilities = layers.Dense(categories, activation="softmax", name="category")(
             layers.Rescaling(HEAD_SCALE, name="stretch")(embedding)
         )
-    return keras.Model(given, [embedding, probabilities], name="heads")
+    return keras.Model(features_in, [embedding, probabilities], name="heads")
 
 
 def with_mirror_image(trunk: keras.Model, flip: bool) -> keras.Model:

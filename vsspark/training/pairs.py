@@ -35,7 +35,7 @@ def pair_weights(anchor: np.ndarray, positive: np.ndarray) -> np.ndarray:
 def split_products(product: np.ndarray, share: float, seed: int) -> np.ndarray:
     """(n,) bool, True = held out: `share` of the products with all their rows, at least one where there are two."""
     names, index = np.unique(product, return_inverse=True)
-    wanted = min(max(1, round(share * len(names))), len(names) - 1) if share > 0 else 0
-    held = np.zeros(len(names), bool)
-    held[np.random.default_rng(seed).permutation(len(names))[:wanted]] = True
-    return held[index]
+    count = min(max(1, round(share * len(names))), len(names) - 1) if share > 0 else 0
+    is_held_out = np.zeros(len(names), bool)
+    is_held_out[np.random.default_rng(seed).permutation(len(names))[:count]] = True
+    return is_held_out[index]

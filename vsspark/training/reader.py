@@ -18,13 +18,14 @@ from vsspark.training import legacy_arrow  # noqa: F401 - before petastorm
 from petastorm import make_batch_reader
 from petastorm.errors import NoDataAvailableError
 
+from vsspark.config import TrainingConfig
 from vsspark.errors import ConfigError
 from vsspark.images.foreground import find_foreground
 from vsspark.training.pairs import draw_pairs, pair_weights
 from vsspark.training.views import before_another, random_view, whole_view
 
 LEAST_AREA = 0.1  # of a picture, in a random view: shops show products close up
-_SHUFFLED = 2048  # pairs held, still as JPEG, while they wait for their turn
+_SHUFFLE = 2048  # pairs held, still as JPEG, while they wait for their turn
 
 
 class Group(NamedTuple):
@@ -61,17 +62,17 @@ def read_groups(folder: str, split: str, seed: int | None = None, shard: tuple[i
         for group in reader:
             # Not by a predicate of Petastorm's: it sends the rows through a data frame with holes, which rounds
             # 64-bit ids to doubles.
-            wanted = group.split == split
-            if wanted.any():
-                yield Group(*(getattr(group, name)[wanted] for name in Group._fields))
+            of_split = group.split == split
+            if of_split.any():
+                yield Group(*(getattr(group, name)[of_split] for name in Group._fields))
     finally:  # a `with` would do the same and print a line about a cache that is not used
         reader.stop()
         reader.join()
 
 
 def check_shares(folder: str, workers: int) -> None:
-    """Raises ConfigError where one of several workers would find nothing to learn from: all of them find that out,
-    none waits for the others.
+    """Raises ConfigError where one of several workers would have no pictures: in every worker, so that none waits for
+    the others.
     """
     for worker in range(workers):
         try:
@@ -87,23 +88,16 @@ def check_shares(folder: str, workers: int) -> None:
             ) from None
 
 
-def pair_dataset(
-    folder: str,
-    side: int,
-    batch_size: int,
-    seed: int,
-    epoch: int,
-    shard: tuple[int, int] = (0, 1),
-    threads: int = 2,
-    backgrounds: float = 0.0,
-):
+def pair_dataset(folder: str, config: TrainingConfig, batch_size: int, epoch: int, shard: tuple[int, int] = (0, 1)):
     """tf.data of ((anchors, positives) uint8 (b, side, side, 3), (product, category, weight), each (b,)): the train
     split, again and again.
 
-    Every picture is an anchor once before any is twice; see `draw_pairs`. Views depend on seed, epoch and picture
-    alone, not on who reads first; `backgrounds` of them are laid before another background.
+    Every picture is an anchor once before any is twice; see `draw_pairs`. Views depend on config.seed, epoch and
+    picture alone, not on who reads first; config.backgrounds of them are laid before another background.
     """
     import tensorflow as tf
+
+    side, seed = config.side, config.seed
 
     def groups():
         rng = np.random.default_rng([seed, epoch, shard[0]])
@@ -119,20 +113,18 @@ def pair_dataset(
                 weight,
             )
 
-    def views(anchor, positive, image_id, product, category, weight):
+    def views(anchor, positive, image_id, *labels):
         two = tf.numpy_function(
-            lambda a, p, i: np.stack(_two_views(a, p, int(i), side, seed, epoch, backgrounds)),
-            [anchor, positive, image_id],
-            tf.uint8,
+            lambda a, p, i: np.stack(_two_views(a, p, int(i), config, epoch)), [anchor, positive, image_id], tf.uint8
         )
         two = tf.ensure_shape(two, (2, side, side, 3))
-        return (two[0], two[1]), (product, category, weight)
+        return (two[0], two[1]), labels
 
     signature = [
         tf.TensorSpec((None,), kind) for kind in (tf.string, tf.string, tf.int64, tf.int64, tf.int32, tf.float32)
     ]
     rows = tf.data.Dataset.from_generator(groups, output_signature=tuple(signature)).unbatch()
-    rows = rows.shuffle(_SHUFFLED, seed=seed + epoch).map(views, num_parallel_calls=threads)
+    rows = rows.shuffle(_SHUFFLE, seed=seed + epoch).map(views, num_parallel_calls=config.threads)
     return rows.repeat().batch(batch_size, drop_remainder=True).prefetch(2)
 
 
@@ -141,35 +133,32 @@ def decode_picture(data: bytes) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
 
 
-def picture_views(data: bytes, image_id: int, side: int, views: int, seed: int, backgrounds: float = 0.0) -> np.ndarray:
-    """(views, side, side, 3) uint8: the whole picture, then random views of it, the same in every run; `backgrounds`
-    of those before another background.
+def picture_views(data: bytes, image_id: int, views: int, config: TrainingConfig) -> np.ndarray:
+    """(views, side, side, 3) uint8: the whole picture, then random views of it, the same in every run;
+    config.backgrounds of those before another background.
     """
     picture = np.ascontiguousarray(decode_picture(data))
     foreground = cache(lambda: find_foreground(picture))
-    chance = (np.random.default_rng([seed, image_id, view]) for view in range(1, views))
+    chance = (np.random.default_rng([config.seed, image_id, view]) for view in range(1, views))
     return np.stack(
-        [whole_view(picture, side)] + [_random_view(picture, foreground, side, rng, backgrounds) for rng in chance]
+        [whole_view(picture, config.side)] + [_random_view(picture, foreground, config, rng) for rng in chance]
     )
 
 
 def _random_view(
     picture: np.ndarray,
     foreground: Callable[[], np.ndarray | None],
-    side: int,
+    config: TrainingConfig,
     rng: np.random.Generator,
-    backgrounds: float,
 ) -> np.ndarray:
-    if backgrounds and rng.random() < backgrounds and (found := foreground()) is not None:
-        picture = before_another(picture, found, rng)
-    return random_view(picture, side, rng, LEAST_AREA)
+    if config.backgrounds and rng.random() < config.backgrounds and (mask := foreground()) is not None:
+        picture = before_another(picture, mask, rng)
+    return random_view(picture, config.side, rng, LEAST_AREA)
 
 
 def _two_views(
-    anchor: bytes, positive: bytes, image_id: int, side: int, seed: int, epoch: int, backgrounds: float
+    anchor: bytes, positive: bytes, image_id: int, config: TrainingConfig, epoch: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng([seed, epoch, image_id])
+    rng = np.random.default_rng([config.seed, epoch, image_id])
     pictures = [np.ascontiguousarray(decode_picture(data)) for data in (anchor, positive)]
-    return tuple(
-        _random_view(picture, partial(find_foreground, picture), side, rng, backgrounds) for picture in pictures
-    )
+    return tuple(_random_view(picture, partial(find_foreground, picture), config, rng) for picture in pictures)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     import keras
 
 
-def register(
-    network: keras.Model,
-    categories: Sequence[str],
-    config: Config,
-    facts: Mapping[str, str],
-    curves: Mapping[str, Sequence[Mapping[str, float]]],
-    figures: Mapping[str, float],
-    confusion: np.ndarray,
-) -> str:
+class Outcome(NamedTuple):
+    """The facts and figures of a finished encoder."""
+
+    facts: Mapping[str, str]
+    curves: Mapping[str, Sequence[Mapping[str, float]]]  # part of the training -> its epochs' figures
+    figures: Mapping[str, float]  # of the held-out products, by heads that had not seen them
+    confusion: np.ndarray  # (c, c) counts, true by predicted
+
+
+def register(network: keras.Model, categories: Sequence[str], config: Config, outcome: Outcome) -> str:
     """Logs one MLflow run and returns the model's URI, models:/NAME@ALIAS.
 
-    curves: part of the training -> its epochs' figures; figures: of the held-out products, by heads that had not seen
-    them; confusion: (c, c) counts, true by predicted. Raises StorageError when the store cannot be written.
+    Raises StorageError when the store cannot be written.
     """
     check_store(config.mlflow)
     use_tracking_store(config.mlflow)
@@ -54,7 +54,7 @@ def register(
         header,
         *(
             ",".join((category, *(str(count) for count in row)))
-            for category, row in zip(categories, confusion, strict=True)
+            for category, row in zip(categories, outcome.confusion, strict=True)
         ),
     ]
     try:
@@ -63,19 +63,19 @@ def register(
             mlflow.log_params(
                 flattened(config.public()["training"])
                 | {"catalogue.table": mask_text(str(config.catalogue.table))}
-                | dict(facts)
+                | dict(outcome.facts)
             )
-            for part, epochs in curves.items():
+            for part, epochs in outcome.curves.items():
                 for epoch in epochs:
                     mlflow.log_metrics(
                         {f"{part}.{key}": value for key, value in epoch.items() if key != "epoch"},
                         step=int(epoch["epoch"]),
                     )
-            mlflow.log_metrics(dict(figures))
+            mlflow.log_metrics(dict(outcome.figures))
             mlflow.log_text("\n".join(table) + "\n", "confusion_matrix.csv")
             # Not mlflow.keras: in 3.17 it writes the input example into a folder that it has not made yet.
             # The requirements are given: MLflow would find them out by importing TensorFlow in another process.
-            logged = mlflow.tensorflow.log_model(
+            model = mlflow.tensorflow.log_model(
                 network,
                 name="model",
                 signature=signature,
@@ -84,7 +84,7 @@ def register(
                 registered_model_name=name,
                 pip_requirements=["tensorflow-cpu", "keras"],
             )
-        mlflow.MlflowClient().set_registered_model_alias(name, alias, logged.registered_model_version)
+        mlflow.MlflowClient().set_registered_model_alias(name, alias, model.registered_model_version)
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise StorageError(
             f"mlflow.tracking_uri={mask_text(config.mlflow.tracking_uri)}: {mask_text(str(error))}"

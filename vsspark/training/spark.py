@@ -18,7 +18,6 @@ from pyspark.sql import functions as F
 
 from vsspark.config import ImagesConfig, TrainingConfig
 from vsspark.embed.kernel.photos import PhotoSource, load_photos, photo_rows
-from vsspark.embed.spark import spread
 from vsspark.spark.workers import map_in_arrow
 from vsspark.training import legacy_arrow  # noqa: F401 - before petastorm
 
@@ -33,7 +32,7 @@ ROW_GROUP_MB = 4  # some 150 pictures: what is read at once
 # Where there are products enough: of several workers each gets row groups of its own, and a file has one or more.
 FILES = 16
 _PER_FILE = 20_000  # pictures, half a gigabyte
-_DECODED = "image_id long, picture binary, stage string, reason string, detail string"
+_PICTURES = "image_id long, picture binary, stage string, reason string, detail string"
 
 
 def training_schema(side: int) -> Unischema:
@@ -51,36 +50,39 @@ def training_schema(side: int) -> Unischema:
 
 
 def decode_pictures(
-    images: DataFrame, total: int, slots: int, side: int, config: ImagesConfig, storage_options: Mapping[str, str]
+    images: DataFrame, side: int, config: ImagesConfig, storage_options: Mapping[str, str]
 ) -> DataFrame:
     """One row per row of `image_id long, uri string, box string`: the picture as JPEG (side, side), or the stage,
     reason and detail of its refusal.
 
-    Lazy, and every picture is decoded again whenever it is evaluated: write it, then split it.
+    Lazy, and every picture is decoded again whenever it is evaluated: write it, then split it. images: in as many
+    partitions as tasks, see `embed.spark.spread`.
     """
     task = partial(_decode_partition, side=side, config=config, storage_options=dict(storage_options))
-    return map_in_arrow(spread(images.select("image_id", "uri", "box"), total, slots), task, _DECODED)
+    return map_in_arrow(images.select("image_id", "uri", "box"), task, _PICTURES)
 
 
 def training_rows(
-    images: DataFrame, decoded: DataFrame, total: int, categories: list[str], config: TrainingConfig
+    images: DataFrame, pictures: DataFrame, total: int, categories: list[str], config: TrainingConfig
 ) -> DataFrame:
-    """Rows of `training_schema`: the pictures that could be decoded, a product's in one partition and side by side.
+    """Rows of `training_schema`: the pictures that have pixels, a product's in one partition and side by side.
 
     total: rows of images. categories: names in the order of their indices; any other is -1. The split is a hash of
     the product, the same in every run.
     """
     product = F.xxhash64("product_id")
-    held = F.pmod(F.xxhash64("product_id", F.lit(config.seed)), F.lit(1_000_000)) < int(config.holdout * 1_000_000)
+    is_held_out = F.pmod(F.xxhash64("product_id", F.lit(config.seed)), F.lit(1_000_000)) < int(
+        config.holdout * 1_000_000
+    )
     names = F.array(*[F.lit(name) for name in categories])
     category = F.coalesce(F.array_position(names, F.col("category")), F.lit(0)) - 1
-    rows = decoded.where("reason IS NULL").join(images.select("image_id", "product_id", "category"), "image_id")
+    rows = pictures.where("reason IS NULL").join(images.select("image_id", "product_id", "category"), "image_id")
     rows = rows.select(
         "image_id",
         product.alias("product"),
         "product_id",
         category.cast("int").alias("category"),
-        F.when(held, "validation").otherwise("train").alias("split"),
+        F.when(is_held_out, "validation").otherwise("train").alias("split"),
         "picture",
     )
     return rows.repartition(max(FILES, -(-total // _PER_FILE)), "product").sortWithinPartitions("product", "image_id")

@@ -78,10 +78,10 @@ def discriminant_parts(
     or the other way round.
     """
     centred = x - x.mean(0)
-    known = category >= 0
-    several = len(np.unique(category[known])) > 1
+    has_category = category >= 0
+    several = len(np.unique(category[has_category])) > 1
     of_category = (
-        discriminant(centred[known], category[known], dim // 4, _SHRINK_CATEGORY)
+        discriminant(centred[has_category], category[has_category], dim // 4, _SHRINK_CATEGORY)
         if several
         else np.zeros((x.shape[1], 0), np.float32)
     )
@@ -111,5 +111,5 @@ def _span(x: np.ndarray) -> np.ndarray:
     if len(x) > x.shape[1]:
         return np.eye(x.shape[1], dtype=np.float32)
     values, axes = np.linalg.eigh((x @ x.T).astype(np.float64))
-    kept = values > values.max() * 1e-7
-    return (x.T @ (axes[:, kept] / np.sqrt(values[kept]))).astype(np.float32)
+    large = values > values.max() * 1e-7
+    return (x.T @ (axes[:, large] / np.sqrt(values[large]))).astype(np.float32)

@@ -54,19 +54,19 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
         temperature_of,
         validation_pictures,
     )
-    from vsspark.training.register import register
+    from vsspark.training.register import Outcome, register
 
-    began = time.monotonic()
+    start = time.monotonic()
     keras.utils.set_random_seed(config.training.seed)
     trunk, heads, last_heads, curves = fit_encoder(training_set, config.training, cluster)
     if not cluster.first:
         return
     flip, pictures = config.training.flip, validation_pictures(training_set.folder, config.training.side)
     # What heads have never seen says nothing of how sure they may be; -1, none, is last.
-    learnt = np.array([*training_set.category_counts, 0]) > 0
-    known = np.where(learnt[pictures.category], pictures.category, -1)
+    has_pictures = np.array([*training_set.category_counts, 0]) > 0
+    category = np.where(has_pictures[pictures.category], pictures.category, -1)
     features, colours = features_and_colours(with_mirror_image(trunk, flip), pictures.pixels)
-    temperature = temperature_of(encode(traced(heads), features)[1], known)
+    temperature = temperature_of(encode(traced(heads), features)[1], category)
     set_temperature(heads.get_layer("category"), temperature)
     embedding, probabilities = encode(traced(heads), features)
     mixture = PLAIN
@@ -91,9 +91,9 @@ def train_encoder(spark: SparkSession, config: Config, args: argparse.Namespace)
     if last_heads is not None:  # the figures stay those of the heads that had not seen what they were judged by
         set_temperature(last_heads.get_layer("category"), temperature)
         heads, facts["fitted_on"] = last_heads, "train and validation"
-    facts["minutes"] = f"{(time.monotonic() - began) / 60:.1f}"
+    facts["minutes"] = f"{(time.monotonic() - start) / 60:.1f}"
     network = build_encoder(trunk, heads, flip, mixture)
-    uri = register(network, training_set.categories, config, facts, curves, figures, confusion)
+    uri = register(network, training_set.categories, config, Outcome(facts, curves, figures, confusion))
     print(f"train: {uri}")
 
 
@@ -103,8 +103,8 @@ def fit_encoder(training_set: TrainingSet, config: TrainingConfig, cluster: Clus
     as they are: there are no second ones.
     """
     from vsspark.training.checkpoint import restore
-    from vsspark.training.fit import FITTED, class_weights
-    from vsspark.training.judge import validation_pictures
+    from vsspark.training.fit import FITTED, Objective, Workplace, class_weights
+    from vsspark.training.judge import judge_on, validation_pictures
     from vsspark.training.unfreeze import fit_unfrozen, unfreeze
 
     weights = class_weights(np.array(training_set.category_counts), config)
@@ -118,13 +118,14 @@ def fit_encoder(training_set: TrainingSet, config: TrainingConfig, cluster: Clus
         curves = {"heads": restore(work / "heads" / FITTED, heads.variables).history}
         unfreeze(backbone, config.unfreeze)
         # Mirror images are among the views learnt from.
-        network, finished = (build_encoder(trunk_network, heads, flip) for flip in (False, config.flip))
+        network, complete = (build_encoder(trunk_network, heads, flip) for flip in (False, config.flip))
     if config.unfreeze:
         held_out = validation_pictures(training_set.folder, config.side)
         folder = work / f"unfrozen-{config.unfreeze}-{config.unfrozen_rate}-{config.unfrozen_epochs}"
-        curves["unfrozen"] = fit_unfrozen(
-            network, finished, training_set, weights, held_out, config, folder, cluster
-        ).history
+        with cluster.strategy.scope() if cluster.strategy else contextlib.nullcontext():
+            judge = judge_on(complete, held_out.pixels, held_out.product, held_out.category)
+        objective, workplace = Objective(weights, config), Workplace(folder, cluster)
+        curves["unfrozen"] = fit_unfrozen(network, objective, training_set, judge, workplace).history
     return trunk_network, heads, last_heads, curves
 
 
@@ -145,13 +146,13 @@ def _fit_heads(training_set: TrainingSet, config: TrainingConfig, weights: np.nd
     if config.unfreeze:
         fit_heads(train, validation, weights, config, folder)
         return None
-    everything, learnt = (
+    everything, train_rows = (
         Features(*(np.concatenate(columns) for columns in zip(train, validation, strict=True))),
         len(train.product),
     )
     del train, validation  # held once
     _, progress = fit_heads(
-        everything.rows(slice(learnt)), everything.rows(slice(learnt, None)), weights, config, folder
+        everything.rows(slice(train_rows)), everything.rows(slice(train_rows, None)), weights, config, folder
     )
     counts = np.bincount(everything.category[everything.category >= 0], minlength=len(weights))
     return refit_heads(everything, class_weights(counts, config), config, folder, progress.best_epoch)
@@ -165,7 +166,7 @@ def _export_trunk(network, config: TrainingConfig) -> Encoder:
 
 
 def _work_folder(training_set: TrainingSet, config: TrainingConfig) -> Path:
-    """Where this recipe's checkpoints lie: settings or weights that would fit other heads have another folder."""
+    """The folder of this recipe's checkpoints; other settings or weights have another one."""
     file = [] if config.weights == "imagenet" else [Path(config.weights)]
     return (
         Path(training_set.folder).parent

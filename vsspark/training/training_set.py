@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from vsspark.catalogue.spark import check_images, images_from, named_images, read_catalogue
+from vsspark.catalogue.checks import check_images
+from vsspark.catalogue.spark import images_from, named_images, read_catalogue
 from vsspark.catalogue.uris import leads_outside
 from vsspark.config import Config
+from vsspark.embed.spark import spread
 from vsspark.encoders.model_files import content_hash
 from vsspark.errors import ConfigError, DataQualityError
 from vsspark.progress import Progress
@@ -20,10 +23,12 @@ from vsspark.spark import session
 from vsspark.training.cluster import Cluster
 from vsspark.training.spark import decode_pictures, training_rows, write_training_set
 
+_DESCRIPTION = "training-set.json"  # written last
+
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What was written, and of what."""
+    """A training set on disk."""
 
     folder: str  # the Petastorm dataset; checkpoints and features of these pictures lie beside it
     categories: tuple[str, ...]  # names in the order of their indices
@@ -46,16 +51,21 @@ def prepare_training_set(spark: SparkSession, config: Config, run_id: str, clust
             "catalogue.table: needed, an encoder is fitted to a catalogue; "
             "the one that ships was fitted with conf/default-encoder.yaml"
         )
-    images, categories, folder = _images(spark, config)
-    done = folder / "training-set.json"
-    cluster.await_first(done.exists)
-    if not done.exists():
-        _write(spark, config, images, categories, folder, run_id)
-    return _read(done)
+    source = _source(spark, config)
+    description = source.folder / _DESCRIPTION
+    cluster.await_first(description.exists)
+    if not description.exists():
+        _write(spark, config, source, run_id)
+    return _read(description)
 
 
-def _images(spark: SparkSession, config: Config) -> tuple[DataFrame, list[str], Path]:
-    """The catalogue's images, cached; the categories learnt; the folder that is theirs alone."""
+class _Source(NamedTuple):
+    images: DataFrame  # the catalogue's, cached
+    categories: list[str]  # those to learn
+    folder: Path  # of these images and settings alone
+
+
+def _source(spark: SparkSession, config: Config) -> _Source:
     training = config.training
     rows = images_from(read_catalogue(spark, config.catalogue), config.catalogue).cache()
     check_images(rows, config.catalogue)
@@ -76,33 +86,26 @@ def _images(spark: SparkSession, config: Config) -> tuple[DataFrame, list[str], 
     key = content_hash(
         json.dumps([str(stamp), shape, config.images.model_dump(), config.catalogue.allowed_roots]).encode()
     )
-    return images, categories, Path(training.path).absolute() / key
+    return _Source(images, categories, Path(training.path).absolute() / key)
 
 
-def _write(
-    spark: SparkSession, config: Config, images: DataFrame, categories: list[str], folder: Path, run_id: str
-) -> None:
+def _write(spark: SparkSession, config: Config, source: _Source, run_id: str) -> None:
+    images, categories, folder = source
     training, progress = config.training, Progress(spark.sparkContext.setJobDescription)
     with progress.stage("pictures", f"decoding to {training.stored_side} pixels") as stage:
         outside = leads_outside(F.col("uri"), config.catalogue)
         inside = images.where(~outside)
         total = inside.count()
-        decoded = decode_pictures(
-            inside,
-            total,
-            session.task_slots(spark),
-            training.stored_side,
-            config.images,
-            session.storage_options(spark),
-        )
-        decoded.write.mode("overwrite").parquet(f"{folder}/decoded")
-        decoded = spark.read.parquet(f"{folder}/decoded")
-        refused = decoded.where("reason IS NOT NULL").select("image_id", "stage", "reason", "detail")
+        parts = spread(inside, total, session.task_slots(spark))
+        pictures = decode_pictures(parts, training.stored_side, config.images, session.storage_options(spark))
+        pictures.write.mode("overwrite").parquet(f"{folder}/decoded")
+        pictures = spark.read.parquet(f"{folder}/decoded")
+        refusals = pictures.where("reason IS NOT NULL").select("image_id", "stage", "reason", "detail")
         climbing = images.where(outside).select(
             "image_id", F.lit("fetch").alias("stage"), F.lit("outside_root").alias("reason"), F.lit("").alias("detail")
         )
         bad = (
-            refused.unionByName(climbing)
+            refusals.unionByName(climbing)
             .join(images.select("image_id", "product_id", "uri"), "image_id")
             .withColumn("run_id", F.lit(run_id))
         )
@@ -112,32 +115,30 @@ def _write(
     with progress.stage("dataset", f"writing {folder}/pictures"):
         write_training_set(
             spark,
-            training_rows(images, decoded, total, categories, training),
+            training_rows(images, pictures, total, categories, training),
             f"{folder}/pictures",
             training.stored_side,
         )
-    stored = spark.read.parquet(f"{folder}/pictures")
-    counts = (
-        stored.groupBy("split").agg(F.count("*").alias("n"), F.countDistinct("product").alias("products")).collect()
-    )
-    pictures, products = {row.split: row.n for row in counts}, {row.split: row.products for row in counts}
-    if set(pictures) != {"train", "validation"}:
+    rows = spark.read.parquet(f"{folder}/pictures")
+    counts = rows.groupBy("split").agg(F.count("*").alias("n"), F.countDistinct("product").alias("products")).collect()
+    picture_counts, product_counts = ({row.split: row[name] for row in counts} for name in ("n", "products"))
+    if set(picture_counts) != {"train", "validation"}:
         raise DataQualityError(
-            f"{config.catalogue.table}: usable pictures per split {pictures}; "
+            f"{config.catalogue.table}: usable pictures per split {picture_counts}; "
             "training needs products in both, raise training.holdout?"
         )
-    learnt = dict(stored.where("split = 'train'").groupBy("category").count().collect())
-    written = TrainingSet(
+    by_category = dict(rows.where("split = 'train'").groupBy("category").count().collect())
+    training_set = TrainingSet(
         f"{folder}/pictures",
         tuple(categories),
-        tuple(learnt.get(i, 0) for i in range(len(categories))),
-        pictures,
-        products,
+        tuple(by_category.get(i, 0) for i in range(len(categories))),
+        picture_counts,
+        product_counts,
         quarantined,
     )
     partial = folder / "training-set.partial"
-    partial.write_text(json.dumps(asdict(written), indent=2), encoding="utf-8")
-    partial.replace(folder / "training-set.json")
+    partial.write_text(json.dumps(asdict(training_set), indent=2), encoding="utf-8")
+    partial.replace(folder / _DESCRIPTION)
 
 
 def _read(file: Path) -> TrainingSet:

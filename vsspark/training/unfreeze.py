@@ -5,18 +5,14 @@ several.
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from vsspark.config import TrainingConfig
 from vsspark.training.checkpoint import FitState
-from vsspark.training.cluster import Cluster
-from vsspark.training.fit import Objective, fit
-from vsspark.training.judge import Pictures, judge_on
+from vsspark.training.fit import Objective, Training, Workplace, fit
 from vsspark.training.reader import check_shares, pair_dataset
 
 if TYPE_CHECKING:
@@ -24,9 +20,7 @@ if TYPE_CHECKING:
 
 
 def unfreeze(backbone: keras.Model, layers: int) -> None:
-    """Lets the last `layers` of the backbone learn, and nothing before them; batch normalisations keep the statistics
-    they were trained with.
-    """
+    """Makes the last `layers` of the backbone trainable and freezes the others; batch normalisations stay frozen."""
     for layer in backbone.layers:
         layer.trainable = False
     for layer in backbone.layers[len(backbone.layers) - layers :]:
@@ -35,21 +29,18 @@ def unfreeze(backbone: keras.Model, layers: int) -> None:
 
 def fit_unfrozen(
     network: keras.Model,
-    finished: keras.Model,
+    objective: Objective,
     training_set: TrainingSet,
-    weights: np.ndarray,
-    held_out: Pictures,
-    config: TrainingConfig,
-    folder: Path,
-    cluster: Cluster,
+    judge: Callable[[], dict[str, float]],
+    workplace: Workplace,
 ) -> FitState:
     """Trains whatever is trainable in the network, the backbone's last layers and the heads, at `unfrozen_rate` of
     the heads' rate.
 
-    network: RGB to [embedding, probabilities], built under the cluster's scope; finished: the same weights as they
-    will be used, which is judged. weights: (c,) of the categories. folder: for checkpoints. Every worker reads its
-    own share of the row groups. Raises ConfigError where one would have none.
+    network: RGB to [embedding, probabilities], built under the cluster's scope; judge: of the same weights as they
+    will be used. Every worker reads its own share of the row groups. Raises ConfigError where one would have none.
     """
+    config, cluster = objective.config, workplace.cluster
     strategy = cluster.strategy
     workers = strategy.num_replicas_in_sync if strategy else 1
     check_shares(training_set.folder, max(1, len(cluster.addresses)))
@@ -59,16 +50,11 @@ def fit_unfrozen(
     def data(epoch: int) -> tf.data.Dataset:
         def share(context=None) -> tf.data.Dataset:
             shard = (context.input_pipeline_id, context.num_input_pipelines) if context else (0, 1)
-            return pair_dataset(
-                training_set.folder, config.side, batch, config.seed, epoch, shard, config.threads, config.backgrounds
-            )
+            return pair_dataset(training_set.folder, config, batch, epoch, shard)
 
         return strategy.distribute_datasets_from_function(share) if strategy else share()
 
     with strategy.scope() if strategy else contextlib.nullcontext():
         optimizer = keras.optimizers.Adam(config.learning_rate * config.unfrozen_rate)
         steps = max(1, pictures // (batch * workers))
-        judge = judge_on(finished, held_out.pixels, held_out.product, held_out.category)
-        return fit(
-            network, Objective(weights, config), optimizer, data, steps, judge, config.unfrozen_epochs, folder, cluster
-        )
+        return fit(Training(network, objective, optimizer, data, steps), judge, config.unfrozen_epochs, workplace)

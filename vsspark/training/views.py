@@ -44,8 +44,8 @@ def before_another(photo: np.ndarray, foreground: np.ndarray, rng: np.random.Gen
     """The photo's foreground before a drawn background: paper of some colour, a room, boards. foreground: (h, w)
     bool.
     """
-    drawn = background(BACKGROUNDS[rng.integers(len(BACKGROUNDS))], rng, WIDTH, HEIGHT)
-    behind = cv2.resize(drawn, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    backdrop = background(BACKGROUNDS[rng.integers(len(BACKGROUNDS))], rng, WIDTH, HEIGHT)
+    behind = cv2.resize(backdrop, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     share = cv2.GaussianBlur(foreground.astype(np.float32), (0, 0), 1.0)[:, :, None]
     return np.rint(photo * share + behind * (1 - share)).astype(np.uint8)
 

@@ -1,6 +1,4 @@
-"""What is known of a file before the network sees it: size and fingerprint without reading it, or the hash of its
-bytes.
-"""
+"""Facts of a file without the network: size and fingerprint without reading it, or the hash of its bytes."""
 
 from __future__ import annotations
 
