@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from naive_neighbours import naive
 
+from vsspark.blocks.spark import number_blocks
 from vsspark.config import KnnConfig
 from vsspark.errors import DataQualityError
+from vsspark.knn.incremental import changes, gone_items, halved_blocks, state_of
 from vsspark.knn.index import Settings, new_index, open_index
-from vsspark.knn.index_search import search_all, search_new_items, search_queries
+from vsspark.knn.index_search import search_all, search_changed, search_new_items, search_queries
 from vsspark.knn.index_update import index_contents, update_index
+from vsspark.knn.spark import search_neighbours
 
 K = 4
 CONFIG = KnnConfig(k=K, tile_rows=24)
@@ -101,10 +106,7 @@ def wanted(shop):
 
 
 def tile_bytes(index):
-    folder = index.folder + "/tiles"
-    from pathlib import Path
-
-    return {path.name: path.stat().st_size for path in Path(folder).iterdir()}
+    return {path.name: path.stat().st_size for path in (Path(index.folder) / "tiles").iterdir()}
 
 
 def test_an_index_follows_its_tables_and_finds_what_they_hold(spark, tmp_path):
@@ -160,6 +162,35 @@ def test_queries_meet_new_items_alone_and_keep_their_floors(spark, tmp_path):
     assert lists(found) == expected
     nothing = search_new_items(index, queries, shop.frame(spark, []), str(tmp_path / "none"), CONFIG)
     assert nothing.isEmpty()
+
+
+def test_a_night_finds_what_a_search_of_halved_blocks_finds(spark, tmp_path):
+    shop, places = Shop(), CONFIG.model_copy(update={"k": K + 5})
+    before = shop.frame(spark).cache()
+    index = new_index(str(tmp_path / "index"), Settings("cosine", "m"))
+    index = update_index(index, before, str(tmp_path / "scratch"), CONFIG)
+    first = search_all(index, before, str(tmp_path / "first"), places).localCheckpoint()
+    state = state_of(first, before.withColumnRenamed("content", "content_hash"), places.k, K)
+    chosen = shop.rng.choice(list(shop.rows), 12, replace=False).tolist()
+    for i in chosen[:4]:
+        del shop.rows[i]
+    for i in chosen[4:8]:
+        shop.picture(i)
+    for i in chosen[8:]:
+        shop.category(i)
+    shop.add(6)
+    rows = shop.frame(spark).cache()
+    now = rows.withColumnRenamed("content", "content_hash")
+    gone = gone_items(now, state)
+    changed = changes(now, state, first, gone, K).localCheckpoint()
+    assert 0 < changed.where("full").count() < 0.5 * len(shop.rows)
+    index = update_index(index, rows, str(tmp_path / "scratch"), CONFIG)
+    halved = number_blocks(halved_blocks(rows.drop("content"), changed))
+    packed = search_neighbours(halved, str(tmp_path / "packed"), places)
+    kept = search_changed(index, rows, changed, str(tmp_path / "kept"), places)
+    assert kept.exceptAll(packed).isEmpty()
+    assert packed.exceptAll(kept).isEmpty()
+    assert kept.count() > 100
 
 
 def test_rows_of_another_length_are_refused(spark, tmp_path):

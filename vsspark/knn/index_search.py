@@ -3,6 +3,7 @@
     search_all          every row searches its blocks: what `search_neighbours` finds; only visiting queries are packed
     search_queries      a few queries, whole lists: each tile of the index is read once
     search_new_items    every other query meets the new items of its blocks: each tile is read once, no list is merged
+    search_changed      the two before, for the changes of a night
 
 All give query_image_id, rank, item_image_id, similarity, and the bits that `search_neighbours` gives.
 """
@@ -92,6 +93,24 @@ def search_new_items(index: Index, queries: DataFrame, fresh: DataFrame, scratch
     meeting = partials.Meeting(by_block, config, index.storage_options)
     meet = partial(_meet, tiles=index.tiles(), meeting=meeting)
     return map_in_arrow(rows.select("tile", "image_id", "probes", "floor"), meet, LISTS)
+
+
+def search_changed(index: Index, rows: DataFrame, changed: DataFrame, scratch: str, config: KnnConfig) -> DataFrame:
+    """What `incremental.merged_lists` takes as found: whole lists of the queries that are searched in full, new items
+    for the others.
+
+    rows: those that `update_index` was given last. changed: `incremental.changes`, of few rows that are full or fresh.
+    """
+
+    def chosen(condition: str) -> DataFrame:
+        return rows.join(F.broadcast(changed.where(condition).select("image_id")), "image_id", "left_semi")
+
+    floors = changed.where("NOT full").select("image_id", "floor")
+    others = rows.select("image_id", "probes").join(floors, "image_id")
+    root = scratch.rstrip("/")
+    whole = search_queries(index, chosen("full"), f"{root}/full", config)
+    new = search_new_items(index, others, chosen("fresh"), f"{root}/new", config)
+    return whole.unionByName(new)
 
 
 def _queries(rows: DataFrame) -> DataFrame:

@@ -29,7 +29,7 @@ from vsspark.spark.workers import map_in_arrow
 log = logging.getLogger(__name__)
 
 _FACTS = "image_id long, group_id long, content string, block int, role int, tile int, position int"
-_NARROW = ("group_id", "content", "block", "role")
+_MOST_BROADCAST = 5_000_000  # ids: 80 MB where they are looked up
 _REWRITTEN = "number int, file string, rows int"
 
 
@@ -66,7 +66,8 @@ def update_index(index: Index, rows: DataFrame, scratch: str, config: KnnConfig,
         changed = _changed(spark, index, wanted, f"{scratch.rstrip('/')}/changed")
         struck = _positions(changed.where("tile IS NOT NULL"))
         fresh = changed.where("fresh").select("image_id")
-        wanted = wanted.join(F.broadcast(fresh) if struck else fresh, "image_id", "left_semi")
+        few = fresh.count() <= _MOST_BROADCAST
+        wanted = wanted.join(F.broadcast(fresh) if few else fresh, "image_id", "left_semi")
     counts = packing.count_places(wanted)
     if not counts and not struck and index.version and label == index.label:
         return index
@@ -134,19 +135,18 @@ def _wanted(index: Index, rows: DataFrame) -> DataFrame:
 
 def _changed(spark: SparkSession, index: Index, wanted: DataFrame, to: str) -> DataFrame:
     """image_id, tile and position (of a row to strike out, or null), fresh (to be added): where rows and index
-    differ. Written, because it is used three times.
+    differ. Written, because it is used several times.
     """
-    held = index_contents(spark, index)
-    held = held.select("image_id", "tile", "position", *[F.col(name).alias(f"held_{name}") for name in _NARROW])
-    now = wanted.select("image_id", *_NARROW, F.lit(True).alias("there"))
-    same = F.lit(True)
-    for name in _NARROW:
-        same = same & F.col(name).eqNullSafe(F.col(f"held_{name}"))
-    both = held.join(now, "image_id", "full_outer")
-    differ = F.col("tile").isNull() | F.col("there").isNull() | ~same
-    fresh = F.col("there").isNotNull().alias("fresh")
-    both.where(differ).select("image_id", "tile", "position", fresh).write.mode("overwrite").parquet(to)
+    held = index_contents(spark, index).select("image_id", "tile", "position", _digest().alias("held"))
+    both = held.join(wanted.select("image_id", _digest().alias("now")), "image_id", "full_outer")
+    fresh = F.col("now").isNotNull().alias("fresh")
+    both.where("NOT held <=> now").select("image_id", "tile", "position", fresh).write.mode("overwrite").parquet(to)
     return spark.read.parquet(to)
+
+
+def _digest() -> Column:
+    """64 bits of all that an index says of a row: the comparison shuffles 8 bytes instead of a content's name."""
+    return F.xxhash64("group_id", F.coalesce("content", F.lit("")), "block", "role")
 
 
 def _positions(rows: DataFrame) -> dict[int, np.ndarray]:
