@@ -99,7 +99,7 @@ def test_a_search_that_was_killed_between_its_tasks_goes_on_to_the_same_lists(sp
     monkeypatch.setattr(plan, "SMALLEST_TASK", 1)
     shop, scratch, config = Shop(), str(tmp_path / "tiles"), KnnConfig(k=4, tile_rows=24)
     search_neighbours(shop.frame(spark), scratch, config)  # the joins are done, their lists not yet merged
-    files = sorted((tmp_path / "tiles" / "partial-lists").glob("part-*"))
+    files = sorted((tmp_path / "tiles" / "lists").glob("part-*"))
     assert len(files) > 2
     kept = files[0].stat().st_mtime_ns
     for file in files[1:]:

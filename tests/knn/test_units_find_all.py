@@ -46,6 +46,7 @@ def pack(folder, shop, metric, tile_rows, slots):
             packs.setdefault(part.packs[place], []).append((i, part.first + place))
             kinds[part.first + place] = (b, role)
     tiles = {}
+    target = partials.PackTarget(folder, "pack", metric, None, None)
     for number, placed in packs.items():
         at, tile = np.array(placed).T
         table = pa.table(
@@ -58,7 +59,7 @@ def pack(folder, shop, metric, tile_rows, slots):
                 "pack": np.full(len(at), number, np.int32),
             }
         )
-        for row in partials.write_pack(table, folder, metric, None, None).to_pylist():
+        for row in partials.write_pack(table, target).to_pylist():
             tiles[row["tile"]] = Tile(row["uri"], row["batch"], row["rows"], *kinds[row["tile"]])
     return tiles
 

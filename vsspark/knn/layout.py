@@ -41,11 +41,11 @@ def searched(rows: Rows) -> dict[tuple[int, int], int]:
     return {(block, role): count for (block, role), count in sorted(rows.items()) if block in queried & filled}
 
 
-def lay_out(rows: Rows, tile_rows: int, most_pack_rows: int, slots: int) -> dict[tuple[int, int], Part]:
-    """The tiles of each (block, role), numbered from 0, of at most tile_rows rows; small tiles share a pack."""
+def lay_out(rows: Rows, tile_rows: int, most_pack_rows: int, slots: int, first: int = 0) -> dict[tuple[int, int], Part]:
+    """The tiles of each (block, role), of at most tile_rows rows, numbered from `first`; small tiles share a pack."""
     capacity = min(most_pack_rows, max(SMALLEST_PACK, sum(rows.values()) // (2 * slots)))
     parts: dict[tuple[int, int], Part] = {}
-    number, pack, filled = 0, 0, 0.0
+    number, pack, filled = first, 0, 0.0
     for key, count in sorted(rows.items()):
         sizes = tile_sizes(count, tile_rows)
         packs = []

@@ -19,6 +19,7 @@ from vsspark.spark.workers import map_in_arrow
 
 PLAN = "packed.json"  # the file in scratch that holds what was packed
 _TILE = "tile int, uri string, batch int, rows int, row_bytes int"
+_PACKED = ("image_id", "group_id", "embedding", "floor")
 _LAYOUT = pa.schema(
     [("block", pa.int32()), ("role", pa.int32()), ("first", pa.int32()), ("packs", pa.list_(pa.int32()))]
 )
@@ -55,49 +56,48 @@ def pack_tiles(
         F.coalesce(F.array_distinct("probes"), F.array().cast("array<int>")).alias("probes"),
         (F.col("floor") if "floor" in items.columns else F.lit(None)).cast("float").alias("floor"),
     )
-    placed = rows.withColumn("place", F.explode(_places()))
-    counts = {
-        (row["block"], row["role"]): row["count"]
-        for row in placed.groupBy("place.block", "place.role").count().collect()
-    }
+    placed = rows.withColumn("place", F.explode(_places())).select(*_PACKED, "place.*")
+    counts = count_places(placed)
     wanted = layout.searched(counts)
     smallest = layout.SMALLEST_TILE if config.mode == "exact" else layout.APPROXIMATE_SMALLEST
     tile_rows = layout.rows_per_tile(wanted, config.tile_rows, slots, smallest)
-    parts = layout.lay_out(wanted, tile_rows, config.tile_rows, slots)
+    probed = sorted({block for block, role in counts if role != ITEMS})
+    useful = rows.where((F.size("probes") > 0) | F.col("block").isin(probed))
+    target = partials.PackTarget(scratch, "pack", config.metric, median_thresholds(useful, config), storage_options)
+    tiles, row_bytes = pack_rows(placed, layout.lay_out(wanted, tile_rows, config.tile_rows, slots), target)
+    return Packed(slots, config.tile_rows, row_bytes, tiles)
+
+
+def count_places(placed: DataFrame) -> dict[tuple[int, int], int]:
+    """Rows by (block, role)."""
+    counted = placed.groupBy("block", "role").count().collect()
+    return {(row["block"], row["role"]): row["count"] for row in counted}
+
+
+def pack_rows(
+    placed: DataFrame, parts: Mapping[tuple[int, int], layout.Part], target: partials.PackTarget
+) -> tuple[dict[int, Tile], int]:
+    """The tiles, written, by number; and the bytes of a vector. Rows whose block and role have no part are left out.
+
+    placed: image_id, group_id, embedding, floor, block, role and, for an index, content.
+    """
     table = [
         {"block": block, "role": role, "first": part.first, "packs": part.packs}
         for (block, role), part in parts.items()
     ]
     # From Arrow the rows are a part of the plan; from Python's tuples they would be a job of their own.
-    tiles_of_blocks = items.sparkSession.createDataFrame(pa.Table.from_pylist(table, schema=_LAYOUT))
+    tiles_of_blocks = placed.sparkSession.createDataFrame(pa.Table.from_pylist(table, schema=_LAYOUT))
     part = F.pmod(F.xxhash64("image_id"), F.size("packs")).cast("int")
-    tiled = (
-        placed.select("image_id", "group_id", "embedding", "floor", "place.*")
-        .join(F.broadcast(tiles_of_blocks), ["block", "role"])
-        .select(
-            "image_id",
-            "group_id",
-            "embedding",
-            "floor",
-            (F.col("first") + part).alias("tile"),
-            F.element_at("packs", part + 1).alias("pack"),
-        )
-    )
-    probed = sorted({block for block, role in counts if role != ITEMS})
-    useful = rows.where((F.size("probes") > 0) | F.col("block").isin(probed))
-    write = partial(
-        partials.write_pack,
-        folder=scratch,
-        metric=config.metric,
-        thresholds=median_thresholds(useful, config),
-        storage_options=storage_options,
+    columns = [name for name in placed.columns if name not in ("block", "role")]
+    tiled = placed.join(F.broadcast(tiles_of_blocks), ["block", "role"]).select(
+        *columns, (F.col("first") + part).alias("tile"), F.element_at("packs", part + 1).alias("pack")
     )
     packs = 1 + max((p.packs[-1] for p in parts.values()), default=0)
-    written = map_in_arrow(tiled.repartitionById(packs, F.col("pack")), partial(_pack_rows, write=write), _TILE)
+    write = partial(_pack_rows, target=target)
+    written = map_in_arrow(tiled.repartitionById(packs, F.col("pack")), write, _TILE).collect()
     kinds = {part.first + i: key for key, part in parts.items() for i in range(len(part.packs))}
-    found = written.collect()
-    tiles = {row.tile: Tile(row.uri, row.batch, row.rows, *kinds[row.tile]) for row in found}
-    return Packed(slots, config.tile_rows, max((row.row_bytes for row in found), default=0), tiles)
+    tiles = {row.tile: Tile(row.uri, row.batch, row.rows, *kinds[row.tile]) for row in written}
+    return tiles, max((row.row_bytes for row in written), default=0)
 
 
 def _places() -> Column:
@@ -136,7 +136,7 @@ def _medians(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield pa.record_batch([pa.array([middle])], names=["median"])
 
 
-def _pack_rows(batches: Iterable[pa.RecordBatch], write) -> Iterator[pa.RecordBatch]:
+def _pack_rows(batches: Iterable[pa.RecordBatch], target: partials.PackTarget) -> Iterator[pa.RecordBatch]:
     batches = [batch for batch in batches if batch.num_rows]
     if batches:
-        yield write(pa.Table.from_batches(batches))
+        yield partials.write_pack(pa.Table.from_batches(batches), target)

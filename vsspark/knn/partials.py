@@ -35,13 +35,23 @@ class Search(NamedTuple):
         return read_tile(self.tiles[number], self.storage_options)
 
 
-def write_pack(
-    table: pa.Table, folder: str, metric: str, thresholds: np.ndarray | None, storage_options: Mapping[str, str] | None
-) -> pa.RecordBatch:
+class PackTarget(NamedTuple):
+    """Where packs are written, and how rows are prepared."""
+
+    folder: str
+    prefix: str  # of the files' names
+    metric: str
+    thresholds: np.ndarray | None
+    storage_options: Mapping[str, str] | None
+
+
+def write_pack(table: pa.Table, target: PackTarget) -> pa.RecordBatch:
     """One row per tile written: tile, uri, batch, rows, and row_bytes of a vector.
 
-    table: image_id, group_id, embedding, floor (a similarity or null), tile, pack; the pack names the file.
+    table: image_id, group_id, embedding, floor (a similarity or null), content (optional), tile, pack; the pack names
+    the file.
     """
+    metric = target.metric
     table = table.combine_chunks()
     x = metrics.checked(to_matrix(table.column("embedding").chunk(0)), "embeddings")
     ids, groups, tile_of = (table.column(name).to_numpy() for name in ("image_id", "group_id", "tile"))
@@ -51,9 +61,11 @@ def write_pack(
     for number in numbers:
         members = np.flatnonzero(tile_of == number)
         members = members[np.argsort(ids[members], kind="stable")]
-        vectors = engine.prepared(x[members], metric, thresholds)
-        contents.append(TileRows(vectors, ids[members], groups[members], floors[members]))
-    uri = write_tiles(folder, f"pack-{table.column('pack')[0].as_py():06d}", contents, storage_options)
+        vectors = engine.prepared(x[members], metric, target.thresholds)
+        keys = table.column("content").chunk(0).take(pa.array(members)) if "content" in table.column_names else None
+        contents.append(TileRows(vectors, ids[members], groups[members], floors[members], keys))
+    name = f"{target.prefix}-{table.column('pack')[0].as_py():06d}"
+    uri = write_tiles(target.folder, name, contents, target.storage_options)
     columns = {
         "tile": pa.array(numbers, pa.int32()),
         "uri": pa.array([uri] * len(numbers)),
@@ -109,6 +121,43 @@ def search_unit(number: int, unit: Unit, search: Search, floors: dict[int, np.nd
         write_text(search.scratch, f"audit-{number:06d}.json", json.dumps(audits), search.storage_options)
 
 
+class Meeting(NamedTuple):
+    """What rows of kept tiles need to meet new items."""
+
+    new: Mapping[int, list[Tile]]  # tiles of new items by block
+    config: KnnConfig
+    storage_options: Mapping[str, str] | None
+    threads: int | None = None
+
+
+def meet_items(content: TileRows, queries: pa.Table, meeting: Meeting) -> Iterator[pa.RecordBatch]:
+    """The lists, as `merge` gives them, of some rows of a tile with the new items of the blocks that they probe.
+
+    queries: image_id, probes (blocks), floor (a similarity or null). Only what reaches its query's floor is listed.
+    """
+    k, metric = meeting.config.k, meeting.config.metric
+    ids = queries["image_id"].combine_chunks().to_numpy()
+    at = topk.positions_of(ids, content.ids)
+    floors = least_values(queries["floor"].combine_chunks().to_numpy(zero_copy_only=False), metric)
+    lists = topk.empty(len(ids), k, floors)
+    probes = queries["probes"].combine_chunks()
+    owners = np.repeat(np.arange(len(probes)), np.diff(probes.offsets.to_numpy()))
+    blocks = probes.flatten().to_numpy(zero_copy_only=False)
+    for block, tiles in meeting.new.items():
+        asking = owners[blocks == block]
+        if not len(asking):
+            continue
+        some, who = topk.TopK(*(column[asking] for column in lists)), content.take(at[asking])
+        left = Rows(who.vectors, who.ids, who.groups, some)
+        for tile in tiles:
+            items = read_tile(tile, meeting.storage_options)
+            right = Rows(items.vectors, items.ids, items.groups, topk.empty(len(items.ids), 1))
+            engine.offer(left, right, metric, False, threads=meeting.threads, similarity=True)
+        topk.offer_lists(asking, some.values, some.ids, some.groups, lists)
+    some = np.flatnonzero(lists.ids[:, 0] != topk.NO_ID)
+    yield from answers(ids[some], topk.TopK(*(column[some] for column in lists)), metric)
+
+
 def merge(batches: list[pa.RecordBatch], metric: str) -> Iterator[pa.RecordBatch]:
     """query_image_id, rank, item_image_id, similarity: the partial lists of each query merged, queries in rising
     order.
@@ -126,13 +175,18 @@ def merge(batches: list[pa.RecordBatch], metric: str) -> Iterator[pa.RecordBatch
         )
         topk.offer_lists(place[start:stop], values, ids, groups, top)
         start = stop
-    for start in range(0, len(found), EMITTED):
-        part = top.rows(start, min(start + EMITTED, len(found)))
+    yield from answers(found, top, metric)
+
+
+def answers(queries: np.ndarray, top: topk.TopK, metric: str) -> Iterator[pa.RecordBatch]:
+    """query_image_id, rank, item_image_id, similarity: a row per place of a list that is filled."""
+    for start in range(0, len(queries), EMITTED):
+        part = top.rows(start, min(start + EMITTED, len(queries)))
         there = part.ids != topk.NO_ID
         values = part.values[there]
         yield pa.record_batch(
             {
-                "query_image_id": np.repeat(found[start : start + len(there)], there.sum(axis=1)),
+                "query_image_id": np.repeat(queries[start : start + len(there)], there.sum(axis=1)),
                 "rank": (np.nonzero(there)[1] + 1).astype(np.int32),
                 "item_image_id": part.ids[there],
                 "similarity": 1 / (1 - values) if metric == "hamming" else values,

@@ -120,18 +120,28 @@ def reads(tiles: Mapping[int, Tile], unit: Unit) -> int:
 
 
 def task_bytes(tiles: Mapping[int, Tile], unit: Unit, shape: Shape) -> int:
-    """The most that the Python process of a task holds for a unit: itself; the left tiles and their lists; a right tile
-    and its lists; what is computed of the two tiles of a pair (a copy: l2, and cosine of rows that are not of unit
-    length); two batches of lists.
-    """
+    """The most that the Python process of a task holds for a unit."""
     left, right = (max(tiles[t].rows for t in side) for side in (unit.left, unit.right))
-    rows = sum(tiles[t].rows for t in unit.left) + (0 if unit.left == unit.right else right)
-    computed = (left + right) * shape.row_bytes
+    held = sum(tiles[t].rows for t in unit.left)
+    return _process_bytes(held, left, 0 if unit.left == unit.right else right, shape)
+
+
+def most_task_bytes(shape: Shape, tile_rows: int) -> int:
+    """The most that the Python process of a task holds in any search with tiles of so many rows."""
+    return _process_bytes(max(tile_rows, held_rows(shape)), tile_rows, tile_rows, shape)
+
+
+def _process_bytes(held: int, left: int, right: int, shape: Shape) -> int:
+    """The process itself; the held rows and their lists; a right tile and its lists; what is computed of the two tiles
+    of a pair (a copy: l2, and cosine of rows that are not of unit length); two batches of lists.
+    """
+    pair = left + (right or left)
+    computed = pair * shape.row_bytes
     if shape.approximate:
-        computed += (left + right) * APPROXIMATE_ROW
+        computed += pair * APPROXIMATE_ROW
         computed += (shape.threads - 1) * max(left, right) * list_bytes(shape.k + APPROXIMATE_PLACES)
-    held = rows * (shape.row_bytes + list_bytes(shape.k))
-    return PROCESS_BYTES + held + computed + 2 * EMITTED * list_bytes(shape.k)
+    rows = (held + right) * (shape.row_bytes + list_bytes(shape.k))
+    return PROCESS_BYTES + rows + computed + 2 * EMITTED * list_bytes(shape.k)
 
 
 def _block_cost(sizes: Mapping[int, int], members: list[int], items: list[int], queries: list[int]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 import numpy as np
@@ -23,7 +23,7 @@ from vsspark.spark.workers import map_in_arrow
 log = logging.getLogger(__name__)
 
 _PARTIAL = "number int, chunk int, query long, values binary, ids binary, groups binary"
-_FOUND = "query_image_id long, rank int, item_image_id long, similarity float"
+LISTS = "query_image_id long, rank int, item_image_id long, similarity float"
 _MERGE_BYTES = 128 * 2**20  # partial lists one merge task holds
 
 
@@ -58,13 +58,28 @@ def search_neighbours(
 
     Raises what the kernels raise for NaN, infinity and embeddings of differing lengths.
     """
-    spark = items.sparkSession
+
+    def pack(slots: int, config: KnnConfig) -> packing.Packed:
+        return packing.pack_tiles(items, scratch, config, slots, storage_options)
+
+    return search_packed(items.sparkSession, pack, scratch, config, storage_options)
+
+
+def search_packed(
+    spark: SparkSession,
+    pack: Callable[[int, KnnConfig], packing.Packed],
+    scratch: str,
+    config: KnnConfig,
+    storage_options: Mapping[str, str] | None,
+) -> DataFrame:
+    """What `search_neighbours` returns, of the tiles that `pack` gives for so many slots; it is called where scratch
+    holds none yet.
+    """
     if config.mode == "approximate":
         config = config.model_copy(update={"tile_rows": plan.APPROXIMATE_TILE * config.tile_rows})
     packed = packing.packed_before(scratch, storage_options)
     if packed is None:
-        slots = _slots(spark, config)
-        packed = packing.pack_tiles(items, scratch, config, slots, storage_options)
+        packed = pack(_slots(spark, config), config)
         write_text(scratch, packing.PLAN, json.dumps(packed), storage_options)
     # With other slots or tiles than those it was packed for, the work would be cut into other units, and finished
     # ones would be taken for them.
@@ -98,7 +113,7 @@ def search_neighbours(
         found.option("mapreduce.fileoutputcommitter.algorithm.version", "2").parquet(partial_lists)
     merge = partial(_merge_lists, metric=config.metric)
     joined = spark.read.schema(_PARTIAL).parquet(partial_lists) if work else spark.createDataFrame([], _PARTIAL)
-    return map_in_arrow(joined.repartitionById(chunks, F.col("chunk")), merge, _FOUND)
+    return map_in_arrow(joined.repartitionById(chunks, F.col("chunk")), merge, LISTS)
 
 
 def audited_recall(scratch: str, storage_options: Mapping[str, str] | None = None) -> float | None:

@@ -23,9 +23,10 @@ class Tile(NamedTuple):
 
     uri: str
     batch: int  # of the file's record batches
-    rows: int
+    rows: int  # that are not struck out
     block: int
     role: int  # MEMBERS, ITEMS or QUERIES
+    struck: tuple[str, int] | None = None  # file and batch of the positions of rows that are struck out
 
 
 class TileRows(NamedTuple):
@@ -35,6 +36,12 @@ class TileRows(NamedTuple):
     ids: np.ndarray  # (n,) int64, rising
     groups: np.ndarray  # (n,) int64
     floors: np.ndarray  # (n,) float32: values below which a row wants no neighbour
+    contents: pa.Array | None = None  # (n,) strings: what each row was embedded from; only in an index
+
+    def take(self, rows: np.ndarray) -> TileRows:
+        """Some of the rows."""
+        columns = (column[rows] for column in self[:4])
+        return TileRows(*columns, None if self.contents is None else self.contents.take(pa.array(rows)))
 
 
 def write_tiles(folder: str, name: str, tiles: list[TileRows], storage_options: Mapping[str, str] | None) -> str:
@@ -89,21 +96,91 @@ def holds_files(folder: str, storage_options: Mapping[str, str] | None) -> bool:
     return store.get_file_info(path).type == fs.FileType.Directory
 
 
+def read_text(folder: str, name: str, storage_options: Mapping[str, str] | None) -> str:
+    """The content of a small file."""
+    store, path = open_filesystem(f"{folder.rstrip('/')}/{name}", storage_options)
+    return store.open_input_file(path).read().decode()
+
+
+def list_files(folder: str, storage_options: Mapping[str, str] | None) -> list[str]:
+    """The names of the files in a folder, sorted; none where there is no folder."""
+    store, path = open_filesystem(folder, storage_options)
+    found = store.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(info.base_name for info in found if info.type == fs.FileType.File)
+
+
+def delete_file(uri: str, storage_options: Mapping[str, str] | None) -> None:
+    """Delete a file."""
+    store, path = open_filesystem(uri, storage_options)
+    store.delete_file(path)
+
+
 def read_tile(tile: Tile, storage_options: Mapping[str, str] | None) -> TileRows:
-    """The tile's rows: a view of the mapped file where it is local, else the bytes of this one record batch."""
-    store, path = open_filesystem(tile.uri, storage_options)
-    source = pa.memory_map(path) if isinstance(store, fs.LocalFileSystem) else store.open_input_file(path)
-    batch = pa.ipc.open_file(source).get_batch(tile.batch)
+    """The tile's rows: a view of the mapped file where it is local, else the bytes of this one record batch. A copy
+    where rows are struck out.
+    """
+    batch = _read_batch(tile.uri, tile.batch, storage_options)
     vectors = batch.column("vector")
-    return TileRows(
+    rows = TileRows(
         vectors.flatten().to_numpy().reshape(len(vectors), vectors.type.list_size),
         batch.column("id").to_numpy(),
         batch.column("group").to_numpy(),
         batch.column("floor").to_numpy(),
+        batch.column("content") if "content" in batch.schema.names else None,
     )
+    return rows if tile.struck is None else rows.take(_left(tile, batch.num_rows, storage_options))
+
+
+def read_facts(tile: Tile, storage_options: Mapping[str, str] | None) -> pa.RecordBatch:
+    """id, group, content and position in the file of a tile's rows; the vectors are not read."""
+    batch = _read_batch(tile.uri, tile.batch, storage_options, ["id", "group", "content"])
+    batch = batch.append_column("position", pa.array(np.arange(batch.num_rows, dtype=np.int32)))
+    return batch if tile.struck is None else batch.take(pa.array(_left(tile, batch.num_rows, storage_options)))
+
+
+def _left(tile: Tile, stored: int, storage_options: Mapping[str, str] | None) -> np.ndarray:
+    """The positions that are not struck out."""
+    there = np.ones(stored, bool)
+    if tile.struck is not None:
+        there[_read_batch(*tile.struck, storage_options).column("position").to_numpy()] = False
+    return np.flatnonzero(there)
+
+
+def write_struck(
+    folder: str, name: str, positions: list[np.ndarray], storage_options: Mapping[str, str] | None
+) -> None:
+    """One file of row positions, (n,) int32 each, a record batch for each tile."""
+    schema = pa.schema([("position", pa.int32())])
+    with (
+        _written_whole(f"{folder.rstrip('/')}/{name}.arrow", storage_options) as stream,
+        pa.ipc.new_file(stream, schema) as writer,
+    ):
+        for each in positions:
+            writer.write_batch(pa.record_batch([pa.array(each, pa.int32())], schema=schema))
+
+
+def read_struck(uri: str, storage_options: Mapping[str, str] | None) -> list[np.ndarray]:
+    """What `write_struck` wrote."""
+    store, path = open_filesystem(uri, storage_options)
+    file = pa.ipc.open_file(store.open_input_file(path))
+    return [file.get_batch(i).column("position").to_numpy() for i in range(file.num_record_batches)]
+
+
+def _read_batch(
+    uri: str, number: int, storage_options: Mapping[str, str] | None, columns: list[str] | None = None
+) -> pa.RecordBatch:
+    store, path = open_filesystem(uri, storage_options)
+    source = pa.memory_map(path) if isinstance(store, fs.LocalFileSystem) else store.open_input_file(path)
+    file = pa.ipc.open_file(source)
+    if columns is not None:
+        wanted = [file.schema.get_field_index(name) for name in columns]
+        source.seek(0)
+        file = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=wanted))
+    return file.get_batch(number)
 
 
 def _to_batch(tile: TileRows) -> pa.RecordBatch:
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(tile.vectors.reshape(-1)), tile.vectors.shape[1])
     columns = {"id": tile.ids, "group": tile.groups, "floor": tile.floors}
-    return pa.record_batch({name: pa.array(column) for name, column in columns.items()} | {"vector": vectors})
+    batch = {name: pa.array(column) for name, column in columns.items()} | {"vector": vectors}
+    return pa.record_batch(batch if tile.contents is None else batch | {"content": tile.contents})
