@@ -13,7 +13,7 @@ run: setup
 test: setup
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n 2 --no-loadscope-reorder
 
 slow: setup
 	@$(PY) -m pytest -m slow $(if $(NAME),tests/$(NAME))
