@@ -14,7 +14,7 @@ test: setup
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/lint-imports --no-cache --no-logo
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n 2 --no-loadscope-reorder
 
 slow: setup
 	@$(PY) -m pytest -m slow $(if $(NAME),tests/$(NAME))

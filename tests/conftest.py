@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
+from pyspark import SparkContext
+from quick_spark import JVM_OPTIONS, QUICK_QUERIES
+from xdist.remote import Producer
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 REPO = Path(__file__).resolve().parents[1]
 REAL = REPO.parent / "shared" / "data"  # real photos, beside the repository where they exist; users do not have them
+
+SHARED_ROOMS = ("jobs", "report")  # their files share a published shop
+
+
+class Groups(LoadScopeScheduling):
+    """Run in one process the tests of a file, or of a room whose files share a shop: `pytest -n 2`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = PurePath(nodeid.split("::")[0])
+        return file.parent.name if file.parent.name in SHARED_ROOMS else file.name
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    # xdist's own --dist loadgroup writes Item._nodeid, which pytest 9.2 does not read any more.
+    return Groups(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest group first, so that it does not begin when the others have ended."""
+    items.sort(key=lambda item: item.path.parent.name != "jobs")
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +39,9 @@ def spark(tmp_path_factory):
     from vsspark.spark import session
 
     scratch = tmp_path_factory.mktemp("spark")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYSPARK_SUBMIT_ARGS", f"--driver-java-options '{JVM_OPTIONS}' pyspark-shell")
+        SparkContext._ensure_initialized()  # starts the JVM, which takes its options from the environment alone
     active = session.create(
         "vsspark-tests",
         {
@@ -22,8 +49,7 @@ def spark(tmp_path_factory):
             "spark.sql.shuffle.partitions": 2,
             "spark.default.parallelism": 2,
             "spark.sql.execution.arrow.maxRecordsPerBatch": 7,
-            # The tests run the same queries again and again; by default the code of a hundred is kept.
-            "spark.sql.codegen.cache.maxEntries": 5000,
+            **QUICK_QUERIES,
             "spark.sql.warehouse.dir": str(scratch / "warehouse"),
             "spark.ui.showConsoleProgress": False,
         },

@@ -1,7 +1,7 @@
 """A process that decodes the files named on its standard input, so that a crash of a decoder does not end the tests.
 
-Per file it prints the name as soon as it begins, then a line of JSON: the reason of a refusal or null, seconds, and the
-MiB by which the resident memory of the process and its decoder process peaked.
+Per file it prints the name as soon as it begins, then a line of JSON: the reason of a refusal or null, and of the process
+and its decoder process the CPU seconds and the MiB by which their resident memory peaked.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError
@@ -47,6 +49,16 @@ def _resident_kib(field: str) -> dict[str, int]:
     return resident
 
 
+def _cpu_seconds(processes: Iterable[str]) -> float:
+    """Of these processes and of those that have ended; other tests on the same cores do not change it."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    running = 0.0
+    for process in processes:
+        with suppress(psutil.Error):
+            running += sum(psutil.Process(int(process)).cpu_times()[:2])
+    return ended.ru_utime + ended.ru_stime + running
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
     config = ImagesConfig(max_pixels=int(sys.argv[1]), decode_timeout_s=float(sys.argv[2]))
@@ -59,7 +71,7 @@ def main() -> None:
         before = _resident_kib("VmRSS")
         for process in before:
             Path(f"/proc/{process}/clear_refs").write_text("5")  # the peak counts from here
-        started = time.perf_counter()
+        began = _cpu_seconds(before)
         faulthandler.dump_traceback_later(HANGS_S, exit=True)
         reason = None
         try:
@@ -67,7 +79,7 @@ def main() -> None:
         except ImageError as error:
             reason = error.reason.value
         faulthandler.cancel_dump_traceback_later()
-        seconds = time.perf_counter() - started
+        seconds = _cpu_seconds(before) - began
         peak = _resident_kib("VmHWM")
         mib = sum(peak[process] - before[process] for process in before if process in peak) / 1024
         print(json.dumps({"reason": reason, "seconds": seconds, "mib": mib}), flush=True)

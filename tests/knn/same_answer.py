@@ -41,7 +41,7 @@ def main() -> None:
     kernels = {info.get("architecture") for info in threadpool_info() if info["user_api"] == "blas"}
     print("kernel", *sorted(str(kernel) for kernel in kernels))
     rng = np.random.default_rng()
-    cases = {f"{d} numbers": hard_rows(d, 1200 if d < 1000 else 700) for d in (1, 3, 40, 1280, 4096)}
+    cases = {f"{d} numbers": hard_rows(d, 600 if d < 1000 else 350) for d in (1, 3, 40, 1280, 4096)}
     for name, x in ({"embeddings": real} | cases).items():
         order, tile_rows = rng.permutation(len(x)), int(rng.choice([64, 100, 256, 512, 8192]))
         back = np.argsort(order)
