@@ -29,8 +29,10 @@ _DEFAULTS = {
     "spark.executorEnv.TF_CPP_MIN_LOG_LEVEL": "3",
     "spark.executorEnv.CUDA_MODULE_LOADING": "LAZY",
 }
-# On one machine 200 shuffle partitions and 50 snapshot partitions are 250 tiny tasks per write.
-_LOCAL_PARTITIONS_PER_SLOT = 2
+# On one machine Spark's 200 shuffle partitions and Delta's 50 snapshot partitions are 250 tiny tasks per write; on 400
+# slots 200 leave half of them idle.
+_PARTITIONS_PER_SLOT = 2
+_CLUSTER_PARTITIONS = 200  # at least: Spark's own default
 _LOCAL_DEFAULTS = {
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.ui.enabled": "false",
@@ -73,9 +75,14 @@ def create(app_name: str, properties: dict[str, str | int | float | bool]) -> Sp
         if not conf.contains(key):
             conf.set(key, value)
     spark = SparkSession.builder.appName(app_name).config(conf=conf).getOrCreate()
-    if local and not conf.contains("spark.sql.shuffle.partitions"):
-        spark.conf.set("spark.sql.shuffle.partitions", str(_LOCAL_PARTITIONS_PER_SLOT * task_slots(spark)))
+    if not conf.contains("spark.sql.shuffle.partitions"):
+        spark.conf.set("spark.sql.shuffle.partitions", str(shuffle_partitions(task_slots(spark), local)))
     return spark
+
+
+def shuffle_partitions(slots: int, local: bool) -> int:
+    """Shuffle partitions for so many task slots, where nobody has set them: none of the slots stays idle."""
+    return _PARTITIONS_PER_SLOT * slots if local else max(_CLUSTER_PARTITIONS, _PARTITIONS_PER_SLOT * slots)
 
 
 def _unix_sockets(conf: SparkConf) -> dict[str, str]:
