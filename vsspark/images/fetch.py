@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
@@ -16,8 +16,10 @@ from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError, Reason
 from vsspark.storage.filesystems import S3_SCHEMES, s3_client, split_uri
 
+_Answer = TypeVar("_Answer")
 
-class _Transient(Exception):
+
+class TransientError(Exception):
     """A failure that a retry may overcome: throttled, reset, timed out, cut short."""
 
 
@@ -34,8 +36,8 @@ def read_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str
     if scheme not in S3_SCHEMES:
         raise ImageError(Reason.UNREADABLE, f"{scheme}:// is not read here; use a local path, file: or s3a://")
     try:
-        return _retry(_read_s3, path, config, dict(storage_options or {}))
-    except _Transient as error:
+        return retry(_read_s3, config, path, config, dict(storage_options or {}))
+    except TransientError as error:
         raise ImageError(Reason.UNREADABLE, f"the store failed {config.attempts} times, last: {error}") from None
 
 
@@ -60,8 +62,10 @@ def stat_image(
     if scheme not in S3_SCHEMES:
         return None
     try:
-        return _retry(_stat_s3, path, config, dict(storage_options or {}))
-    except _Transient:
+        # Twice as often as a picture: a file that could not be asked for counts as changed, and is read.
+        often = config.model_copy(update={"attempts": 2 * config.attempts})
+        return retry(_stat_s3, often, path, config, dict(storage_options or {}))
+    except TransientError:
         return None
 
 
@@ -105,15 +109,17 @@ def _real_folders(roots: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(os.path.join(os.path.realpath(path), "") for scheme, path in split if scheme == "file")
 
 
-def _retry(request: Callable, path: str, config: ImagesConfig, options: dict[str, str]) -> Any:
-    """The result of `request`, tried up to config.attempts times; raises the last _Transient."""
+def retry(request: Callable[..., _Answer], config: ImagesConfig, *values: object) -> _Answer:
+    """What the request returns, made up to config.attempts times while the store's trouble may pass; raises the last
+    TransientError.
+    """
     retrying = Retrying(
-        retry=retry_if_exception_type(_Transient),
+        retry=retry_if_exception_type(TransientError),
         stop=stop_after_attempt(config.attempts),
         wait=wait_random_exponential(multiplier=0.2, max=10),
         reraise=True,
     )
-    return retrying(request, path, config, options)
+    return retrying(request, *values)
 
 
 def _client(path: str, config: ImagesConfig, options: Mapping[str, str]) -> fs.S3FileSystem:
@@ -138,7 +144,7 @@ def _stat_s3(path: str, config: ImagesConfig, options: dict[str, str]) -> tuple[
         return int(about["Content-Length"]), about["ETag"].decode().strip('"')
     except OSError as error:
         if _may_pass(error):
-            raise _Transient(str(error)) from None
+            raise TransientError(str(error)) from None
         return None
     except (pa.ArrowException, KeyError, ValueError):
         return None  # a name that is none, or a store that does not say
@@ -158,10 +164,10 @@ def _read_s3(path: str, config: ImagesConfig, options: dict[str, str]) -> bytes:
         raise ImageError(Reason.UNREADABLE, str(error)) from None
     except OSError as error:
         if _may_pass(error):
-            raise _Transient(str(error)) from None
+            raise TransientError(str(error)) from None
         raise ImageError(Reason.UNREADABLE, str(error)) from None
     if len(data) != size:
-        raise _Transient(f"got {len(data)} of {size} bytes")
+        raise TransientError(f"got {len(data)} of {size} bytes")
     return data
 
 

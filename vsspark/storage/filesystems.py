@@ -52,10 +52,10 @@ def open_filesystem(
 
 def s3_client(bucket: str, storage_options: Mapping[str, str], timeout_s: float, attempts: int) -> fs.S3FileSystem:
     """The client of a bucket, shared by all buckets with the same settings; arguments as in `open_filesystem`."""
-    return _s3(_s3_settings(bucket, storage_options), timeout_s, attempts)
+    return _s3(s3_settings(bucket, storage_options), timeout_s, attempts)
 
 
-def _s3_settings(bucket: str, options: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def s3_settings(bucket: str, options: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The settings that hold for one bucket, hashable, so that buckets with the same settings share a client."""
     names = (
         "endpoint",
