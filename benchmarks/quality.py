@@ -90,13 +90,15 @@ def _published(output: Path) -> dict:
 
 def read_embeddings(output: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(embeddings (n, d) float32 of unit norm, categories (n,), product ids (n,)) of a run's Delta tables."""
-    tables = {"embeddings": ["image_id", "embedding"], "images": ["image_id", "category", "product_id"]}
-    delta = {table: deltalake.DeltaTable(str(output / table)) for table in tables}
-    rows, images = (delta[table].to_pyarrow_table(columns=tables[table]).sort_by("image_id") for table in tables)
-    of = np.searchsorted(images["image_id"].to_numpy(), rows["image_id"].to_numpy())
-    x = np.stack(rows["embedding"].to_numpy()).astype(np.float32)
-    categories, products = (images[name].to_numpy()[of] for name in ("category", "product_id"))
-    return default_encoder.unit(x), categories, products
+    delta = {table: deltalake.DeltaTable(str(output / table)) for table in ("images", "embeddings")}
+    names = ["image_id", "content_hash", "box", "model_version", "category", "product_id"]
+    images = delta["images"].to_pyarrow_table(columns=names).to_pandas()
+    images = images[images["content_hash"].notna()]
+    keys = ["content_hash", "box", "model_version"]
+    rows = delta["embeddings"].to_pyarrow_table(columns=[*keys, "embedding"]).to_pandas()
+    both = images.merge(rows, on=keys).sort_values("image_id")
+    x = np.stack(both["embedding"].to_numpy()).astype(np.float32)
+    return default_encoder.unit(x), both["category"].to_numpy(), both["product_id"].to_numpy()
 
 
 def _heads(data: Path) -> list[dict]:

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vsspark.job import cli, pipeline
+from vsspark.job import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return cli.run_job("evaluate", pipeline.evaluate, argv, pipeline.evaluate_arguments)
+    return cli.run_job("evaluate", argv)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vsspark.job import cli, pipeline
+from vsspark.job import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return cli.run_job("report", pipeline.report, argv)
+    return cli.run_job("report", argv)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ import sys
 from collections.abc import Sequence
 
 from vsspark.default_encoder import job as shipped_encoder
-from vsspark.job import cli, pipeline
+from vsspark.job import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
-    return shipped_encoder.main(argv) if shipped_encoder.is_meant(argv) else cli.run_job("train", pipeline.train, argv)
+    return shipped_encoder.main(argv) if shipped_encoder.is_meant(argv) else cli.run_job("train", argv)
 
 
 if __name__ == "__main__":

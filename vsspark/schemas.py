@@ -45,26 +45,32 @@ IMAGES = StructType([
     _field("attributes", MapType(StringType(), StringType()), "the catalogue's further columns, as text"),
     _field("box", StringType(),
            "the product's box: left top right bottom, pixels as a viewer shows the picture; null: the whole picture"),
+    _field("content_hash", StringType(), "SHA-256 of the file's bytes, hex; null: no usable picture, see quarantine"),
+    _field("fingerprint", StringType(),
+           "the file's size and modification time, or its ETag: where it is the same, the file is not read again"),
+    _field("model_version", StringType(), "embeddings.model_version of its embedding"),
+    _field("predicted_category", StringType(), "the most probable category"),
+    _field("category_probabilities", MapType(StringType(), FloatType()), "the most probable categories, at most 16"),
+    _field("head", StringType(), "what predicted the categories: encoder, or a hash of the head fitted in a run"),
 ])  # fmt: skip
+# The columns that the catalogue decides; the others say what is in the file.
+CATALOGUE_COLUMNS = [
+    "image_id", "product_id", "uri", "position", "name", "category", "price", "in_stock", "attributes", "box",
+]  # fmt: skip
 
 # array<float> and not binary: 20,000 x 1280 take 77 MB either way, BI reads it in plain SQL, and Arrow hands it to
 # NumPy as one buffer without an object per row (0.23 s against 0.13 s for binary; docs/embedding.md).
 EMBEDDINGS = StructType([
-    _field("image_id", LongType(), "images.image_id"),
-    _field("content_hash", StringType(), "SHA-256 of the file's bytes, hex"),
+    _field("content_hash", StringType(), "images.content_hash"),
+    _field("box", StringType(), "images.box, the part of the picture that was embedded; null: all of it"),
     _field("model_version", StringType(), "encoder, layer and a hash of its weights and preprocessing"),
     _field("embedding", ArrayType(FloatType()), "(d,) float32"),
-    _field("predicted_category", StringType(), "the most probable category"),
-    _field("category_probabilities", MapType(StringType(), FloatType()), "the most probable categories, at most 16"),
-    _field("head", StringType(), "what predicted the categories: encoder, or a hash of the head fitted in the run"),
-    _field("source_uri", StringType(), "images.uri, where the bytes were read from"),
+    _field("predicted_category", StringType(), "by the encoder's own head; null where it has none: see images"),
+    _field("category_probabilities", MapType(StringType(), FloatType()), "by the encoder's own head, at most 16"),
     _field("size_bytes", LongType(), "of the file"),
-    _field("fingerprint", StringType(),
-           "the file's size and modification time, or its ETag: where it is the same, the file is not read again"),
-    _field("run_id", StringType(), "the run that wrote the row"),
-    _field("box", StringType(), "images.box, the part of the picture that was embedded; null: all of it"),
     _field("width", IntegerType(), "of the whole picture as a viewer shows it, pixels"),
     _field("height", IntegerType(), "of the whole picture as a viewer shows it, pixels"),
+    _field("run_id", StringType(), "the run that wrote the row"),
 ])  # fmt: skip
 
 QUARANTINE = StructType([
@@ -138,7 +144,7 @@ _SPARE_ITEM = StructType(
 SEARCHED = StructType([
     _field("image_id", LongType(), "images.image_id"),
     _field("group_id", LongType(), "a hash of the product"),
-    _field("content_hash", StringType(), "embeddings.content_hash, and the box where there is one"),
+    _field("content_hash", StringType(), "images.content_hash, and the box where there is one"),
     _field("block", StringType(), "the block it was an item of; null: of none"),
     _field("probes", ArrayType(StringType()), "the blocks its query searched"),
     _field("length", IntegerType(), "places of its list, the spare ones among them"),
@@ -150,7 +156,7 @@ SEARCHED = StructType([
 ])  # fmt: skip
 
 HEADS = StructType([
-    _field("head", StringType(), "a hash of what it computes; embeddings.head"),
+    _field("head", StringType(), "a hash of what it computes; images.head"),
     _field("model_version", StringType(), "of the embeddings it was fitted to"),
     _field("settings", StringType(), "a hash of the settings that decide the fit"),
     _field("categories", ArrayType(StringType()), "(c,) in ascending order"),

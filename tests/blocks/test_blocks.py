@@ -69,27 +69,50 @@ def test_categories_are_predicted_for_every_row_over_several_batches(spark, own_
         np.testing.assert_allclose(row.embedding, x[row.image_id])
 
 
-def test_the_sample_is_bounded_and_the_same_every_time(spark):
+def _catalogue(spark, frame):
+    """(rows, vectors) of (image_id, product_id, category, embedding)."""
     rows = spark.createDataFrame(
-        [(i, f"p{i}", "c" if i % 2 else None, [float(i), 1.0]) for i in range(100)],
-        "image_id long, product_id string, category string, embedding array<float>",
+        [(*row[:3], f"content-{row[0]}") for row in frame],
+        "image_id long, product_id string, category string, content string",
     )
+    vectors = spark.createDataFrame(
+        [(f"content-{row[0]}", row[3]) for row in frame], "content string, embedding array<float>"
+    )
+    return rows, vectors
+
+
+def test_the_sample_is_bounded_and_the_same_every_time(spark):
+    rows, vectors = _catalogue(spark, [(i, f"p{i}", "c" if i % 2 else None, [float(i), 1.0]) for i in range(100)])
     config = BlockingConfig(fit_sample=10)
-    x, labels, products = sample_embeddings(rows, config, labelled=True)
-    again, _, _ = sample_embeddings(rows.repartition(5), config, labelled=True)
+    x, labels, products = sample_embeddings(rows, vectors, config, {"c": 50})
+    again, _, _ = sample_embeddings(rows.repartition(5), vectors.repartition(3), config, {"c": 50})
     assert x.shape == (10, 2)
     assert set(labels) == {"c"}
     assert len(set(products)) == 10
     np.testing.assert_array_equal(x, again)
+    unlabelled, _, _ = sample_embeddings(rows, vectors, config)
+    assert unlabelled.shape == (10, 2)
+    assert set(unlabelled[:, 0] % 2) == {0, 1}
+
+
+def test_images_of_one_content_share_its_vector_in_the_sample(spark):
+    rows = spark.createDataFrame(
+        [(1, "p1", "a", "same"), (2, "p2", "b", "same"), (3, "p3", "a", "other")],
+        "image_id long, product_id string, category string, content string",
+    )
+    vectors = spark.createDataFrame(
+        [("same", [1.0]), ("other", [2.0]), ("unused", [3.0])], "content string, embedding array<float>"
+    )
+    x, labels, _ = sample_embeddings(rows, vectors, BlockingConfig(), {"a": 2, "b": 1})
+    assert (x[:, 0].tolist(), labels.tolist()) == ([1, 1, 2], ["a", "b", "a"])
 
 
 def test_every_category_is_in_the_sample_and_its_rows_are_those_of_smallest_hash(spark):
     sizes = {f"c{i:03d}": 1 if i else 900 for i in range(60)}
     labels = [name for name, size in sizes.items() for _ in range(size)]
-    frame = [(i, f"p{i}", label, [float(i), 1.0]) for i, label in enumerate(labels)]
-    rows = spark.createDataFrame(frame, "image_id long, product_id string, category string, embedding array<float>")
-    x, sampled, _ = sample_embeddings(rows, BlockingConfig(fit_sample=200), labelled=True)
-    again, _, _ = sample_embeddings(rows.repartition(7), BlockingConfig(fit_sample=200), labelled=True)
+    rows, vectors = _catalogue(spark, [(i, f"p{i}", label, [float(i), 1.0]) for i, label in enumerate(labels)])
+    x, sampled, _ = sample_embeddings(rows, vectors, BlockingConfig(fit_sample=200), sizes)
+    again, _, _ = sample_embeddings(rows.repartition(7), vectors, BlockingConfig(fit_sample=200), sizes)
     assert set(sampled) == set(sizes)
     assert len(x) == 200
     np.testing.assert_array_equal(x, again)
@@ -101,8 +124,8 @@ def test_a_fitted_head_has_every_category_and_the_catalogues_shares(spark):
     rng = np.random.default_rng(0)
     labels = ["common"] * 900 + ["rare"] * 60 + [f"single{i}" for i in range(5)]
     frame = [(i, f"p{i}", label, [1.0, float(rng.normal())]) for i, label in enumerate(labels)]
-    rows = spark.createDataFrame(frame, "image_id long, product_id string, category string, embedding array<float>")
-    head = fit_head(rows, BlockingConfig(fit_sample=100), len(frame))
+    rows, vectors = _catalogue(spark, frame)
+    head = fit_head(rows, vectors, BlockingConfig(fit_sample=100), len(frame))
     assert set(head.categories) == set(labels)
     mean = head.probabilities(np.array([row[3] for row in frame], np.float32)).mean(axis=0)
     assert mean[head.categories.index("common")] == pytest.approx(900 / 965, abs=0.02)

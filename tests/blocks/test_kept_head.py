@@ -11,6 +11,7 @@ from vsspark.blocks.kept import Fitted, Labels
 from vsspark.blocks.spark import head_digest
 from vsspark.config import BlockingConfig, OutputConfig
 from vsspark.errors import StorageError
+from vsspark.storage.run_tables import RunTables
 from vsspark.storage.store import Store
 
 BLOCKING = BlockingConfig()
@@ -30,19 +31,20 @@ def _fitted(seed: int = 0, agreement: float | None = 0.9) -> Fitted:
 @pytest.mark.parametrize("form", ["delta", "parquet"])
 def test_a_kept_head_comes_back_as_it_was(spark, tmp_path, form):
     store = Store(spark, OutputConfig(path=f"{tmp_path}/out", format=form))
-    assert kept_head(store, "net-1", BLOCKING) is None
-    keep_head(store, _fitted(0), "net-1", BLOCKING, "monday")
-    keep_head(store, _fitted(1, agreement=None), "net-1", BLOCKING, "tuesday")
-    found = kept_head(store, "net-1", BLOCKING)
-    assert head_digest(found.head) == head_digest(_head(1))  # no row of embeddings says which: the last
+    tables = RunTables(store, "monday")
+    assert kept_head(tables, "net-1", BLOCKING) is None
+    keep_head(tables, _fitted(0), "net-1", BLOCKING)
+    keep_head(RunTables(store, "tuesday"), _fitted(1, agreement=None), "net-1", BLOCKING)
+    found = kept_head(tables, "net-1", BLOCKING)
+    assert head_digest(found.head) == head_digest(_head(1))  # no row of images says which: the last
     assert (found.head.categories, found.head.accuracy) == (("a", "b", "c"), 0.75)
     assert (found.labels, found.images) == (Labels(frozenset("abc"), None), 100)
     assert read_head(store, head_digest(_head(0))).bias.tolist() == _head(0).bias.tolist()
     with pytest.raises(StorageError, match=r"predicted by head feed, which is not in _heads below output.path="):
         read_head(store, "feed")
-    assert kept_head(store, "net-2", BLOCKING) is None
-    assert kept_head(store, "net-1", BLOCKING.model_copy(update={"seed": 1})) is None
-    assert kept_head(store, "net-1", BLOCKING.model_copy(update={"probes": 9})) is not None
+    assert kept_head(tables, "net-2", BLOCKING) is None
+    assert kept_head(tables, "net-1", BLOCKING.model_copy(update={"seed": 1})) is None
+    assert kept_head(tables, "net-1", BLOCKING.model_copy(update={"probes": 9})) is not None
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,26 @@
-"""Which files the network must see, and what becomes of each: copies, refused copies, files that vanish or change
-between the hash and the picture.
-"""
+"""Which files are read and which contents the network sees, and what becomes of each: copies, refused copies."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from vsspark.config import EncoderConfig, ImagesConfig
-from vsspark.embed.reuse import outcomes, possible_copies, to_embed, unchanged, with_content
-from vsspark.embed.spark import embed_images, hash_images, prepare, stat_images
+from vsspark.embed.reuse import BUNDLE, known_contents, outcomes, to_read, unchanged, with_bundles, with_content
+from vsspark.embed.spark import embed_images, prepare, stat_images
 
 sys.path.insert(0, str(Path(__file__).parent))
 from colours import colour_encoder, colour_of
 
 FILES = "image_id long, uri string, size_bytes long, fingerprint string, box string"
 KNOWN = "uri string, fingerprint string, size_bytes long, content string, box string"
-HASHED = "image_id long, content string"
-EMBEDDED = "image_id long, content string, stage string, reason string, detail string"
+CONTENTS = "image_id long, content string"
+READ = "uri string, turn int, content string, stage string, reason string, detail string, box string"
 NOTHING = (None, None, None, None)
 
 
@@ -67,126 +66,129 @@ def test_a_content_is_the_bytes_and_the_box(table):
     assert [row.content for row in with_content(rows).orderBy("image_id").collect()] == ["A", "A 0 0 9 9", None, None]
 
 
-def test_only_sizes_that_occur_twice_or_are_known_are_hashed(table):
-    changed = table(
+def test_a_file_is_read_once_and_not_where_its_embedding_is_there(table):
+    files = table(
         FILES,
-        (1, "a", 10, "x"),
-        (2, "b", 10, "x"),
-        (3, "c", 20, "x"),
-        (4, "d", 20, "x"),
-        (5, "e", 30, "x"),
-        (6, "f", 40, "x"),
+        (1, "a", 9, "f"),
+        (2, "a", 9, "f"),
+        (3, "a", 9, "f", "0 0 9 9"),
+        (4, "b", 9, "f"),
+        (5, "c", 9, "f"),
+        (6, "d", None, None),
     )
-    alike = changed.union(
-        table(FILES, (7, "g", 50, "x"), (8, "g", 50, "x"), (9, "h", None, None), (10, "i", None, None))
-    )
-    known = table(KNOWN, ("z", "f", 40, "Z"), ("y", None, None, "Y"))
-    assert ids(possible_copies(alike, known)) == [1, 2, 3, 4, 6, 7, 8]  # 7, 8: one file of two products
+    same = table(CONTENTS, (4, "B"), (5, "C"))
+    stored = table("content string", ("B",), ("B",))  # C was embedded by another model version, or under other limits
+    assert ids(to_read(files, same, stored)) == [1, 3, 5, 6]
 
 
-def test_of_every_new_content_one_file_is_embedded(table):
-    changed = table(FILES, *[(i, f"u{i}", 9, None) for i in range(1, 8)])
-    hashed = table(HASHED, (1, "A"), (2, "A"), (3, "known"), (4, None), (5, None))
-    known = table(KNOWN, ("z", "f", 9, "known"), ("z2", "f", 9, "known"))
-    assert ids(to_embed(changed, hashed, known)) == [1, 4, 5, 6, 7]  # unreadable and not hashed: each by itself
+def test_a_task_is_told_which_contents_a_file_may_be_a_copy_of(table):
+    wanted = table(FILES, (1, "a", 9, "f"), (2, "b", 9, "f", "0 0 9 9"), (3, "c", 8, "f"), (4, "d", None, None))
+    stored = table(
+        "content_hash string, box string, size_bytes long",
+        ("0" * 15 + "f" * 49, None, 9),
+        ("0" * 14 + "1" + "e" * 49, None, 9),
+        ("f" * 64, "0 0 9 9", 9),
+        ("1" * 64, None, 7),
+        ("2" * 64, None, None),
+    )
+    found = {row.image_id: sorted(row.known) for row in known_contents(wanted, stored).collect()}
+    assert found == {1: [0, 1], 2: [2**60 - 1], 3: [], 4: []}
+    many = table(
+        "content_hash string, box string, size_bytes long", *[(f"{i:064x}"[::-1], None, 9) for i in range(1100)]
+    )
+    assert {row.image_id: len(row.known) for row in known_contents(wanted, many).collect()} == {1: 0, 2: 0, 3: 0, 4: 0}
+
+
+def test_files_of_one_size_stay_together_in_bundles_of_bounded_size(table):
+    wanted = table(
+        FILES,
+        *[(i, f"few-{i % 3}", 10, "f") for i in range(20)],
+        *[(100 + i, f"many-{i}", 20, "f") for i in range(640)],
+        *[(1000 + i, f"unknown-{i}", None, None) for i in range(50)],
+        *[(2000 + i, f"single-{i}", 10_000 + i, "f") for i in range(50)],
+    )
+    bundles = {row.image_id: row.bundle for row in with_bundles(wanted).collect()}
+    assert len({bundles[i] for i in range(20)}) == 1
+    many = Counter(bundles[100 + i] for i in range(640))
+    assert len(many) == 10
+    assert max(many.values()) < 2 * BUNDLE
+    assert len({bundles[1000 + i] for i in range(50)}) == len({bundles[2000 + i] for i in range(50)}) == 50
 
 
 def test_what_becomes_of_copies(table):
-    files = table(FILES, *[(i, f"u{i}", 9, None) for i in range(1, 12)])
-    same = table(HASHED, (1, "old"))
-    hashed = table(
-        HASHED,
-        (1, "other"),
-        (2, "A"),
-        (3, "A"),
-        (4, "B"),
-        (5, "B"),
-        (6, "C"),
-        (7, "C"),
-        (8, "old"),
-        (9, None),
-        (10, "D"),
+    files = table(
+        FILES, *[(i, f"u{i}", 9, None) for i in range(1, 12)], (12, "u11", 9, None), (13, "u1", 9, None, "0 0 9 9")
     )
+    same = table(CONTENTS, (1, "old"), (8, "old"))
     cut, gone = ("decode", "truncated", "100 bytes"), ("fetch", "missing", "no such file")
-    embedded = table(
-        EMBEDDED,
-        (2, "A", None, None, None),
-        (4, "B", *cut),
-        (6, None, *gone),
-        (9, None, *gone),
-        (10, "now D2", None, None, None),
-        (11, "E", *cut),
+    read = table(
+        READ,
+        ("u2", 1, "A"),
+        ("u3", 1, "A"),
+        ("u4", 1, "B", *cut),
+        ("u5", 1, "B"),
+        ("u6", 1, None, *gone),
+        ("u7", 1, "lost"),
+        ("u9", 0, None, *gone),
+        ("u9", 1, "A"),
+        ("u10", 0, "A"),
+        ("u10", 1, None, *gone),
+        ("u11", 1, "A"),
     )
-    known = table(KNOWN, ("u1", "f", 9, "old"), ("u2", None, 9, "A"), ("u2", None, 9, "A"), ("u10", None, 9, "now D2"))
-    assert settled(outcomes(files, same, hashed, embedded, known)) == {
-        1: ("old", None, None, None),  # known by its fingerprint, whatever a hash says
+    stored = table("content string", ("old",), ("A",), ("A",))
+    assert settled(outcomes(files, same, read, stored)) == {
+        1: ("old", None, None, None),  # known by its fingerprint
         2: ("A", None, None, None),
         3: ("A", None, None, None),  # a copy has what the other got
         4: (None, *cut),
         5: (None, *cut),  # a copy of a refused file is refused for the same reason
         6: (None, *gone),
-        7: NOTHING,  # the file that stood for it vanished: it must be looked at itself
+        7: NOTHING,  # taken for a copy of a content that is stored nowhere: it is read again
         8: ("old", None, None, None),
-        9: (None, *gone),
-        10: ("now D2", None, None, None),  # what the network saw, not what was hashed before
-        11: (None, *cut),
+        9: ("A", None, None, None),  # of two readings the later one counts
+        10: (None, *gone),
+        11: ("A", None, None, None),
+        12: ("A", None, None, None),  # one file of two images
+        13: NOTHING,  # another box is another picture
     }
 
 
-def test_a_content_that_was_refused_and_is_known_good_is_good(table):
+def test_a_content_that_was_refused_and_is_stored_is_good(table):
     """Two readings of one file: one was cut short on its way, the other was not."""
-    files, none = table(FILES, (1, "a", 9, None), (2, "b", 9, None)), table(HASHED)
-    known = table(KNOWN, ("b", None, 9, "A"))
-    found = outcomes(
-        files, none, table(HASHED, (1, "A"), (2, "A")), table(EMBEDDED, (1, "A", "encode", "not_finite", "NaN")), known
-    )
+    files = table(FILES, (1, "a", 9, None), (2, "b", 9, None))
+    read = table(READ, ("a", 1, "A", "encode", "not_finite", "NaN"), ("b", 1, "A"))
+    found = outcomes(files, table(CONTENTS), read, table("content string", ("A",)))
     assert settled(found) == {1: (None, "encode", "not_finite", "NaN"), 2: ("A", None, None, None)}
 
 
-def test_files_that_change_between_their_hash_and_their_picture(spark, tmp_path):
-    """Real files, hashed, then changed, then embedded; the stage asks once more for those that are left without an
-    outcome.
-    """
-    paths = [tmp_path / f"{i}.bmp" for i in range(8)]
-
-    def draw(i: int, colour: int) -> str:
-        Image.new("RGB", (20, 20), colour_of(colour)).save(paths[i])
-        return hashlib.sha256(paths[i].read_bytes()).hexdigest()
-
-    first = [draw(i, 0) for i in range(4)] + [draw(i, 1) for i in (4, 5)] + [draw(i, i) for i in (6, 7)]
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_each_file_is_read_once_and_each_content_embedded_once(spark, tmp_path, partitions):
+    """Real files: twenty copies of one picture, a known one, two refused copies of one broken file, two single ones."""
+    same = Image.new("RGB", (20, 20), colour_of(0))
+    names = []
+    for i in range(20):
+        same.save(tmp_path / f"copy-{i}.bmp")
+        names.append(f"copy-{i}.bmp")
+    for i, colour in (("known", 1), ("one", 2), ("two", 3)):
+        Image.new("RGB", (20, 20), colour_of(colour)).save(tmp_path / f"{i}.bmp")
+    for i in range(2):
+        (tmp_path / f"cut-{i}.bmp").write_bytes((tmp_path / "one.bmp").read_bytes()[:60])
+    names += ["known.bmp", "one.bmp", "two.bmp", "cut-0.bmp", "cut-1.bmp"]
     config, images = EncoderConfig(unit_norm=False), ImagesConfig()
     model = prepare(spark, colour_encoder(tmp_path), config)
-    names = spark.createDataFrame([(i, str(path)) for i, path in enumerate(paths)], "image_id long, uri string")
-    files = stat_images(names, images, {}).localCheckpoint()
-    nothing = spark.createDataFrame([], KNOWN)
-    hashed = (
-        with_content(hash_images(possible_copies(files, nothing), images, {}))
-        .select("image_id", "content")
-        .localCheckpoint()
-    )
-    wanted = to_embed(files, hashed, nothing)
-    assert ids(wanted) == [0, 4, 6, 7]
-
-    now = draw(0, 3)  # stood for 1, 2 and 3
-    paths[4].unlink()  # stood for 5
-    paths[6].write_bytes(paths[6].read_bytes()[:60])
-    found = embed_images(wanted, model, images, config, {}).collect()
-    embedded = [(row.image_id, row.content_hash, row.stage, row.reason, row.detail) for row in found]
-    known = [
-        (row.uri, row.fingerprint, row.size_bytes, row.content_hash, row.box) for row in found if row.reason is None
-    ]
-    none = spark.createDataFrame([], HASHED)
-    outcome = settled(
-        outcomes(files, none, hashed, spark.createDataFrame(embedded, EMBEDDED), spark.createDataFrame(known, KNOWN))
-    )
-    assert {i for i, row in outcome.items() if row == NOTHING} == {1, 2, 3, 5}
-    assert (outcome[0][0], outcome[4][2], outcome[6][2], outcome[7][0]) == (now, "missing", "truncated", first[7])
-
-    left = files.where("image_id IN (1, 2, 3, 5)")
-    more = embed_images(left, model, images, config, {}).collect()
-    embedded += [(row.image_id, row.content_hash, row.stage, row.reason, row.detail) for row in more]
-    known += [(row.uri, row.fingerprint, row.size_bytes, row.content_hash, row.box) for row in more]
-    outcome = settled(
-        outcomes(files, none, hashed, spark.createDataFrame(embedded, EMBEDDED), spark.createDataFrame(known, KNOWN))
-    )
-    assert {i: row[0] for i, row in outcome.items() if i in (1, 2, 3, 5)} == {i: first[i] for i in (1, 2, 3, 5)}
+    rows = [(i, str(tmp_path / name), None) for i, name in enumerate(names)]
+    files = stat_images(spark.createDataFrame(rows, "image_id long, uri string, box string"), images, {})
+    known = hashlib.sha256((tmp_path / "known.bmp").read_bytes()).hexdigest()
+    stored = spark.createDataFrame([(known, None, 1254)], "content_hash string, box string, size_bytes long")
+    assert (tmp_path / "known.bmp").stat().st_size == 1254
+    wanted = with_bundles(known_contents(files, stored)).repartition(partitions, "bundle")
+    found = {Path(row.uri).name: row for row in embed_images(wanted, model, images, config, {}).collect()}
+    assert len(found) == len(names)
+    embedded = {name for name, row in found.items() if row.embedding is not None}
+    assert {"one.bmp", "two.bmp"} < embedded
+    assert len(embedded) == 3  # and one of the twenty copies
+    assert (found["known.bmp"].content_hash, found["known.bmp"].reason) == (known, None)
+    assert {found[f"cut-{i}.bmp"].reason for i in range(2)} <= {"truncated", "not_an_image", "corrupt", None}
+    assert sum(found[f"cut-{i}.bmp"].reason is None for i in range(2)) == 1
+    for name, row in found.items():
+        assert row.content_hash == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from vsspark.config import EncoderConfig, ImagesConfig
-from vsspark.embed.kernel.files import hash_files, stat_files
+from vsspark.embed.kernel.files import stat_files
 from vsspark.embed.kernel.frame import embed_batches
 from vsspark.embed.kernel.photos import PhotoSource
 from vsspark.encoders.engines import OnnxEngine
@@ -73,7 +73,7 @@ def test_a_tenth_of_the_requests_fail(store, tmp_path, count):
             client.put_object(Bucket="shop", Key=f"a folder/{name}", Body=contents[i])
     faults = Faults(failing=0.1, truncated=0.01 if count > 1000 else 0.05, always={f"{count}%2023.png": "forbidden"})
     if count > 1000:
-        faults.always[f"{count}%2029.png"] = "slow_down"  # asked eight times, with pauses, by each of the three
+        faults.always[f"{count}%2029.png"] = "slow_down"  # asked eight times, with pauses, by both
     else:
         del bad[29]
     engine = OnnxEngine(str(write_network(tmp_path / "colours.onnx")), 8, 1)
@@ -81,20 +81,19 @@ def test_a_tenth_of_the_requests_fail(store, tmp_path, count):
         started = time.monotonic()
         stated = rows_of(stat_files(batches(names), IMAGES, options))
         client.delete_object(Bucket="shop", Key=f"a folder/{names[19]}")  # gone between the check and the reading
-        hashed = rows_of(hash_files(batches(names), IMAGES, options))
         embedded = rows_of(
             embed_batches(batches(names), engine, EncoderConfig(unit_norm=False), PhotoSource(SIZE, IMAGES, options, 2))
         )
         seconds = time.monotonic() - started
-    assert set(stated) == set(hashed) == set(embedded) == set(range(count))
+    assert set(stated) == set(embedded) == set(range(count))
     for i in range(count):
-        known = bad.get(i) != "unreadable" and i != 3
+        known = i != 3  # a listing tells of an object that may not be read, too
         assert (stated[i]["size_bytes"], stated[i]["fingerprint"] is None) == (
             (len(contents[i]), False) if known else (None, True)
         ), i
         readable = bad.get(i) not in ("missing", "empty", "unreadable")
         digest = hashlib.sha256(contents[i]).hexdigest() if readable else None
-        assert hashed[i]["content_hash"] == embedded[i]["content_hash"] == digest, i
+        assert embedded[i]["content_hash"] == digest, i
         assert embedded[i]["reason"] == bad.get(i), embedded[i]
         assert KEYS["secret"] not in str(embedded[i]["detail"])
         if i not in bad:

@@ -30,7 +30,7 @@ def images(spark):
                     None,
                     None,
                     sender,
-                    None,
+                    *[None] * 7,
                 )
             )
     return spark.createDataFrame(rows, IMAGES).repartition(3).cache()

@@ -7,6 +7,12 @@ from pathlib import Path
 import duckdb
 from deltalake import DeltaTable
 
+# A row per embedded image, as docs/operations.md has it for readers.
+IMAGE_EMBEDDINGS = """select i.image_id, i.uri, i.content_hash, i.box, i.model_version, e.embedding, i.head,
+        i.predicted_category, i.category_probabilities, i.fingerprint
+    from images i join embeddings e on e.content_hash = i.content_hash and e.model_version = i.model_version
+        and e.box is not distinct from i.box"""
+
 
 def connect(output: str, storage_options: dict | None = None) -> duckdb.DuckDBPyConnection:
     """A connection with the output's tables as views, Delta or Parquet."""
@@ -19,6 +25,9 @@ def connect(output: str, storage_options: dict | None = None) -> duckdb.DuckDBPy
                 f"create view {table} as select * "
                 f"from read_parquet('{output}/{table}/**/*.parquet', hive_partitioning = true)"
             )
+    tables = {name for (name,) in con.execute("select table_name from information_schema.tables").fetchall()}
+    if {"images", "embeddings"} <= tables:
+        con.execute(f"create view image_embeddings as {IMAGE_EMBEDDINGS}")
     return con
 
 
@@ -54,7 +63,7 @@ def check(con: duckdb.DuckDBPyConnection, k: int, run_id: str) -> None:
     assert (
         one(f"select count(*) from ({following}) where s = source and similarity = v and similar_product_id < p") == 0
     )
-    usable = "select distinct product_id from images semi join embeddings using (image_id)"
+    usable = "select distinct product_id from images where content_hash is not null"
     expected = min(k, one(f"select count(*) from ({usable})") - 1)
     short = one(
         f"select count(*) from ({usable}) u "
@@ -62,10 +71,17 @@ def check(con: duckdb.DuckDBPyConnection, k: int, run_id: str) -> None:
     )
     assert short == 0
     lost = one(
-        "select (select count(*) from images) - (select count(*) from embeddings) "
+        "select (select count(*) from images) - (select count(*) from image_embeddings) "
         f"- (select count(*) from quarantine where run_id = '{run_id}')"
     )
     assert lost == 0
+    assert (
+        one(
+            "select count(*) from (select content_hash, box, model_version from embeddings "
+            "group by all having count(*) > 1)"
+        )
+        == 0
+    )
     assert one(
         "select count(*) from similar_products s join images i on s.image_uri = i.uri where i.product_id = s.product_id"
     ) >= one("select count(*) from similar_products")
@@ -95,5 +111,5 @@ def content(output: str) -> list[list[tuple]]:
         """select product_id, rank, similarity, similar_product_id, image_uri, similar_image_uri, category, price,
            similar_price, source from similar_products order by 1, 2"""
     ).fetchall()
-    images = con.sql("select image_id, content_hash, predicted_category from embeddings order by 1").fetchall()
+    images = con.sql("select image_id, content_hash, predicted_category from image_embeddings order by 1").fetchall()
     return [images, *([(*row[:2], _Similarity(row[2]), *row[3:]) for row in rows] for rows in (neighbours, lists))]

@@ -16,7 +16,7 @@ from jobs import embed, query, recommend
 
 BOXED = ("--set", "catalogue.columns.box=frame")
 QUERIES = (
-    "select image_id, content_hash, box, predicted_category from embeddings order by 1",
+    "select image_id, content_hash, box, predicted_category from image_embeddings order by 1",
     "select image_id, reason from quarantine where run_id = '{run}' order by 1",
     "select query_image_id, rank, item_image_id, round(similarity, 5) from neighbours order by 1, 2",
     "select product_id, rank, similar_product_id, round(similarity, 5), source from similar_products order by 1, 2",
@@ -71,8 +71,8 @@ def nights(spark, tmp_path_factory):
 def test_a_boxed_copy_has_an_embedding_of_its_own(nights):
     _, output, _ = nights
     check(connect(output), 5, "three")
-    sql = """select images.product_id, embeddings.content_hash, embeddings.box, embedding
-        from embeddings join images using (image_id)
+    sql = """select images.product_id, e.content_hash, e.box, embedding
+        from image_embeddings e join images using (image_id)
         where product_id in ('P00', 'COPY') order by 1 desc"""
     boxed, whole = connect(output).sql(sql).fetchall()
     assert (boxed[1], boxed[2], whole[2]) == (whole[1], "40 40 240 300", None)

@@ -150,7 +150,7 @@ def test_executors_and_workers_killed_one_by_one_change_no_row(spark, tmp_path):
             assert content(str(output)) == expected
             check(connect(str(output)), 5, f"{night}-{runs}")
             for table, key in (
-                ("embeddings", "image_id"),
+                ("image_embeddings", "image_id"),
                 ("neighbours", "query_image_id, rank"),
                 ("quarantine", "image_id, run_id"),
             ):

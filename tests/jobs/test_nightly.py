@@ -93,7 +93,13 @@ def test_the_result_is_that_of_a_run_from_scratch(spark, nights, tmp_path):
     assert _run(f"{tmp_path}/fresh", "fresh")["counts"]["inferred"] == 13  # a copy is embedded once
 
 
-def test_a_refused_feed_leaves_every_table_with_the_published_run_and_force_is_on_record(spark, nights, capsys):
+def test_a_refused_feed_leaves_every_table_with_the_published_run_and_force_is_on_record(
+    spark, nights, capsys, monkeypatch
+):
+    """Forced by a user id without a name: in a container it may have no entry in /etc/passwd."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54_321)
     folder, output, own, _, _ = nights
     store = Store(spark, OutputConfig(path=output))
     before = content(output)
@@ -206,7 +212,9 @@ def test_fitted_clusters_stay_until_the_catalogue_is_another(spark, tmp_path, ca
     for night, kept in (("one", rows[:7]), ("two", new_category), ("three", rows)):
         write_catalogue(tmp_path, kept)
         assert recommend.main([*own, "--run-id", night]) == 0
-        (heads[night],) = {row[0] for row in connect(output).sql("select distinct head from embeddings").fetchall()}
+        (heads[night],) = {
+            row[0] for row in connect(output).sql("select distinct head from images where head is not null").fetchall()
+        }
     assert heads["one"] == heads["two"]
     assert heads["three"] != heads["two"]  # 12 images, it was fitted to 7
     # From scratch, with the head that is kept: the same table.

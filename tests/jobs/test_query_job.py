@@ -38,8 +38,8 @@ def test_a_shops_own_picture_finds_its_product_and_then_its_likes(shop, capsys):
     assert (code, said["run_id"]) == (0, "night-1")
     con = connect(f"{folder}/out")
     items = con.sql(
-        "select product_id, uri, embedding, predicted_category "
-        "from images join embeddings using (image_id) order by image_id"
+        "select product_id, images.uri, embedding, images.predicted_category "
+        "from images join image_embeddings using (image_id) order by image_id"
     ).fetchall()
     x = np.array([item[2] for item in items])
     for picture, row, answer in zip(pictures, (rows[0], rows[7]), said["answers"], strict=True):
@@ -151,12 +151,7 @@ def test_a_run_by_clusters_in_parquet_is_asked_with_the_head_it_fitted(spark, tm
     ]
     own = arguments(tmp_path, f"{tmp_path}/out", *settings)
     assert recommend.main([*own, "--set", "gate.min_coverage=0", "--run-id", "c"]) == 0
-    stored = {
-        row.uri: row.predicted_category
-        for row in spark.read.parquet(f"{tmp_path}/out/embeddings")
-        .join(spark.read.parquet(f"{tmp_path}/out/images"), "image_id")
-        .collect()
-    }
+    stored = {row.uri: row.predicted_category for row in spark.read.parquet(f"{tmp_path}/out/images").collect()}
     pictures = [f"{tmp_path}/{row['photo']}" for row in rows]
     _, said = _answers(capsys, *own, *pictures)
     for picture, row, answer in zip(pictures, rows, said["answers"], strict=True):

@@ -4,6 +4,7 @@ shipped network.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import shutil
@@ -15,6 +16,12 @@ from invariants import check, connect
 from shops import BAD, ODD, REPO, arguments, draw_shop, write_catalogue
 
 from jobs import embed, ingest, neighbours, publish, recommend, rollback
+from vsspark.config import OutputConfig, load_config
+from vsspark.job.gate import gate_stage
+from vsspark.job.neighbours import NeighboursResult
+from vsspark.job.run import Run
+from vsspark.storage.run_tables import RunTables
+from vsspark.storage.store import Store
 
 
 def test_the_published_table_keeps_every_promise(published):
@@ -38,7 +45,7 @@ def test_every_bad_file_is_quarantined_with_its_reason_and_every_odd_one_is_used
     }
     assert {name: reason for name, (reason, _, _) in found.items()} == BAD
     assert all(detail and product == "BAD" for _, detail, product in found.values())
-    used = con.sql("select uri from images semi join embeddings using (image_id) where product_id = 'ODD'").fetchall()
+    used = con.sql("select uri from images where content_hash is not null and product_id = 'ODD'").fetchall()
     assert sorted(uri.removeprefix(f"{folder}/") for (uri,) in used) == sorted(ODD)
 
 
@@ -50,7 +57,7 @@ def test_odd_files_embed_as_the_picture_they_show(published):
     con = connect(output)
     vectors = {
         uri.rsplit("/", 1)[-1]: np.array(e)
-        for uri, e in con.sql("select uri, embedding from images join embeddings using (image_id)").fetchall()
+        for uri, e in con.sql("select uri, embedding from image_embeddings").fetchall()
     }
     original = vectors[rows[0]["photo"]]
     for name in ODD:
@@ -208,3 +215,16 @@ def test_one_category_without_labels_in_parquet_without_backfill(spark, tmp_path
     assert {r.source for r in rows} == {"visual"}
     assert {r.category for r in rows} == {"cluster-0000"}
     assert all(0 < r.similarity <= 1 for r in rows)
+
+
+@pytest.mark.parametrize(("recall", "refused"), [(0.98, True), (0.995, False)])
+def test_the_gate_judges_the_recall_that_the_search_measured(spark, published, recall, refused):
+    _, output, _ = published
+    store = Store(spark, OutputConfig(path=output))
+    config = load_config(None, ["gate.min_recall=0.99", "gate.max_quarantined=0.5", "recommend.k=5"])
+    run = Run(spark, config, "judge", dt.date(2026, 3, 1))
+    search = NeighboursResult("m", counts={}, metrics={"recall_at_k": recall})
+    run.do("neighbours", "as measured", lambda: search)
+    tables, rows = RunTables(store, "judge"), store.read("similar_products")
+    verdict = gate_stage(tables, rows, config, "night-1", (run.metrics, None)).verdict
+    assert [f"{recall:.4f}" in refusal for refusal in verdict.refusals if "recall" in refusal] == [True] * refused

@@ -75,7 +75,7 @@ def test_what_was_embedded_is_what_was_read_and_the_next_night_makes_up_for_the_
         finally:
             rewritten, _ = rewriter.communicate("\n", timeout=60)
         con = connect(f"{tmp_path}/out")
-        embedded = con.sql("select image_id, content_hash, embedding from embeddings").fetchall()
+        embedded = con.sql("select image_id, content_hash, embedding from image_embeddings").fetchall()
         refused = con.sql(f"select image_id, reason from quarantine where run_id = 'moving-{night}'").fetchall()
         images = [image for (image,) in con.sql("select image_id from images").fetchall()]
         assert sorted([row[0] for row in embedded] + [row[0] for row in refused]) == sorted(images)
@@ -101,4 +101,4 @@ def test_what_was_embedded_is_what_was_read_and_the_next_night_makes_up_for_the_
     fresh = [f"output.path={tmp_path}/fresh" if part.startswith("output.path=") else part for part in own]
     assert recommend.main([*fresh, "--run-id", "fresh"]) == 0
     assert content(f"{tmp_path}/out") == content(f"{tmp_path}/fresh")
-    assert connect(f"{tmp_path}/out").sql("select count(*) from embeddings").fetchall() == [(len(rows),)]
+    assert connect(f"{tmp_path}/out").sql("select count(*) from image_embeddings").fetchall() == [(len(rows),)]

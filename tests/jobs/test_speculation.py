@@ -107,7 +107,7 @@ def test_second_attempts_of_slow_tasks_change_no_row(spark, tmp_path):
     assert content(f"{tmp_path}/out") == content(f"{tmp_path}/undisturbed")
     check(connect(f"{tmp_path}/out"), 5, "two")
     for table, key in (
-        ("embeddings", "image_id"),
+        ("image_embeddings", "image_id"),
         ("neighbours", "query_image_id, rank"),
         ("quarantine", "image_id, run_id"),
     ):

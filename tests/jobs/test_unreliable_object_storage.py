@@ -94,7 +94,7 @@ def test_a_tenth_of_the_requests_fail_and_no_image_is_lost(hadoop, tmp_path):
             check(con, 5, "night")
             name = "replace(uri, 's3a://shop/a folder/', '')"
             refused = con.sql(f"select {name}, reason, detail from quarantine").fetchall()
-            embedded = con.sql(f"select {name.replace('uri', 'source_uri')}, content_hash from embeddings").fetchall()
+            embedded = con.sql(f"select {name}, content_hash from image_embeddings").fetchall()
             counts, config = con.execute("select counts, config from runs").fetchone()
             print(f"{faults.seen.total()} requests: {dict(faults.seen)}")
         assert {key: reason for key, reason, _ in refused} == bad

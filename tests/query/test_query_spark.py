@@ -21,9 +21,9 @@ def shop(spark):
     images, items = [], []
     for number, (product, angle) in enumerate(angles):
         category = "odd" if int(product[1:]) % 2 else "even"
-        images.append(
-            (number, product, f"{number}.jpg", number, None, category, 10.0 + number, product != "P01", None, None)
-        )
+        facts = (None, category, 10.0 + number, product != "P01", None, None)
+        content = ("0" * 64, None, "m", category, None, "encoder")
+        images.append((number, product, f"{number}.jpg", number, *facts, *content))
         items.append((number, [float(np.cos(angle)), float(np.sin(angle))], category, category))
     return (
         spark.createDataFrame(

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
-import datetime as dt
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from pyspark.sql import functions as F
 
 from vsspark.recommend.lists import (
     describe,
+    in_product_ranges,
     merge_neighbours,
     product_facts,
     short_products,
@@ -11,18 +18,19 @@ from vsspark.recommend.lists import (
     with_backfill,
 )
 
-IMAGES = "image_id long, product_id string, uri string, position int, category string, price double, in_stock boolean"
+IMAGES = "image_id long, product_id string, uri string, position int, category string, price double, in_stock boolean, "
+IMAGES += "predicted_category string"
 PAIRS = "product_id string, similar_product_id string, similarity float, query_image_id long, item_image_id long"
 
 
 def _images(spark):
     return spark.createDataFrame(
         [
-            (1, "A", "a0", 0, None, None, None),
-            (2, "A", "a1", 1, "dress", 10.0, True),
-            (3, "B", "b0", 0, "hat", 5.0, False),
-            (4, "C", "c0", 0, None, None, None),
-            (5, "C", "c1", 1, None, None, None),
+            (1, "A", "a0", 0, None, None, None, "x"),
+            (2, "A", "a1", 1, "dress", 10.0, True, "y"),
+            (3, "B", "b0", 0, "hat", 5.0, False, "hat"),
+            (4, "C", "c0", 0, None, None, None, "bag"),
+            (5, "C", "c1", 1, None, None, None, "bag"),
         ],
         IMAGES,
     )
@@ -56,15 +64,10 @@ def test_short_lists_are_filled_behind_the_visual_rows_without_repeating_them(sp
 
 
 def test_the_first_stated_fact_and_the_most_predicted_category_describe_a_product(spark):
-    predicted = spark.createDataFrame(
-        [(1, "x"), (2, "y"), (3, "hat"), (4, "bag"), (5, "bag")], "image_id long, predicted_category string"
-    )
-    facts = {
-        r.product_id: (r.category, r.price, r.in_stock) for r in product_facts(_images(spark), predicted).collect()
-    }
+    facts = {r.product_id: (r.category, r.price, r.in_stock) for r in product_facts(_images(spark)).collect()}
     assert facts == {"A": ("dress", 10.0, True), "B": ("hat", 5.0, False), "C": ("bag", None, None)}
     lists = with_backfill(spark.createDataFrame([("C", "A", 0.7, 5, 2)], PAIRS), None, 3)
-    row = describe(lists, _images(spark), predicted, "m1", "run-1", dt.date(2026, 1, 2)).first()
+    row = describe(lists, _images(spark)).first()
     assert (row.image_uri, row.similar_image_uri, row.category, row.similar_category, row.price, row.similar_price) == (
         "c1",
         "a1",
@@ -73,10 +76,26 @@ def test_the_first_stated_fact_and_the_most_predicted_category_describe_a_produc
         None,
         10.0,
     )
-    assert (row.rank, row.source, row.model_version, row.run_id, row.run_date) == (
-        1,
-        "visual",
-        "m1",
-        "run-1",
-        dt.date(2026, 1, 2),
+    assert (row.rank, row.source) == (1, "visual")
+
+
+def test_who_looks_up_one_product_opens_one_file(spark, tmp_path, monkeypatch):
+    """By the files' own statistics, in Delta and in Parquet."""
+    monkeypatch.setattr("vsspark.recommend.lists.ROWS_PER_FILE", 700)
+    rows = spark.range(5000).select(
+        F.concat(F.lit("P"), F.col("id") % 250).alias("product_id"), (F.col("id") / 250).cast("int").alias("rank")
     )
+    written = in_product_ranges(rows.repartition(5), 5000)
+    written.write.format("delta").save(f"{tmp_path}/lists")
+    ranges = []
+    for file in Path(f"{tmp_path}/lists").glob("*.parquet"):
+        metadata = pq.ParquetFile(file).metadata
+        column = metadata.row_group(0).column(0).statistics
+        ranges.append((column.min, column.max))
+    ranges.sort()
+    assert len(ranges) >= 6
+    assert all(before[1] < after[0] for before, after in pairwise(ranges))
+    table = DeltaTable(f"{tmp_path}/lists")
+    stats = pa.table(table.get_add_actions(flatten=True))
+    low, high = (stats[f"{bound}.product_id"].to_pylist() for bound in ("min", "max"))
+    assert sorted(zip(low, high, strict=True)) == ranges

@@ -71,15 +71,9 @@ def test_quarantine_of_an_embed_job_before_the_publish_job_is_found(spark, shop_
     from vsspark import schemas
     from vsspark.report.spark import images_set_aside
 
-    images, embeddings, quarantine = (
-        spark.createDataFrame(shop_rows[name], schema)
-        for name, schema in (
-            ("images", schemas.IMAGES),
-            ("embeddings", schemas.EMBEDDINGS),
-            ("quarantine", schemas.QUARANTINE),
-        )
-    )
-    rows = images_set_aside(images, embeddings, quarantine, "20261122-a-later-publish").collect()
+    images = spark.createDataFrame(shop_rows["images"], schemas.IMAGES)
+    quarantine = spark.createDataFrame(shop_rows["quarantine"], schemas.QUARANTINE)
+    rows = images_set_aside(images, quarantine, "20261122-a-later-publish").collect()
     assert sorted((row.image_id, row.reason, row.run_id) for row in rows) == [
         (17, "truncated", RUN_ID),
         (18, "truncated", RUN_ID),
@@ -90,7 +84,8 @@ def test_quarantine_of_an_embed_job_before_the_publish_job_is_found(spark, shop_
 def test_a_run_that_published_nothing_still_has_a_report(spark, shop_rows, shop_config):
     from vsspark.report.build import build_report
 
-    tables = PublishedTables(spark, shop_rows | {"similar_products": [], "embeddings": [], "quarantine": []})
+    without_contents = [(*row[:10], *[None] * 6) for row in shop_rows["images"]]
+    tables = PublishedTables(spark, shop_rows | {"similar_products": [], "images": without_contents, "quarantine": []})
     html = build_report(
         spark,
         tables,

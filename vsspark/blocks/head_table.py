@@ -1,6 +1,6 @@
-"""`_heads`: the heads that runs have fitted, one row each; `embeddings.head` says which one predicted a row's category.
+"""`_heads`: the heads that runs have fitted, one row each; `images.head` says which one predicted a row's category.
 
-A rollback leaves it alone: whatever `embeddings` goes back to, its head is still there.
+A rollback leaves it alone: whatever `images` goes back to, its head is still there.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from vsspark.config import BlockingConfig
 from vsspark.errors import StorageError
 from vsspark.schemas import HEADS
 from vsspark.spark.digest import settings_digest
+from vsspark.storage.run_tables import RunTables
 from vsspark.storage.store import Store
 
 
@@ -36,7 +37,7 @@ def compare_labels(predicted: DataFrame, images: DataFrame) -> Labels:
     return Labels(frozenset(row.category for row in rows), sum(row.right for row in rows) / total if total else None)
 
 
-def keep_head(store: Store, fitted: Fitted, model_version: str, config: BlockingConfig, run_id: str) -> None:
+def keep_head(tables: RunTables, fitted: Fitted, model_version: str, config: BlockingConfig) -> None:
     """Writes the head's row, in place of an earlier one of the same digest: fitted again with the same outcome, it is
     good for the catalogue as it is now.
     """
@@ -53,11 +54,9 @@ def keep_head(store: Store, fitted: Fitted, model_version: str, config: Blocking
         fitted.labels.agreement,
         fitted.images,
         dt.datetime.now(dt.UTC),
-        run_id,
+        tables.run_id,
     )
-    store.replace(
-        "_heads", store.spark.createDataFrame([row], HEADS).coalesce(1), HEADS, by="head", value=row[0], run_id=run_id
-    )
+    tables.replace("_heads", tables.spark.createDataFrame([row], HEADS).coalesce(1), row[0])
 
 
 def read_head(store: Store, digest: str) -> Head:
@@ -71,26 +70,20 @@ def read_head(store: Store, digest: str) -> Head:
     return _fitted(rows[0]).head
 
 
-def kept_head(store: Store, model_version: str, config: BlockingConfig) -> Fitted | None:
-    """The head `embeddings` of this model version was predicted with, if it was fitted with these settings; where
-    there are no rows, the last such head.
+def kept_head(tables: RunTables, model_version: str, config: BlockingConfig) -> Fitted | None:
+    """The head that predicted the categories of `images`, if it was fitted with these settings to this model version;
+    where there are no such rows, the last such head.
     """
-    if not store.exists("_heads"):
+    if not tables.exists("_heads"):
         return None
-    heads = store.read("_heads").where(
-        (F.col("model_version") == model_version) & (F.col("settings") == _settings(config))
-    )
-    rows = (
-        store.read("embeddings").where(F.col("model_version") == model_version).select("head").head(1)
-        if store.exists("embeddings")
-        else []
-    )
-    latest = (
-        heads.where(F.col("head") == rows[0]["head"]).head(1)
-        if rows
-        else heads.orderBy(F.col("fitted_at").desc()).head(1)
-    )
-    return _fitted(latest[0]) if latest else None
+    same = (F.col("model_version") == model_version) & (F.col("settings") == _settings(config))
+    heads = tables.read("_heads").where(same)
+    used = tables.read_or_empty("images").where(F.col("model_version") == model_version).select("head").head(1)
+    if used:
+        rows = heads.where(F.col("head") == used[0]["head"]).head(1)
+    else:
+        rows = heads.orderBy(F.col("fitted_at").desc()).head(1)
+    return _fitted(rows[0]) if rows else None
 
 
 def _fitted(row: Row) -> Fitted:

@@ -28,26 +28,26 @@ _CATEGORIES = 16  # probabilities stored per image: the tail of many categories 
 
 
 def sample_embeddings(
-    embedded: DataFrame, config: BlockingConfig, labelled: bool, images: Mapping[str, int] | None = None
+    rows: DataFrame, vectors: DataFrame, config: BlockingConfig, images: Mapping[str, int] | None = None
 ) -> Sample:
     """At most `fit_sample` rows on the driver.
 
-    embedded: image_id, product_id, category, embedding. The rows with the smallest hash of image_id, the same ones
-    every night; where labelled, those of each category, by its quota (`category_quotas`).
-    images: labelled images by category, counted here where it is None.
+    rows: image_id, product_id, category, content. vectors: content, embedding. images: labelled images by category;
+    None: labels do not matter. The rows with the smallest hash of image_id, the same ones every night; where labels
+    matter, those of each category, by its quota (`category_quotas`).
     """
     # The ids alone are sorted: an embedding in the sort would send every partition's best 20,000 through one task.
-    if labelled:
-        rows = embedded.where(F.col("category").isNotNull())
-        images = count_categories(rows) if images is None else images
-        ids = _ids_by_quota(rows, images, category_quotas(images, config.fit_sample), config.seed)
+    if images is not None:
+        labelled = rows.where(F.col("category").isNotNull())
+        ids = _ids_by_quota(labelled, images, category_quotas(images, config.fit_sample), config.seed)
     else:
-        rows = embedded
         order = F.xxhash64("image_id", F.lit(config.seed))
         ids = rows.select("image_id").orderBy(order, "image_id").limit(config.fit_sample)
     sample = rows.join(F.broadcast(ids), "image_id", "left_semi")
-    sample = sample.select("image_id", "embedding", "category", "product_id")
-    table = sample.toArrow().sort_by("image_id").combine_chunks()
+    sample = vectors.select("content", "embedding").join(F.broadcast(sample), "content")
+    table = (
+        sample.select("image_id", "embedding", "category", "product_id").toArrow().sort_by("image_id").combine_chunks()
+    )
     names = [table.column(name).to_numpy(zero_copy_only=False) for name in ("category", "product_id")]
     return Sample(to_matrix(table.column("embedding")), *names)
 
@@ -74,16 +74,16 @@ def _ids_by_quota(rows: DataFrame, images: Mapping[str, int], quotas: Mapping[st
     return near.withColumn("place", place).where(F.col("place") <= F.col("quota")).select("image_id")
 
 
-def fit_head(embedded: DataFrame, config: BlockingConfig, images: int) -> Head:
-    """A softmax head where any image has a category, else clusters. embedded: see `sample_embeddings`."""
+def fit_head(rows: DataFrame, vectors: DataFrame, config: BlockingConfig, images: int) -> Head:
+    """A softmax head where any image has a category, else clusters. rows, vectors: see `sample_embeddings`."""
     if config.by != "cluster":
-        counts = count_categories(embedded)
+        counts = count_categories(rows)
         if counts:
-            x, labels, products = sample_embeddings(embedded, config, labelled=True, images=counts)
+            x, labels, products = sample_embeddings(rows, vectors, config, counts)
             return fit_softmax_head(
                 Sample(x, labels.astype(str), products.astype(str)), config.holdout, config.seed, counts
             )
-    x, _, _ = sample_embeddings(embedded, config, labelled=False)
+    x, _, _ = sample_embeddings(rows, vectors, config)
     clusters = config.clusters or int(np.clip(math.sqrt(images / 50), 2, 1000))
     return fit_cluster_head(x, clusters, config.seed)
 

@@ -21,7 +21,7 @@ from vsspark.catalogue.boxes import listed_boxes
 from vsspark.catalogue.uris import ABSOLUTE, resolve_root
 from vsspark.config import CatalogueConfig
 from vsspark.errors import ConfigError, SchemaError
-from vsspark.schemas import IMAGES, conform
+from vsspark.schemas import CATALOGUE_COLUMNS, IMAGES, complete, conform
 
 TRUE, FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 
@@ -138,8 +138,9 @@ def images_from(table: DataFrame, config: CatalogueConfig) -> DataFrame:
 
 
 def named_images(rows: DataFrame) -> DataFrame:
-    """The checked rows in the shape of `images`; rows of products that name no image fall away here, counted before."""
-    return conform(rows.where(F.col("_image").isNotNull()), IMAGES, "images")
+    """CATALOGUE_COLUMNS of the checked rows; rows of products that name no image fall away here, counted before."""
+    named = complete(rows.where(F.col("_image").isNotNull()), IMAGES)
+    return conform(named, IMAGES, "images").select(CATALOGUE_COLUMNS)
 
 
 def hash_id(*columns: str) -> Column:

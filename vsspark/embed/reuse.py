@@ -1,109 +1,111 @@
-"""Which images need the network: an image is embedded once per content and model version, however many products,
+"""Which files the network must see: an image is embedded once per content and model version, however many products,
 names or nights share it.
 
 A content is what the network would see: a file's bytes, and the box that cuts the product out where the catalogue
 gives one (`with_content`).
 
-A file whose fingerprint is known is not read. A changed or new one is read and hashed first only where its size says
-that it may be a copy of something known, or of another new file; all others go straight to the network, which hashes
-what it reads.
+A file whose fingerprint is known is not read. Every other file is read once, by the task that embeds it: the task
+hashes what it reads and skips contents that have an embedding (`known_contents`), and files of equal size, which alone
+can be copies of each other, go to one task (`with_bundles`).
 
 Cost: the ids, sizes and hashes of the images (about 200 bytes each) are shuffled a few times; no pixel and no
-embedding is.
+embedding is. A content that many files of one size share is embedded once per BUNDLE of them, not once.
 """
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+
+from vsspark.embed.kernel.copies import PREFIX_DIGITS
+
+BUNDLE = 64  # files of one size that stay together: more would make one task of a shop of equally large files
+MOST_KNOWN = 1000  # contents of one size that a task is told of, 8 kB a file; of more it is told none
 
 
 def with_content(rows: DataFrame) -> DataFrame:
-    """The rows with `content`, one text for content_hash and box; null where content_hash is.
+    """The rows with `content`, one text for content_hash and box; null where content_hash is."""
+    content = F.concat_ws(" ", "content_hash", "box")
+    return rows.withColumn("content", F.when(F.col("content_hash").isNotNull(), content))
 
-    Without a box it is content_hash itself: tables from before there were boxes say the same.
-    """
-    return rows.withColumn(
-        "content", F.when(F.col("content_hash").isNotNull(), F.concat_ws(" ", "content_hash", "box"))
-    )
+
+def crop() -> Column:
+    """The column box, made fit to join on: empty for the whole picture."""
+    return F.coalesce("box", F.lit("")).alias("crop")
 
 
 def unchanged(files: DataFrame, known: DataFrame) -> DataFrame:
-    """image_id, content of the files that were embedded from the same uri with the same fingerprint and box.
+    """image_id, content of the files that had the same uri, fingerprint and box when they were last read.
 
-    files: image_id, uri, box, size_bytes, fingerprint. known: uri, box, fingerprint, size_bytes, content of what has
-    been embedded.
+    files: image_id, uri, box, fingerprint. known: uri, box, fingerprint, content of files that have been read.
     """
-    seen = known.select("uri", "fingerprint", F.col("box").alias("seen_box"), "content").where(
-        "fingerprint IS NOT NULL"
-    )
-    seen = seen.dropDuplicates(["uri", "fingerprint", "seen_box"])
-    return (
-        files.join(seen, ["uri", "fingerprint"])
-        .where(F.col("box").eqNullSafe(F.col("seen_box")))
-        .select("image_id", "content")
-    )
+    seen = known.where("fingerprint IS NOT NULL").select("uri", "fingerprint", crop(), "content")
+    keys = ["uri", "fingerprint", "crop"]
+    rows = files.select("image_id", "uri", "fingerprint", crop())
+    return rows.join(seen.dropDuplicates(keys), keys).select("image_id", "content")
 
 
-def possible_copies(changed: DataFrame, known: DataFrame) -> DataFrame:
-    """The changed files (rows of `files`) that have the size of a known file or of another changed one."""
-    together = (
-        changed.groupBy("size_bytes")
-        .agg(F.countDistinct("uri").alias("files"), F.count("*").alias("rows"))
-        .where("files > 1 OR rows > 1")
-    )
-    sizes = together.select("size_bytes").union(known.select("size_bytes")).distinct()
-    return changed.join(sizes, "size_bytes", "left_semi")
+def to_read(files: DataFrame, unchanged: DataFrame, stored: DataFrame) -> DataFrame:
+    """image_id, uri, box, size_bytes, fingerprint of the files to read: one image of each file and box.
 
-
-def to_embed(changed: DataFrame, hashed: DataFrame, known: DataFrame) -> DataFrame:
-    """The changed files the network must see: of every new content one, and every file of which no hash was taken.
-
-    hashed: image_id, content (null: it could not be read).
+    unchanged: image_id, content. stored: content of every embedding that may be used.
     """
-    rows = changed.join(hashed, "image_id", "left")
-    fresh = rows.join(known.select("content").distinct(), "content", "left_anti")
-    first = (
-        fresh.groupBy(F.coalesce("content", F.col("image_id").cast("string")))
-        .agg(F.min("image_id").alias("image_id"))
-        .select("image_id")
-    )
-    return changed.join(first, "image_id", "left_semi")
+    settled = unchanged.join(stored.select("content").distinct(), "content", "left_semi")
+    rest = files.join(settled, "image_id", "left_anti")
+    facts = F.struct("image_id", "box", "size_bytes", "fingerprint")
+    return rest.groupBy("uri", crop()).agg(F.min_by(facts, "image_id").alias("first")).select("uri", "first.*")
 
 
-def outcomes(files: DataFrame, same: DataFrame, hashed: DataFrame, embedded: DataFrame, known: DataFrame) -> DataFrame:
-    """image_id and its content, or the stage, reason and detail of a refusal; neither where the content it was hashed
-    as never reached the network.
+def known_contents(wanted: DataFrame, stored: DataFrame) -> DataFrame:
+    """The rows with `known` array<long>: the first 60 bits of the hash of each stored content of a file's size and box.
 
-    embedded: image_id, content, stage, reason, detail of the images this run gave to the network. The network's own
-    reading of an image's file counts first, then what was known of it, then what became of a copy of it.
+    wanted: rows of `to_read`. stored: content_hash, box, size_bytes of the embeddings. Empty where there is none, and
+    where there are more than MOST_KNOWN, which costs a copy among those files a run of the network.
     """
-    own = embedded.select(
-        "image_id",
-        F.col("content").alias("own_content"),
-        *[F.col(name).alias(f"own_{name}") for name in ("stage", "reason", "detail")],
-    )
-    good = known.select("content").distinct().withColumn("good", F.lit(True))
-    bad = (
-        embedded.where("reason IS NOT NULL AND content IS NOT NULL")
-        .dropDuplicates(["content"])
-        .select("content", "stage", "reason", "detail")
-    )
-    claimed = same.unionByName(hashed.join(same, "image_id", "left_anti")).where("content IS NOT NULL")
+    prefix = F.conv(F.substring("content_hash", 1, PREFIX_DIGITS), 16, 10).cast("long")
+    sizes = wanted.select("size_bytes").distinct()
+    alike = stored.join(sizes, "size_bytes", "left_semi").groupBy("size_bytes", crop())
+    alike = alike.agg(F.slice(F.collect_set(prefix), 1, MOST_KNOWN + 1).alias("known"))
+    none = F.array().cast("array<long>")
+    rows = wanted.withColumn("crop", crop()).join(alike, ["size_bytes", "crop"], "left").drop("crop")
+    few = F.col("known").isNotNull() & (F.size("known") <= MOST_KNOWN)
+    return rows.withColumn("known", F.when(few, F.col("known")).otherwise(none))
+
+
+def with_bundles(wanted: DataFrame) -> DataFrame:
+    """The rows with `bundle` long: equal for files of one size, at most about BUNDLE of them, and for one file's boxes."""
+    sizes = wanted.groupBy("size_bytes").agg(F.ceil(F.count("*") / BUNDLE).alias("bundles"))
+    rows = wanted.join(sizes, "size_bytes", "left")
+    part = F.when(F.col("bundles") > 1, F.pmod(F.xxhash64("uri"), "bundles")).otherwise(0)
+    bundle = F.when(F.col("size_bytes").isNull(), F.xxhash64("uri")).otherwise(F.xxhash64("size_bytes", part))
+    return rows.withColumn("bundle", bundle).drop("bundles")
+
+
+def outcomes(files: DataFrame, unchanged: DataFrame, read: DataFrame, stored: DataFrame) -> DataFrame:
+    """image_id and its content, or the stage, reason and detail of a refusal; neither where the content it has is
+    stored nowhere.
+
+    files, unchanged: see above. read: uri, box, turn, content, stage, reason, detail of the files this run has read; a
+    copy has a content and no reason; of two readings that of the later turn counts. stored: content of every embedding
+    that may be used. This run's reading of a file counts first, then what was known of it, then what became of a copy.
+    """
+    names = ("stage", "reason", "detail")
+    facts = F.struct(F.col("content").alias("own_content"), *[F.col(n).alias(f"own_{n}") for n in names])
+    own = read.groupBy("uri", crop()).agg(F.max_by(facts, "turn").alias("own")).select("uri", "crop", "own.*")
+    good = stored.select("content").distinct().withColumn("good", F.lit(True))
+    bad = read.where("reason IS NOT NULL AND content IS NOT NULL").dropDuplicates(["content"]).select("content", *names)
+    refused = F.col("own_reason").isNotNull()
     rows = (
-        files.select("image_id")
-        .join(own, "image_id", "left")
-        .join(claimed, "image_id", "left")
+        files.select("image_id", "uri", crop())
+        .join(own, ["uri", "crop"], "left")
+        .join(unchanged.withColumnRenamed("content", "last_content"), "image_id", "left")
+        .withColumn("content", F.coalesce("own_content", "last_content"))
         .join(good, "content", "left")
         .join(bad, "content", "left")
     )
-    refused = F.col("own_reason").isNotNull()
-    embedded_here = F.col("own_content").isNotNull() & ~refused
+    usable = ~refused & F.col("good").isNotNull()
     return rows.select(
         "image_id",
-        F.when(embedded_here, F.col("own_content")).when(~refused & F.col("good"), F.col("content")).alias("content"),
-        *[
-            F.when(refused, F.col(f"own_{name}")).when(~embedded_here & F.col("good").isNull(), F.col(name)).alias(name)
-            for name in ("stage", "reason", "detail")
-        ],
+        F.when(usable, F.col("content")).alias("content"),
+        *[F.when(refused, F.col(f"own_{n}")).when(~usable, F.col(n)).alias(n) for n in names],
     )

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from vsspark.config import EncoderConfig, ImagesConfig
-from vsspark.embed.kernel.files import hash_files, stat_files
+from vsspark.embed.kernel.files import stat_files
 from vsspark.embed.kernel.frame import embed_batches
 from vsspark.embed.kernel.photos import PhotoSource
 from vsspark.encoders import Encoder
@@ -23,9 +23,8 @@ from vsspark.spark.gpus import cores_per_gpu, one_gpu_per_task, take_gpu
 from vsspark.spark.workers import map_in_arrow
 
 STATED = "image_id long, uri string, box string, size_bytes long, fingerprint string"
-HASHED = "image_id long, box string, content_hash string"
-# One row per image that comes in; `reason` is null for an embedded one. In an encoder without a head `probabilities`
-# is null.
+# One row per image that comes in; `reason` is null for an embedded one and for a copy, which has no embedding. In an
+# encoder without a head `probabilities` is null.
 EMBEDDED = (
     "image_id long, uri string, box string, fingerprint string, content_hash string, size_bytes long, "
     "width int, height int, embedding array<float>, probabilities array<float>, "
@@ -74,19 +73,11 @@ def stat_images(images: DataFrame, config: ImagesConfig, storage_options: Mappin
     """`STATED` rows, one per row of `image_id long, uri string`: size and fingerprint, null where the file cannot be
     reached. No file is read.
 
-    A column `box` is passed on, here and in `hash_images` and `embed_images`; where the rows have none, it is null.
+    A column `box` is passed on, here and in `embed_images`; where the rows have none, it is null. Rows in the order of
+    their uris, a range of them in each partition, let a listing tell of a thousand objects at once.
     """
     return map_in_arrow(
         _with_box(images), partial(stat_files, images=config, storage_options=dict(storage_options)), STATED
-    )
-
-
-def hash_images(images: DataFrame, config: ImagesConfig, storage_options: Mapping[str, str]) -> DataFrame:
-    """`HASHED` rows, one per row of `image_id long, uri string`: the SHA-256 of the bytes, null where they cannot be
-    read.
-    """
-    return map_in_arrow(
-        _with_box(images), partial(hash_files, images=config, storage_options=dict(storage_options)), HASHED
     )
 
 
@@ -99,6 +90,9 @@ def embed_images(
 ) -> DataFrame:
     """`EMBEDDED` rows, one per row of `image_id long, uri string, fingerprint string`, in any order.
 
+    With a column `known array<long>` (first 60 bits of the hashes of the contents that a file may be a copy of; null:
+    of none) a task embeds each content once and skips those; a copy has a row without embedding. A file is read once.
+
     Lazy, and the network runs again whenever it is evaluated: write it, then filter what was written. Photos cost
     very different times, so give it several partitions per core, with a folder's images spread over them (`spread`).
     """
@@ -109,7 +103,8 @@ def embed_images(
         encoder=encoder_config,
         storage_options=dict(storage_options),
     )
-    return map_in_arrow(_with_box(images, "fingerprint"), task, EMBEDDED, profile=one_gpu_per_task(model.cpus_per_gpu))
+    columns = [name for name in ("fingerprint", "known") if name in images.columns]
+    return map_in_arrow(_with_box(images, *columns), task, EMBEDDED, profile=one_gpu_per_task(model.cpus_per_gpu))
 
 
 def _with_box(images: DataFrame, *more: str) -> DataFrame:
@@ -118,7 +113,8 @@ def _with_box(images: DataFrame, *more: str) -> DataFrame:
 
 
 def spread(images: DataFrame, total: int, slots: int, total_bytes: int = 0) -> DataFrame:
-    """The same rows in partitions that cost about the same: every folder's images hashed over all of them.
+    """The same rows in partitions that cost about the same: every folder's images hashed over all of them, rows of one
+    `bundle`, where there is that column, in one partition.
 
     total: rows. slots: tasks that run at a time. total_bytes: of their files, where it is known. Four partitions per
     slot, but not for fewer than 64 images each (in eight per slot the same 2,000 images took a tenth longer); about
@@ -126,7 +122,8 @@ def spread(images: DataFrame, total: int, slots: int, total_bytes: int = 0) -> D
     executor repeats minutes, not hours.
     """
     partitions = max(min(4 * slots, -(-total // 64)), -(-total // 2000), -(-total_bytes // 2**29), 1)
-    return images.repartition(min(partitions, max(total, 1)), "image_id")
+    key = "bundle" if "bundle" in images.columns else "image_id"
+    return images.repartition(min(partitions, max(total, 1)), key)
 
 
 def _embed_partition(

@@ -1,6 +1,6 @@
 """How every job starts and ends: arguments, configuration, session, exit code.
 
-A job file calls `run_job(NAME, WORK, argv)`; `WORK(spark, config, args)` does the job and returns nothing.
+A job file calls `run_job(NAME, argv)`; `jobs.JOBS` says what NAME does.
 Exit codes: 0 done; 2 wrong usage, config or input; 3 the gate refused; 1 anything unexpected, and a run that is
 published but could not draw its report or log to MLflow (one message; the same command again does it).
 130 and 143: ended by SIGINT and SIGTERM.
@@ -16,16 +16,16 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 from pyspark import SparkContext
-from pyspark.sql import SparkSession
 
 from vsspark import progress
-from vsspark.config import Config, load_config
+from vsspark.config import load_config
 from vsspark.errors import VssparkError, raised_in_task
+from vsspark.job.jobs import JOBS
 from vsspark.masking import mask_text
 from vsspark.spark import session
 
@@ -33,13 +33,9 @@ from vsspark.spark import session
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+=@-]*")
 
 
-def run_job(
-    name: str,
-    work: Callable[[SparkSession, Config, argparse.Namespace], None],
-    argv: Sequence[str] | None = None,
-    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
-) -> int:
+def run_job(name: str, argv: Sequence[str] | None = None) -> int:
     """The job's exit code; every failure a user can mend is one message on stderr, without a stack trace."""
+    job = JOBS[name]
     parser = argparse.ArgumentParser(prog=name)
     parser.add_argument("--config", metavar="FILE", help="YAML file, see conf/")
     override = "override one dotted key, for example knn.k=10"
@@ -52,8 +48,8 @@ def run_job(
         help="the date the run is for (default: today, UTC)",
     )
     parser.add_argument("--run-id", default=None, help="name of the run (default: made from the date and the time)")
-    if add_arguments:
-        add_arguments(parser)
+    if job.add_arguments:
+        job.add_arguments(parser)
     try:
         args = parser.parse_args(argv)
         if args.run_id is not None and not _RUN_ID.fullmatch(args.run_id):
@@ -69,7 +65,7 @@ def run_job(
         config = load_config(args.config, args.set)
         spark = session.create(f"vsspark-{name}", config.spark)
         with _signals():
-            work(spark, config, args)
+            job.work(spark, config, args)
     except Exception as error:
         known = error if isinstance(error, VssparkError) else raised_in_task(error)
         if known is not None:
@@ -125,11 +121,8 @@ def _complain(message: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script: `vsspark JOB [arguments]` is the same as `jobs/JOB.py [arguments]`."""
-    from vsspark.job import pipeline
-
     argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] not in pipeline.JOBS:
-        print(f"vsspark: expected a job, one of {', '.join(pipeline.JOBS)}, then its arguments", file=sys.stderr)
+    if not argv or argv[0] not in JOBS:
+        print(f"vsspark: expected a job, one of {', '.join(JOBS)}, then its arguments", file=sys.stderr)
         return 2
-    name = argv[0]
-    return run_job(name, pipeline.JOBS[name], argv[1:], pipeline.ARGUMENTS.get(name))
+    return run_job(argv[0], argv[1:])

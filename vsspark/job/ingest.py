@@ -1,43 +1,57 @@
-"""The catalogue table, checked -> `images`."""
+"""The catalogue table, checked -> rows of `images`."""
 
 from __future__ import annotations
 
-import logging
+from dataclasses import dataclass
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from vsspark.catalogue.checks import check_images
 from vsspark.catalogue.spark import images_from, named_images, read_catalogue, unreadable
-from vsspark.demo.spark import demo_catalogue
-from vsspark.job.run import Run
-from vsspark.schemas import IMAGES
-from vsspark.spark import session
+from vsspark.config import CatalogueConfig
+from vsspark.embed.reuse import crop
+from vsspark.job.result import StageResult
+from vsspark.schemas import IMAGES, complete
 from vsspark.spark.digest import rows_digest
+from vsspark.storage.run_tables import RunTables
 
-log = logging.getLogger("vsspark")
+_OF_THE_FILE = ["content_hash", "fingerprint", "model_version", "predicted_category", "category_probabilities", "head"]
 
 
-def ingest_stage(run: Run) -> None:
-    """The catalogue table, checked -> `images`."""
-    catalogue = run.config.catalogue
-    if catalogue.table is None:
-        with run.progress.stage(
-            "demo", f"drawing the demo catalogue of {run.config.demo.products:,} products below {run.config.demo.path}"
-        ):
-            catalogue = demo_catalogue(run.spark, run.config.demo, session.storage_options(run.spark))
-    with run.progress.stage("ingest", f"reading {catalogue.table}") as stage:
-        rows = images_from(read_catalogue(run.spark, catalogue), catalogue)
-        try:
-            rows = run.store.stage(run.run_id, "catalogue", rows)
-        except (PySparkException, Py4JJavaError) as error:
-            raise unreadable(catalogue, error) from None
-        counts = check_images(rows, catalogue)
-        named = named_images(rows)
-        if not run.store.exists("images") or rows_digest(named) != rows_digest(run.store.read("images")):
-            run.store.overwrite("images", named, IMAGES, run.run_id)
-        stage.count(
-            images=counts["images"],
-            products=counts["products"],
-            products_without_image=counts["products_without_image"],
-        )
+@dataclass(frozen=True)
+class IngestResult(StageResult):
+    """images: CATALOGUE_COLUMNS, a row per image that the catalogue names; nothing is written yet."""
+
+    images: DataFrame
+
+
+def ingest_stage(tables: RunTables, catalogue: CatalogueConfig) -> IngestResult:
+    """The images that the catalogue names. Raises ConfigError, SchemaError and DataQualityError as the checks do."""
+    rows = images_from(read_catalogue(tables.spark, catalogue), catalogue)
+    try:
+        rows = tables.stage("catalogue", rows)
+    except (PySparkException, Py4JJavaError) as error:
+        raise unreadable(catalogue, error) from None
+    counts = check_images(rows, catalogue)
+    names = ("images", "products", "products_without_image")
+    return IngestResult(named_images(rows), counts={name: counts[name] for name in names})
+
+
+def write_images(tables: RunTables, images: DataFrame) -> None:
+    """Writes `images` for a stage that runs alone: with what the table knew of the same file and box."""
+    before = tables.read_or_empty("images")
+    known = before.where("content_hash IS NOT NULL").select("uri", crop(), *_OF_THE_FILE)
+    rows = images.withColumn("crop", crop()).join(known.dropDuplicates(["uri", "crop"]), ["uri", "crop"], "left")
+    rows = tables.stage("images", complete(rows.drop("crop"), IMAGES))
+    if not tables.exists("images") or rows_digest(rows.select(IMAGES.names)) != rows_digest(
+        before.select(IMAGES.names)
+    ):
+        tables.overwrite("images", rows)
+
+
+def named_rows(tables: RunTables) -> DataFrame:
+    """CATALOGUE_COLUMNS of `images` as it is: what a later stage that runs alone begins with."""
+    return tables.read("images").select(*[F.col(name) for name in IMAGES.names if name not in _OF_THE_FILE])

@@ -1,4 +1,19 @@
-"""What each job does, from its arguments to its last line; the stages themselves are beside it."""
+"""The main job and its parts: which stages run, and what becomes of the run.
+
+Stages are functions of tables and settings. Only this page and `Run` decide what is published, restored and recorded:
+
+| `runs.status` | when | the table | the tables beside it |
+|---|---|---|---|
+| published | the commit of `similar_products` is made | this run's | this run's |
+| unchanged | the published run was made from the same inputs | as before | restored to the published run's |
+| refused | the gate found a limit not kept | as before | restored |
+| failed | anything else ended the run before its commit | as before | restored |
+| staged | a single stage ran (jobs/ingest.py and the like) | as before | as the stage left them |
+| rolled_back | jobs/rollback.py | the earlier run's | restored to that run's |
+| publishing | killed at the commit: `similar_products` says whether it was made; the next call records it | | |
+
+`embeddings` is never restored: it only grows, and a row in it is right whatever becomes of the run that wrote it.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +22,23 @@ import logging
 
 from pyspark.sql import SparkSession
 
-from vsspark.config import Config
-from vsspark.errors import DataQualityError, StorageError, VssparkError
-from vsspark.evaluation.evaluate import compare_encoders, judge_models
-from vsspark.evaluation.files import to_markdown
-from vsspark.job.check import check_stage, nothing_changed
+from vsspark.config import CatalogueConfig, Config
+from vsspark.demo.spark import demo_catalogue
+from vsspark.errors import GateRefused, StorageError, VssparkError
+from vsspark.job.categories import categories_stage
+from vsspark.job.check import check_stage, inputs_digest, undelivered
 from vsspark.job.embed import embed_stage
-from vsspark.job.ingest import ingest_stage
+from vsspark.job.followers import FOLLOWERS, check_followers
+from vsspark.job.gate import GateResult, gate_stage, published_before
+from vsspark.job.ingest import ingest_stage, named_rows, write_images
+from vsspark.job.model import load_model
 from vsspark.job.neighbours import neighbours_stage
-from vsspark.job.publish import check_followers, finish, finish_owed, publish_stage
+from vsspark.job.products import products_stage
 from vsspark.job.run import Run
-from vsspark.query.answers import to_json, to_text
-from vsspark.query.ask import answer_images
-from vsspark.report.build import write_report
+from vsspark.recommend.lists import in_product_ranges
+from vsspark.schemas import SIMILAR_PRODUCTS
 from vsspark.spark import session
-from vsspark.storage.store import Store
+from vsspark.tracking import log_run
 
 log = logging.getLogger("vsspark")
 
@@ -31,22 +48,171 @@ def recommend(spark: SparkSession, config: Config, args: argparse.Namespace) -> 
     run still owes."""
     with Run(spark, config, args.run_id, args.run_date, args.force) as run:
         try:
-            check_followers(run)
-            late = finish_owed(run)
-            ingest_stage(run)
-            checked = check_stage(run)
-            if run.published is not None and args.force is None and nothing_changed(run, run.published["run_id"]):
+            check_followers(config, run.run_id)
+            late = run.finish_owed()
+            images = _ingest(run)
+            if not _embed(run, images):
                 run.restore_published()  # a run that was killed may have changed the tables beside it
                 if late is not None:
                     raise late
                 return
-            embed_stage(run, checked)
-            neighbours_stage(run)
-            publish_stage(run)
+            _search(run)
+            _publish(run)
         except BaseException as error:
             _restore(run, error)
             raise
-        finish(run)
+        run.finish()
+
+
+def ingest(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    with Run(spark, config, args.run_id, args.run_date) as run:
+        write_images(run.tables, _ingest(run))
+
+
+def embed(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    with Run(spark, config, args.run_id, args.run_date) as run:
+        _embed(run, named_rows(run.tables), always=True)
+
+
+def neighbours(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    with Run(spark, config, args.run_id, args.run_date) as run:
+        _search(run)
+
+
+def publish(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    with Run(spark, config, args.run_id, args.run_date, args.force) as run:
+        check_followers(config, run.run_id)
+        run.finish_owed()
+        _publish(run)
+        run.finish()
+
+
+def rollback(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    """Makes an earlier published run current again: `--to RUN_ID`, or the one before the current."""
+    with Run(spark, config, args.run_id, args.run_date) as run:
+        published, current = run.store.published_runs("similar_products"), run.store.current_run("similar_products")
+        earlier = published[published.index(current) + 1 :] if current in published else published
+        target = args.to or next(iter(earlier), None)
+        if target is None:
+            raise StorageError(
+                f"there is no run published before {current} below output.path={run.store.root}; "
+                f"it has {', '.join(published) or 'none'}"
+            )
+        with run.progress.stage("rollback", f"from {current} to {target}"):
+            versions = run.store.restore("similar_products", target)
+        row = run.store.run_row(target)
+        if row is not None and versions:
+            run.store.write_run_row(row | {"versions": {**(row["versions"] or {}), **versions}})
+        run.put_back(target)
+        run.status, run.message = "rolled_back", f"{target} is current again"
+
+
+def _ingest(run: Run):
+    """CATALOGUE_COLUMNS of the images that the catalogue names."""
+    catalogue = run.config.catalogue
+    if catalogue.table is None:
+        catalogue = _demo(run)
+    return run.do("ingest", f"reading {catalogue.table}", ingest_stage, run.tables, catalogue).images
+
+
+def _demo(run: Run) -> CatalogueConfig:
+    demo = run.config.demo
+    with run.progress.stage("demo", f"drawing the demo catalogue of {demo.products:,} products below {demo.path}"):
+        return demo_catalogue(run.spark, demo, session.storage_options(run.spark))
+
+
+def _embed(run: Run, images, always: bool = False) -> bool:
+    """Writes `embeddings`, `quarantine` and `images`; False where nothing has changed since the published run, which
+    then keeps its tables. always: embed all the same."""
+    config, tables = run.config, run.tables
+    with run.progress.stage("encoder", f"loading {config.encoder.name}"):
+        model = load_model(run.spark, config)
+    check = run.do(
+        "check", "sizes and times of the files", check_stage, tables, images, config.catalogue, config.images
+    )
+    run.inputs = inputs_digest(images, check.files, model.version, config)
+    if not always and _unchanged(run):
+        return False
+    sections = (config.images, config.encoder)
+    embedded = run.do("embed", f"with {model.version}", embed_stage, tables, images, check, model, sections)
+    what = "predicting categories"
+    result = run.do("categories", what, categories_stage, tables, images, embedded, model, config.blocking)
+    run.model_version, run.embedded_by = result.model_version, run.run_id
+    return True
+
+
+def _unchanged(run: Run) -> bool:
+    """Whether the published run was made from the same inputs, and met no image worth another try."""
+    published = run.published
+    if published is None or run.force is not None or published["inputs"] != run.inputs:
+        return False
+    if undelivered(run.tables, published["run_id"]):
+        return False
+    run.status = "unchanged"
+    run.message = f"nothing has changed since run {published['run_id']}, which stays published"
+    log.info("unchanged  %s; --force WHY publishes all the same", run.message)
+    return True
+
+
+def _search(run: Run) -> None:
+    """Writes `neighbours`."""
+    config = run.config
+    # Fewer neighbours than recommendations would leave every product of one image short, and send it through the
+    # whole catalogue.
+    knn = config.knn.model_copy(update={"k": max(config.knn.k, config.recommend.k)})
+    what = f"{knn.k} nearest products per image, {knn.metric}, {knn.mode}"
+    only = config.recommend.in_stock_only
+    run.model_version = run.do(
+        "neighbours", what, neighbours_stage, run.tables, knn, config.blocking, only
+    ).model_version
+
+
+def _publish(run: Run) -> None:
+    """`neighbours` -> product lists -> the gate -> `similar_products`, in one commit."""
+    config, tables, store = run.config, run.tables, run.store
+    what = f"merging images into {config.recommend.k} similar products each"
+    products = run.do("products", what, products_stage, tables, config.recommend, config.knn, run.run_date)
+    run.model_version = products.model_version
+    before = published_before(tables, run.published)
+    measured = (run.metrics, before)
+    gate = run.do("gate", "judging the run", gate_stage, tables, products.rows, config, run.embedding_run(), measured)
+    _decide(run, gate)
+    with run.progress.stage("publish", f"one commit to {store.path('similar_products')}"):
+        versions = {table: version for table, version in store.versions().items() if table != "similar_products"}
+        run.owed = list(FOLLOWERS)
+        run.status, run.versions = "publishing", versions
+        if store.current_run("similar_products") != run.run_id:
+            run.record()  # a reader who sees the commit finds the versions of the other tables beside it
+        # A run of this name that is published already keeps its row, and with it its own versions, until the commit.
+        rows = in_product_ranges(products.rows, products.counts["recommendations"])
+        run.versions = store.publish("similar_products", rows, SIMILAR_PRODUCTS, run.run_id, versions)
+        run.status = "published"
+    run.record()  # what follows may still be killed
+    with run.progress.stage("vacuum", f"files older than {config.output.keep_days} days"):
+        try:
+            store.vacuum()
+        except Exception:
+            log.exception("vacuum     failed: the next publish does it")
+
+
+def _decide(run: Run, gate: GateResult) -> None:
+    """Raises GateRefused unless the verdict lets the run through, or a person overrules its limits."""
+    verdict = gate.verdict
+    refusals = (*verdict.broken, *verdict.refusals)
+    if not refusals:
+        return
+    if run.force is not None and not verdict.broken:
+        run.forced_by = f"{run.spark.sparkContext.sparkUser()}: {run.force}"
+        run.message = f"published in spite of: {'; '.join(refusals)}"
+        log.warning("gate       forced by %s; it had refused: %s", run.forced_by, "; ".join(refusals))
+        return
+    run.status = "refused"
+    run.message = f"the gate refused run {run.run_id}, nothing was published: {'; '.join(refusals)}"
+    try:
+        log_run(run.config, run.row(), None)
+    except VssparkError as error:
+        log.warning("tracking   %s", error)  # the refusal is what the scheduler must hear of
+    raise GateRefused(run.message)
 
 
 def _restore(run: Run, error: BaseException) -> None:
@@ -65,133 +231,3 @@ def _restore(run: Run, error: BaseException) -> None:
         run.restore_published()
     except Exception:
         log.exception("run        %s: the tables beside similar_products could not be restored", run.run_id)
-
-
-def ingest(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
-    with Run(spark, config, args.run_id, args.run_date) as run:
-        ingest_stage(run)
-
-
-def embed(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
-    with Run(spark, config, args.run_id, args.run_date) as run:
-        embed_stage(run)
-
-
-def neighbours(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
-    with Run(spark, config, args.run_id, args.run_date) as run:
-        neighbours_stage(run)
-
-
-def publish(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
-    with Run(spark, config, args.run_id, args.run_date, args.force) as run:
-        check_followers(run)
-        finish_owed(run)
-        publish_stage(run)
-        finish(run)
-
-
-def rollback(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
-    """Makes an earlier published run current again: `--to RUN_ID`, or the one before the current."""
-    with Run(spark, config, args.run_id, args.run_date) as run:
-        published, current = run.store.published_runs("similar_products"), run.store.current_run("similar_products")
-        target = args.to or next(
-            iter(published[published.index(current) + 1 :] if current in published else published), None
-        )
-        if target is None:
-            raise StorageError(
-                f"there is no run published before {current} below output.path={run.store.root}; "
-                f"it has {', '.join(published) or 'none'}"
-            )
-        with run.progress.stage("rollback", f"from {current} to {target}"):
-            versions = run.store.restore("similar_products", target)
-        row = run.store.run_row(target)
-        if row is not None and versions:
-            run.store.write_run_row(row | {"versions": {**(row["versions"] or {}), **versions}})
-        run.put_back(target)
-        run.status, run.message = "rolled_back", f"{target} is current again"
-
-
-def report(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
-    """Draws the report of the run that is published now once more, and prints where it is."""
-    store = Store(spark, config.output)
-    print(write_report(spark, store, store.published_run(), config, session.storage_options(spark)))
-
-
-def evaluate(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
-    """Compares encoders on a sample of the catalogue, or reads a rating sheet back: `--ratings FILE [FILE ...]`."""
-    if args.ratings:
-        print(judge_models(args.ratings, config), end="")
-        return
-    results, folder = compare_encoders(spark, config, args.run_id)
-    print(f"{to_markdown(results)}\n{folder}")
-
-
-def query(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
-    """Print products similar to the given pictures, from the published run; exit code 2 if no picture can be used."""
-    run_id, answers = answer_images(spark, config, args.images, args.k)
-    print(to_json(run_id, answers) if args.json else to_text(answers))
-    if all(answer.reason is not None for answer in answers):
-        raise DataQualityError(
-            f"none of the {len(answers)} pictures could be used, the first is {answers[0].reason}: {answers[0].detail}"
-        )
-
-
-def train(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
-    """Fits an encoder to the catalogue and registers it in MLflow."""
-    from vsspark.training.train import train_encoder  # Petastorm is there only where training happens
-
-    train_encoder(spark, config, args)
-
-
-def force_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--force",
-        metavar="WHY",
-        default=None,
-        help="publish even if the gate refuses or nothing has changed; who and why goes on record",
-    )
-
-
-def rollback_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--to",
-        metavar="RUN_ID",
-        default=None,
-        help="the published run to go back to (default: the one published before the current)",
-    )
-
-
-def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--ratings",
-        metavar="FILE",
-        nargs="+",
-        default=None,
-        help="filled-in rating sheets, one CSV per rater: prints each model's mean rating",
-    )
-
-
-def query_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="a picture: a local path or s3a://bucket/key")
-    parser.add_argument("--k", type=_positive, default=10, help="products per picture (default: 10)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"got {number}, expected at least 1")
-    return number
-
-
-JOBS = {
-    job.__name__: job
-    for job in (recommend, ingest, embed, neighbours, publish, rollback, report, evaluate, query, train)
-}
-ARGUMENTS = {
-    "recommend": force_arguments,
-    "publish": force_arguments,
-    "rollback": rollback_arguments,
-    "evaluate": evaluate_arguments,
-    "query": query_arguments,
-}

@@ -5,22 +5,29 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+from collections.abc import Callable
 from types import TracebackType
+from typing import TypeVar
 
 from pyspark.sql import SparkSession
 
 from vsspark.config import Config
-from vsspark.errors import GateRefused, PublishedIncomplete, StorageError, VssparkError, raised_in_task
+from vsspark.errors import GateRefused, PublishedIncomplete, VssparkError, raised_in_task
+from vsspark.job.followers import config_of, follow
+from vsspark.job.migrate import migrate
+from vsspark.job.result import StageResult
 from vsspark.masking import mask_text
 from vsspark.progress import Progress
+from vsspark.report.build import report_path
 from vsspark.spark import session
 from vsspark.storage.files import first_line
 from vsspark.storage.lock import OutputLock
+from vsspark.storage.run_tables import RunTables
 from vsspark.storage.store import Store
 
 log = logging.getLogger("vsspark")
 
-FOLLOWERS = ("report", "tracking")  # what a published run owes until it is done
+_Result = TypeVar("_Result", bound=StageResult)
 
 
 class Run:
@@ -36,6 +43,7 @@ class Run:
         self.spark, self.config, self.run_id, self.run_date, self.force = spark, config, run_id, run_date, force
         self.lock = OutputLock(spark, config.output.path.rstrip("/"), run_id)
         self.store = Store(spark, config.output, self.lock)
+        self.tables = RunTables(self.store, run_id)
         self.progress = Progress(spark.sparkContext.setJobDescription)
         self.started_at = dt.datetime.now(dt.UTC)
         self.status, self.message = "staged", None
@@ -45,7 +53,7 @@ class Run:
         self.owed: list[str] = []
         self.published: dict | None = None
         self._before: dict = {}  # what `runs` says of an earlier run of this name
-        self.embedded_by: str | None = None  # the run whose embeddings the tables hold; None: not looked up yet
+        self.embedded_by: str | None = None  # the run whose contents `images` holds; None: not looked up yet
         self.forced_by: str | None = None
         self.metrics: dict[str, float] = {}
 
@@ -56,6 +64,7 @@ class Run:
             self.store.check_writable()  # not before: whoever holds the lock may be clearing the folder of the probe
             self.store.complete_swaps()
             self.store.drop_staging()
+            migrate(self.tables)
             self.reload()
         except BaseException:
             self.lock.release()
@@ -87,6 +96,43 @@ class Run:
                 log.error("run        %s: what follows the publish failed", self.run_id, exc_info=error)
             todo = f"still to do: {', '.join(self.owed)}, by the next call" if self.owed else "nothing is left to do"
             raise PublishedIncomplete(f"run {self.run_id} is published; then {_said(error)}; {todo}") from None
+
+    def do(self, name: str, what: str, stage: Callable[..., _Result], *values: object) -> _Result:
+        """The stage's result; its counts, metrics and seconds go into the run's row."""
+        with self.progress.stage(name, what) as counts:
+            result = stage(*values)
+            counts.count(**result.counts)
+        self.metrics |= result.metrics
+        return result
+
+    def finish(self) -> None:
+        """Draws the report and logs to MLflow; `owed` keeps what is not done."""
+        for name in follow(self.tables, self.row(), self.config, self.progress):
+            self.owed.remove(name)
+        log.info("table      %s", self.store.path("similar_products"))
+        log.info("report     %s", report_path(self.config, self.run_id))
+
+    def finish_owed(self) -> PublishedIncomplete | None:
+        """Does what earlier published runs still owe; returns what failed again for the one that is current."""
+        failed = None
+        for row in self.store.runs_that_owe():
+            owed, run_id = list(row["owed"]), row["run_id"]
+            log.info("owed       %s of run %s, which was published without", " and ".join(owed), run_id)
+            try:
+                for name in follow(self.tables, row, config_of(self.config, row), self.progress):
+                    owed.remove(name)
+            except Exception as error:
+                log.exception("owed       %s of run %s failed again", " and ".join(owed), run_id)
+                if self.published is not None and self.published["run_id"] == run_id:
+                    todo = f"still to do: {', '.join(owed)}, by the next call"
+                    failed = PublishedIncomplete(f"run {run_id} is published; then {first_line(error)}; {todo}")
+                else:
+                    log.warning("owed       given up: run %s is not the published one any more", run_id)
+                    owed = []
+            if owed != row["owed"]:
+                self.store.write_run_row(row | {"owed": owed})
+                self.reload()
+        return failed
 
     def reload(self) -> None:
         """Reads again what `runs` says of the published run and of an earlier run of this name."""
@@ -152,18 +198,8 @@ class Run:
         """Writes the row; writing it again replaces it."""
         self.store.write_run_row(self.row())
 
-    def current_model_version(self) -> str:
-        """The model version of the embeddings that the tables hold: what a stage works on when it runs alone."""
-        if self.model_version is None:
-            row = self.store.run_row(self.embedding_run() or "")
-            if row is None:
-                where = f"output.path={self.store.root}"
-                raise StorageError(f"no run below {where} has embedded anything yet: run jobs/embed.py first")
-            self.model_version = row["model_version"]
-        return self.model_version
-
     def embedding_run(self) -> str | None:
-        """The run whose embeddings and quarantine the tables hold: this one, the last that embedded, or the one they
+        """The run whose contents and quarantine the tables hold: this one, the last that embedded, or the one they
         were restored to; None where there is none."""
         if self.embedded_by is None:
             self.embedded_by = self.store.embedding_run()

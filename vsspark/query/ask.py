@@ -25,6 +25,7 @@ from vsspark.query.candidates import Search
 from vsspark.query.pictures import PictureEmbedding, Probes, embed_pictures, probed_categories
 from vsspark.query.spark import nearest_products
 from vsspark.spark import session
+from vsspark.storage.published import published_images, published_vectors
 from vsspark.storage.store import Store
 from vsspark.tracking import use_tracking_store
 
@@ -52,8 +53,7 @@ def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k:
     if not usable:
         return run["run_id"], answers
     blocking = BlockingConfig.model_validate(run_config["blocking"])
-    table = store.read_published("embeddings", run).where(F.col("model_version") == run["model_version"])
-    catalogue = store.read_published("images", run)
+    table, catalogue = published_vectors(store, run), published_images(store, run)
     usable_rows = [rows[i] for i in usable]
     probes: list[Probes] = [()] * len(usable)
     if blocking.by != "none":
@@ -64,7 +64,7 @@ def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k:
     probe_names = tuple(tuple(name for name, _ in each) if blocking.by != "none" else None for each in probes)
     search = Search(_embeddings(usable_rows), probe_names, k, knn.metric, median_thresholds(table, knn))
     with progress.stage("search", f"{k} nearest products, {knn.metric}"):
-        lists = _similar(_items(table, catalogue, blocking), catalogue, search, config)
+        lists = _similar(_items(table, blocking), catalogue, search, config)
     for number, i in enumerate(usable):
         answers[i] = Answer(images[i], categories=probes[number], similar=lists[number])
     return run["run_id"], answers
@@ -108,16 +108,12 @@ def _embeddings(rows: Sequence[PictureEmbedding]) -> np.ndarray:
     return np.array([row.embedding for row in rows], np.float32)
 
 
-def _items(table: DataFrame, catalogue: DataFrame, blocking: BlockingConfig) -> DataFrame:
+def _items(table: DataFrame, blocking: BlockingConfig) -> DataFrame:
     """image_id, embedding, predicted_category, and the category in which the run's blocks have an image."""
-    if blocking.by != "catalogue_category":
-        return table.select(
-            "image_id", "embedding", "predicted_category", F.col("predicted_category").alias("category")
-        )
-    rows = table.join(catalogue.select("image_id", "category"), "image_id")
-    return rows.select(
-        "image_id", "embedding", "predicted_category", F.coalesce("category", "predicted_category").alias("category")
-    )
+    own = F.col("predicted_category")
+    if blocking.by == "catalogue_category":
+        own = F.coalesce("category", own)
+    return table.select("image_id", "embedding", "predicted_category", own.alias("category"))
 
 
 def _similar(items: DataFrame, catalogue: DataFrame, search: Search, config: Config) -> list[tuple[Similar, ...]]:

@@ -54,7 +54,7 @@ def _products(best: pa.Table, items: DataFrame, images: DataFrame, in_stock_only
     pairs = candidates.join(images.select("image_id", "product_id", "uri"), "image_id")
     products = F.broadcast(pairs.select("product_id").distinct())
     product_images = images.join(products, "product_id", "left_semi")
-    facts = product_facts(product_images, items.select("image_id", "predicted_category"))
+    facts = product_facts(product_images)
     if in_stock_only:
         facts = facts.where("in_stock")
     first = F.min_by(F.struct("value", "image_id", "uri"), F.struct(-F.col("value"), "image_id")).alias("first")

@@ -10,11 +10,11 @@ product and two windows on it; the largest group is a product's images times k r
 
 from __future__ import annotations
 
-import datetime as dt
-
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
+
+ROWS_PER_FILE = 1_000_000  # of `similar_products`, some 60 MB: 50,000 products of 20 rows
 
 
 def merge_neighbours(neighbours: DataFrame, images: DataFrame) -> DataFrame:
@@ -77,14 +77,10 @@ def with_backfill(visual: DataFrame, backfill: DataFrame | None, k: int) -> Data
     return rows.withColumn("rank", F.row_number().over(order)).where(F.col("rank") <= k)
 
 
-def describe(
-    lists: DataFrame, images: DataFrame, categories: DataFrame, model_version: str, run_id: str, run_date: dt.date
-) -> DataFrame:
-    """Rows of `similar_products`. images: rows of `images`; categories: image_id, predicted_category of the embedded
-    ones.
-    """
+def describe(lists: DataFrame, images: DataFrame) -> DataFrame:
+    """Rows of `similar_products`, but for model_version, run_id and run_date. images: rows of `images`."""
     uris = images.select("image_id", "uri")
-    products = product_facts(images, categories)
+    products = product_facts(images)
     similar = products.select(
         F.col("product_id").alias("similar_product_id"),
         F.col("category").alias("similar_category"),
@@ -100,27 +96,27 @@ def describe(
         )
         .join(products.select("product_id", "category", "price"), "product_id")
         .join(similar, "similar_product_id")
-        .withColumns(
-            {
-                "model_version": F.lit(model_version),
-                "run_id": F.lit(run_id),
-                "run_date": F.lit(run_date),
-                "rank": F.col("rank").cast("int"),
-            }
-        )
+        .withColumn("rank", F.col("rank").cast("int"))
     )
 
 
-def product_facts(images: DataFrame, categories: DataFrame) -> DataFrame:
+def product_facts(images: DataFrame) -> DataFrame:
     """One row per product: category (the catalogue's, else the predicted one of most of its images), price, in_stock;
-    the first stated wins.
+    the first stated wins. images: rows of `images`.
     """
-    rows = images.join(categories.select("image_id", "predicted_category"), "image_id", "left")
-    return rows.groupBy("product_id").agg(
+    return images.groupBy("product_id").agg(
         F.coalesce(_first_value("category"), F.expr("mode(predicted_category, true)")).alias("category"),
         _first_value("price").alias("price"),
         _first_value("in_stock").alias("in_stock"),
     )
+
+
+def in_product_ranges(rows: DataFrame, count: int) -> DataFrame:
+    """The rows sorted by product, in files of about ROWS_PER_FILE whose ranges of product_id do not overlap: who looks
+    up one product opens one file, by the files' statistics. count: rows.
+    """
+    files = max(1, -(-count // ROWS_PER_FILE))
+    return rows.repartitionByRange(files, "product_id").sortWithinPartitions("product_id", "rank")
 
 
 def _first_value(name: str) -> Column:

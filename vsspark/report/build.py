@@ -11,6 +11,7 @@ from vsspark.errors import StorageError
 from vsspark.images.thumbnails import read_thumbnails
 from vsspark.report.contents import Contents
 from vsspark.report.render import render_report
+from vsspark.storage.published import published_images
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -27,6 +28,8 @@ class _TablesOf:
     run: dict
 
     def read(self, name: str) -> DataFrame:
+        if name == "images":
+            return published_images(self.store, self.run)
         return self.store.read_published(name, self.run)
 
 

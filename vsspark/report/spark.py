@@ -39,10 +39,9 @@ class Tables(Protocol):
 def read_contents(tables: Tables, run: dict, config: Config) -> Contents:
     """Everything the report of `run` (a RUNS row as a dict) shows, except the pictures themselves."""
     images = tables.read("images")
-    embeddings = tables.read("embeddings").where(F.col("model_version") == run["model_version"])
     lists = tables.read("similar_products").where(F.col("run_id") == run["run_id"])
-    set_aside = images_set_aside(images, embeddings, tables.read("quarantine"), run["run_id"]).persist()
-    products = per_product(images, embeddings, set_aside, lists).persist()
+    set_aside = images_set_aside(images, tables.read("quarantine"), run["run_id"]).persist()
+    products = per_product(images, set_aside, lists).persist()
     try:
         totals = _totals(products, config.recommend.k)
         best, worst = _pick_examples(products, config.report.examples)
@@ -63,12 +62,12 @@ def read_contents(tables: Tables, run: dict, config: Config) -> Contents:
         set_aside.unpersist()
 
 
-def images_set_aside(images: DataFrame, embeddings: DataFrame, quarantine: DataFrame, run_id: str) -> DataFrame:
+def images_set_aside(images: DataFrame, quarantine: DataFrame, run_id: str) -> DataFrame:
     """The quarantine row of every image without an embedding: that of this run, else of the last run that tried it
     (stages may run on their own).
     """
     latest = Window.partitionBy("image_id").orderBy(F.desc(F.col("run_id") == run_id), F.desc("run_id"))
-    unusable = images.select("image_id").join(embeddings.select("image_id"), "image_id", "left_anti")
+    unusable = images.where("content_hash IS NULL").select("image_id")
     return (
         quarantine.join(unusable, "image_id", "left_semi")
         .withColumn("turn", F.row_number().over(latest))
@@ -77,21 +76,17 @@ def images_set_aside(images: DataFrame, embeddings: DataFrame, quarantine: DataF
     )
 
 
-def per_product(
-    images: DataFrame, embeddings: DataFrame, set_aside: DataFrame, similar_products: DataFrame
-) -> DataFrame:
+def per_product(images: DataFrame, set_aside: DataFrame, similar_products: DataFrame) -> DataFrame:
     """One row per product of the catalogue: name, category, images, embedded, quarantined, listed, backfilled,
     similarity and similar_product_id at rank 1.
     """
-    embedded = embeddings.select("image_id", "predicted_category", F.lit(1).alias("usable"))
     quarantined = set_aside.select("image_id", F.lit(1).alias("set_aside"))
     counts = (
-        images.join(embedded, "image_id", "left")
-        .join(quarantined, "image_id", "left")
+        images.join(quarantined, "image_id", "left")
         .groupBy("product_id")
         .agg(
             F.count("*").alias("images"),
-            F.count("usable").alias("embedded"),
+            F.count("content_hash").alias("embedded"),
             F.count("set_aside").alias("quarantined"),
             F.min(F.coalesce("category", "predicted_category")).alias("own_category"),
             F.min_by("name", "position").alias("name"),

@@ -71,9 +71,9 @@ class DeltaWriter:
             self._frames[table, version] = df if table in _GROWING else self._as_parquet(table, df)
         return self._frames[table, version]
 
-    def overwrite(self, table: str, df: DataFrame, run_id: str) -> None:
-        # A table an earlier release wrote has fewer columns.
-        self._commit(table, df, {"run_id": run_id}, overwriteSchema=True)
+    def overwrite(self, table: str, df: DataFrame, run_id: str, by: str | None = None) -> None:
+        # A table an earlier release wrote has other columns.
+        self._commit(table, df, {"run_id": run_id}, by, overwriteSchema=True)
 
     def replace(self, table: str, df: DataFrame, by: str, value: str, run_id: str) -> None:
         options = {"mergeSchema": True}
@@ -81,6 +81,9 @@ class DeltaWriter:
             literal = value.replace("'", "\\'")
             options["replaceWhere"] = f"{by} = '{literal}'"
         self._commit(table, df, {"run_id": run_id}, by, **options)
+
+    def append(self, table: str, df: DataFrame, by: str | None, run_id: str) -> None:
+        self._commit(table, df, {"run_id": run_id}, by, "append", mergeSchema=True)
 
     def abandon(self, tables: Sequence[str], interrupted: bool) -> None:
         """Ends this run's writes to tables: reads are of the newest versions again, and no commit is on its way.
@@ -127,9 +130,17 @@ class DeltaWriter:
             return df
         return self._spark.read.schema(df.schema).option("basePath", self.path(table)).parquet(*files)
 
-    def _commit(self, table: str, df: DataFrame, note: dict, partition: str | None = None, **options) -> None:
+    def _commit(
+        self,
+        table: str,
+        df: DataFrame,
+        note: dict,
+        partition: str | None = None,
+        mode: str = "overwrite",
+        **options,
+    ) -> None:
         """Raises StorageError where another writer has committed meanwhile, or the run has lost its lease."""
-        writer = self._writer(df, note).mode("overwrite").options(**options)
+        writer = self._writer(df, note).mode(mode).options(**options)
         if partition is not None:
             writer = writer.partitionBy(partition)
         if self._lock is not None:

@@ -13,7 +13,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
 
 from vsspark.errors import StorageError
 from vsspark.schemas import TABLES
@@ -23,6 +25,7 @@ from vsspark.storage.files import Files
 if TYPE_CHECKING:
     from vsspark.storage.lock import OutputLock
 
+_CHANGED_LATELY = ("images", "embeddings")  # whose columns an earlier release has written otherwise
 _MARKER = "_published.json"  # readers of Parquet folders skip names with an underscore
 
 
@@ -44,17 +47,19 @@ class ParquetTables:
         return None
 
     def read(self, table: str, version: int | None = None) -> DataFrame:
-        reader = self._spark.read
-        if table in TABLES:  # a partitioned table without rows has no file to infer columns from
-            reader = reader.schema(TABLES[table])
-        return reader.parquet(self.path(table))
+        if table not in TABLES:
+            return self._spark.read.parquet(self.path(table))
+        return self._spark.read.schema(self._schema(table)).parquet(self.path(table))
 
-    def overwrite(self, table: str, df: DataFrame, run_id: str, marker: dict | None = None) -> None:
+    def overwrite(
+        self, table: str, df: DataFrame, run_id: str, marker: dict | None = None, by: str | None = None
+    ) -> None:
         following, leaving = self._following(table), self._leaving(table)
         if self._files.exists(f"{self.path(table)}/_delta_log"):
             what = "is a Delta table and output.format=parquet would replace it: name another output.path"
             raise StorageError(f"{self.path(table)} {what}")
-        df.write.mode("overwrite").parquet(following)
+        writer = df.write.mode("overwrite")
+        (writer.partitionBy(by) if by else writer).parquet(following)
         if marker is not None:
             self._files.write_text(f"{following}/{_MARKER}", json.dumps(marker))
         self._check_lock()
@@ -81,6 +86,12 @@ class ParquetTables:
             self._files.move(f"{following}/{partition}", f"{self.path(table)}/{partition}")
         self._files.delete(following)
         self._files.delete(leaving)
+
+    def append(self, table: str, df: DataFrame, by: str | None, run_id: str) -> None:
+        """Adds files to the folder. A job that dies while they are moved in leaves some of them: whole files, each."""
+        self._check_lock()
+        writer = df.write.mode("append")
+        (writer.partitionBy(by) if by else writer).parquet(self.path(table))
 
     # -- published runs ----------------------------------------------------------------------------------------------
 
@@ -141,6 +152,18 @@ class ParquetTables:
     def _check_lock(self) -> None:
         if self._lock is not None:
             self._lock.check()
+
+    def _schema(self, table: str) -> StructType:
+        """The columns that the files have, of the types of `vsspark.schemas`: a folder's names would make numbers of
+        run ids. A partitioned table without rows has no file to look into, and then all its columns."""
+        if table not in _CHANGED_LATELY:
+            return TABLES[table]
+        try:
+            there = self._spark.read.parquet(self.path(table)).schema
+        except AnalysisException:
+            return TABLES[table]
+        known = [field for field in TABLES[table] if field.name in there.names]
+        return StructType([*known, *[field for field in there if field.name not in TABLES[table].names]])
 
     def _following(self, table: str) -> str:
         return f"{self._next}/{table}"

@@ -28,12 +28,8 @@ if TYPE_CHECKING:
     from vsspark.storage.lock import OutputLock
 
 _PUBLISHED_TOGETHER = ("images", "embeddings", "quarantine", "neighbours", "_searched", "similar_products")
-_STATE = (
-    "images",
-    "embeddings",
-    "neighbours",
-    "_searched",
-)  # what a run that is not published has changed before its end
+# What a run that is not published has changed before its end. `embeddings` only grows: what a run has added stays good.
+_STATE = ("images", "neighbours", "_searched")
 
 
 class Store(Scratch):
@@ -126,15 +122,20 @@ class Store(Scratch):
         row = known.orderBy("finished_at", ascending=False).select("by").first()
         return row and row.by
 
-    def overwrite(self, table: str, df: DataFrame, schema: StructType, run_id: str) -> None:
-        """Replaces the whole table."""
+    def overwrite(self, table: str, df: DataFrame, schema: StructType, run_id: str, by: str | None = None) -> None:
+        """Replaces the whole table. by: the column it is partitioned by."""
         with self._writable():
-            self._tables.overwrite(table, conform(df, schema, table), run_id)
+            self._tables.overwrite(table, conform(df, schema, table), run_id, by=by)
 
     def replace(self, table: str, df: DataFrame, schema: StructType, by: str, value: str, run_id: str) -> None:
         """Replaces the rows whose `by` is `value`; the others stay. The table is partitioned by that column."""
         with self._writable():
             self._tables.replace(table, conform(df, schema, table), by, value, run_id)
+
+    def append(self, table: str, df: DataFrame, schema: StructType, by: str | None, run_id: str) -> None:
+        """Adds rows; none that is there is written again. by: the column the table is partitioned by."""
+        with self._writable():
+            self._tables.append(table, conform(df, schema, table), by, run_id)
 
     # -- published runs of one table ---------------------------------------------------------------------------------
 

@@ -5,18 +5,20 @@ without Spark.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import cv2
 import numpy as np
 import pyarrow as pa
 
 from vsspark.config import EncoderConfig
-from vsspark.embed.kernel.photos import PhotoResult, PhotoSource, load_photos, photo_rows
+from vsspark.embed.kernel.copies import Copies
+from vsspark.embed.kernel.photos import IsCopy, PhotoResult, PhotoSource, load_photos, photo_rows
 from vsspark.encoders.engines import Engine
 from vsspark.errors import ImageError, Reason
 
 # One row per image. `reason` is null for an embedded one; `embedding`, `probabilities`, `width` and `height` are null
-# for a refused one.
+# for a refused one, and for a copy, whose `reason` is null too.
 RESULTS = pa.schema([
     ("image_id", pa.int64()),
     ("content_hash", pa.string()),
@@ -38,6 +40,9 @@ def embed_batches(
     """Record batches of `RESULTS`, one row per row of `image_id`, `uri` and, where there is one, `box` that comes
     in, in any order.
 
+    Where the rows have a column `known` (see `Copies`), a content is decoded and embedded once; its copies have rows
+    without embedding. Without that column every row gets its own.
+
     photos: of the size of the encoder's input. They are fetched and decoded ahead while the network runs; at most
     three of its batches are held, and the results of a batch or of 64 images.
     """
@@ -45,29 +50,43 @@ def embed_batches(
     cv2.setNumThreads(1)
     ahead = photos.config.fetch_threads + 2 * engine.batch_size
     ready: list[PhotoResult] = []
-    refusals: list[PhotoResult] = []
+    rest: list[PhotoResult] = []  # refusals and copies
     results: list[pa.RecordBatch] = []
-    for photo in load_photos(photo_rows(batches), photos, ahead):
-        (ready if photo.error is None else refusals).append(photo)
+    batches, is_copy = _without_copies(batches)
+    for photo in load_photos(photo_rows(batches), photos, ahead, is_copy):
+        (ready if photo.photo is not None else rest).append(photo)
         if len(ready) == engine.batch_size:
             good, broken = _infer(ready, engine, encoder)
             ready = []
-            refusals += broken
+            rest += broken
             results.append(good)
         if len(results) * engine.batch_size >= _ROWS_PER_BATCH:
             yield pa.concat_batches(results)
             results = []
-        if len(refusals) >= _ROWS_PER_BATCH:
-            yield _refusals(refusals)
-            refusals = []
+        if len(rest) >= _ROWS_PER_BATCH:
+            yield _rows_without_embedding(rest)
+            rest = []
     if ready:
         good, broken = _infer(ready, engine, encoder)
-        refusals += broken
+        rest += broken
         results.append(good)
     if results:
         yield pa.concat_batches(results)
-    if refusals:
-        yield _refusals(refusals)
+    if rest:
+        yield _rows_without_embedding(rest)
+
+
+def _without_copies(batches: Iterable[pa.RecordBatch]) -> tuple[Iterable[pa.RecordBatch], IsCopy | None]:
+    """The same batches, and what tells copies where the rows say which contents are known."""
+    batches = iter(batches)
+    first = next(batches, None)
+    if first is None:
+        return (), None
+    batches = chain([first], batches)
+    if "known" not in first.schema.names:
+        return batches, None
+    copies = Copies()
+    return copies.register(batches), copies.is_copy
 
 
 def _infer(
@@ -102,14 +121,14 @@ def _infer(
     return _record_batch(columns, len(good)), broken
 
 
-def _refusals(refusals: list[PhotoResult]) -> pa.RecordBatch:
+def _rows_without_embedding(rows: list[PhotoResult]) -> pa.RecordBatch:
     columns = {
-        **_files(refusals),
-        "stage": [photo.stage for photo in refusals],
-        "reason": [photo.error.reason.value for photo in refusals],
-        "detail": [photo.error.detail for photo in refusals],
+        **_files(rows),
+        "stage": [photo.stage for photo in rows],
+        "reason": [photo.error and photo.error.reason.value for photo in rows],
+        "detail": [photo.error and photo.error.detail for photo in rows],
     }
-    return _record_batch(columns, len(refusals))
+    return _record_batch(columns, len(rows))
 
 
 def _files(rows: list[PhotoResult]) -> dict[str, list]:

@@ -1,0 +1,44 @@
+"""What follows a publish: the report and the tracking. A published run owes them until they are done."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vsspark.config import Config
+from vsspark.progress import Progress
+from vsspark.report.build import report_path, write_report
+from vsspark.storage.run_tables import RunTables
+from vsspark.tracking import check_store, log_run
+
+log = logging.getLogger("vsspark")
+
+FOLLOWERS = ("report", "tracking")
+
+
+def check_followers(config: Config, run_id: str) -> None:
+    """Raises when report or tracking could not be written: asked before the work, not when the table is out."""
+    report_path(config, run_id)
+    check_store(config.mlflow)
+
+
+def follow(tables: RunTables, row: Mapping[str, Any], config: Config, progress: Progress) -> Iterator[str]:
+    """Does what the published run of `row` owes; the name of each when it is done."""
+    if "report" in row["owed"]:
+        with progress.stage("report", f"drawing the report of {row['run_id']}"):
+            write_report(tables.spark, tables.store, dict(row), config, tables.storage_options)
+        yield "report"
+    if "tracking" in row["owed"]:
+        with progress.stage("tracking", f"logging to {config.mlflow.experiment}"):
+            log_run(config, row, str(report_path(config, row["run_id"])))
+        yield "tracking"
+
+
+def config_of(config: Config, row: Mapping[str, Any]) -> Config:
+    """The configuration with the sections that explain a report as they were in the run of `row`."""
+    recorded = json.loads(row["config"])
+    sections = ("encoder", "blocking", "knn", "recommend")
+    earlier = {name: type(getattr(config, name)).model_validate(recorded[name]) for name in sections}
+    return config.model_copy(update=earlier)

@@ -1,0 +1,89 @@
+"""The gate on staged rows of `similar_products`: what the run counts, and the verdict."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from vsspark.config import Config
+from vsspark.job.neighbours import searchable
+from vsspark.job.result import StageResult
+from vsspark.recommend.gate import Verdict, judge
+from vsspark.storage.run_tables import RunTables
+
+log = logging.getLogger("vsspark")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What readers have now: rows of `similar_products`, and the metrics of the run that published them."""
+
+    rows: DataFrame
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class GateResult(StageResult):
+    verdict: Verdict
+
+
+def gate_stage(
+    tables: RunTables,
+    rows: DataFrame,
+    config: Config,
+    embedding_run: str | None,
+    run: tuple[Mapping[str, float], Published | None],
+) -> GateResult:
+    """Counts and judges. embedding_run: the run whose quarantine belongs to `images`. run: what its earlier stages
+    measured, and what is published."""
+    measured, published = run
+    counts = _counts(tables, config.recommend.in_stock_only, embedding_run)
+    verdict = judge(
+        rows,
+        counts,
+        config.recommend.k,
+        config.gate,
+        published and published.rows,
+        measured,
+        published.metrics if published else {},
+        config.knn.target_recall,
+    )
+    shown = ", ".join(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in verdict.metrics.items())
+    log.info("gate       %s", shown)
+    unusable = counts["products"] - counts["usable_products"]
+    if unusable:
+        about = "products   %d of %d products have no usable image and get no list: see quarantine"
+        log.warning(about, unusable, counts["products"])
+    return GateResult(verdict, counts=counts | {"unusable_products": unusable}, metrics=verdict.metrics)
+
+
+def published_before(tables: RunTables, row: Mapping[str, Any] | None) -> Published | None:
+    """What readers have; row: of `runs`, of the published run."""
+    if tables.store.current_run("similar_products") is None:
+        return None
+    return Published(tables.read("similar_products"), (row or {}).get("metrics") or {})
+
+
+def _counts(tables: RunTables, in_stock_only: bool, embedding_run: str | None) -> dict[str, int]:
+    quarantine = tables.read("quarantine").where(F.col("run_id") == embedding_run)
+    usable = searchable(tables, in_stock_only).select("image_id", F.lit(True).alias("good"), "recommendable")
+    rows = (
+        tables.read("images")
+        .select("image_id", "product_id")
+        .join(usable, "image_id", "left")
+        .join(quarantine.select("image_id", F.lit(True).alias("bad")), "image_id", "left")
+    )
+    totals = rows.agg(
+        F.count("*").alias("images"),
+        F.count("good").alias("embedded"),
+        F.count("bad").alias("quarantined"),
+        F.countDistinct("product_id").alias("products"),
+        F.countDistinct(F.when(F.col("good"), F.col("product_id"))).alias("usable_products"),
+        F.countDistinct(F.when(F.col("recommendable"), F.col("product_id"))).alias("recommendable_products"),
+    )
+    return totals.first().asDict()

@@ -1,0 +1,100 @@
+"""Every job by name, with the arguments of its own; those of the main job are in `pipeline`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pyspark.sql import SparkSession
+
+from vsspark.config import Config
+from vsspark.errors import DataQualityError
+from vsspark.evaluation.evaluate import compare_encoders, judge_models
+from vsspark.evaluation.files import to_markdown
+from vsspark.job import pipeline
+from vsspark.query.answers import to_json, to_text
+from vsspark.query.ask import answer_images
+from vsspark.report.build import write_report
+from vsspark.spark import session
+from vsspark.storage.store import Store
+
+
+def report(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    """Draws the report of the run that is published now once more, and prints where it is."""
+    store = Store(spark, config.output)
+    print(write_report(spark, store, store.published_run(), config, session.storage_options(spark)))
+
+
+def evaluate(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    """Compares encoders on a sample of the catalogue, or reads a rating sheet back: `--ratings FILE [FILE ...]`."""
+    if args.ratings:
+        print(judge_models(args.ratings, config), end="")
+        return
+    results, folder = compare_encoders(spark, config, args.run_id)
+    print(f"{to_markdown(results)}\n{folder}")
+
+
+def query(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    """Prints products similar to the given pictures, from the published run; exit code 2 if no picture can be used."""
+    run_id, answers = answer_images(spark, config, args.images, args.k)
+    print(to_json(run_id, answers) if args.json else to_text(answers))
+    if all(answer.reason is not None for answer in answers):
+        first = answers[0]
+        raise DataQualityError(
+            f"none of the {len(answers)} pictures could be used, the first is {first.reason}: {first.detail}"
+        )
+
+
+def train(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    """Fits an encoder to the catalogue and registers it in MLflow."""
+    from vsspark.training.train import train_encoder  # Petastorm is there only where training happens
+
+    train_encoder(spark, config, args)
+
+
+def _force(parser: argparse.ArgumentParser) -> None:
+    about = "publish even if the gate refuses or nothing has changed; who and why goes on record"
+    parser.add_argument("--force", metavar="WHY", default=None, help=about)
+
+
+def _target(parser: argparse.ArgumentParser) -> None:
+    about = "the published run to go back to (default: the one published before the current)"
+    parser.add_argument("--to", metavar="RUN_ID", default=None, help=about)
+
+
+def _ratings(parser: argparse.ArgumentParser) -> None:
+    about = "filled-in rating sheets, one CSV per rater: prints each model's mean rating"
+    parser.add_argument("--ratings", metavar="FILE", nargs="+", default=None, help=about)
+
+
+def _pictures(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="a picture: a local path or s3a://bucket/key")
+    parser.add_argument("--k", type=_positive, default=10, help="products per picture (default: 10)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"got {number}, expected at least 1")
+    return number
+
+
+class Job(NamedTuple):
+    work: Callable[[SparkSession, Config, argparse.Namespace], None]
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
+
+
+JOBS = {
+    "recommend": Job(pipeline.recommend, _force),
+    "ingest": Job(pipeline.ingest),
+    "embed": Job(pipeline.embed),
+    "neighbours": Job(pipeline.neighbours),
+    "publish": Job(pipeline.publish, _force),
+    "rollback": Job(pipeline.rollback, _target),
+    "report": Job(report),
+    "evaluate": Job(evaluate, _ratings),
+    "query": Job(query, _pictures),
+    "train": Job(train),
+}
