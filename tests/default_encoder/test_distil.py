@@ -61,7 +61,8 @@ def _shop(folder) -> dict:
     }
 
 
-@pytest.mark.parametrize("taught", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow  # a shop's trainer, stopped and started again, is in the default run: tests/training
+@pytest.mark.parametrize("taught", [False, True])
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, taught):
     from vsspark.default_encoder.distil import distil_encoder
 

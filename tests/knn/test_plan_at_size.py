@@ -4,12 +4,15 @@ say what the simulation says.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from conftest import REPO
 
 from vsspark.knn import layout, plan, simulate
 from vsspark.knn.tiles import ITEMS, MEMBERS, QUERIES, Tile
+
+REPO = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
