@@ -1,5 +1,5 @@
 """Settings of the tests' Spark: most of a small query's time is the JVM's, which compiles the code that Spark generates
-and then optimises what runs once. Jobs that tests start as processes of their own keep Spark's defaults.
+and then optimises what runs once. Most jobs that tests start as processes of their own keep Spark's defaults.
 """
 
 from __future__ import annotations
