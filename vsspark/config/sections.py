@@ -70,8 +70,8 @@ class ImagesConfig(Section):
     link_roots: tuple[str, ...] | None = None
     # Requests in flight per Python worker: a store 50 ms away then costs 1.2 times what local files do, 1.3 with 8.
     fetch_threads: Positive = 16
-    # What encoders see of a picture without a box of its own: all of it; what stands before the background, cut out;
-    # that, its background white.
+    # Of a picture without a box the encoder sees all (none), the rectangle around the foreground (crop), or that
+    # rectangle with a white background (blank).
     foreground: Literal["none", "crop", "blank"] = "none"
     # Seconds that decoding one picture may take, else it is quarantined as too_slow. 49 million pixels take 1 to 9 s.
     decode_timeout_s: Annotated[float, Field(gt=0)] = 30.0

@@ -73,7 +73,7 @@ def known_contents(wanted: DataFrame, stored: DataFrame) -> DataFrame:
 
 
 def with_bundles(wanted: DataFrame) -> DataFrame:
-    """The rows with `bundle` long: equal for files of one size, at most about BUNDLE of them, and for one file's boxes."""
+    """The rows with `bundle` long: equal for about BUNDLE files of one size at most, and for the boxes of one file."""
     sizes = wanted.groupBy("size_bytes").agg(F.ceil(F.count("*") / BUNDLE).alias("bundles"))
     rows = wanted.join(sizes, "size_bytes", "left")
     part = F.when(F.col("bundles") > 1, F.pmod(F.xxhash64("uri"), "bundles")).otherwise(0)

@@ -30,7 +30,7 @@ class Pair(NamedTuple):
 
 
 def blind_pairs(nearest: Mapping[str, np.ndarray], queries: np.ndarray, count: int, seed: int) -> list[Pair]:
-    """Every model's nearest image of `count` queries, shuffled over queries and models; a pair of several models appears once.
+    """Every model's nearest image of `count` queries, shuffled; a pair that several models found appears once.
 
     nearest: model -> (q,) rows of the sample, UNKNOWN = none. queries: (q,) rows of the sample. The same seed, the
     same sheet.

@@ -75,7 +75,8 @@ def update_index(index: Index, rows: DataFrame, scratch: str, config: KnnConfig,
     added, row_bytes = _pack(index, wanted, counts, config, _slots(spark))
     if index.settings.dimension and row_bytes not in (0, index.row_bytes()):
         raise DataQualityError(
-            f"embeddings: the index has {index.settings.dimension} numbers a row, got {row_bytes // 4}; build a new index"
+            f"embeddings: the index has {index.settings.dimension} numbers a row, got {row_bytes // 4}; "
+            "build a new index"
         )
     if row_bytes:
         index = index._replace(settings=index.settings._replace(dimension=row_bytes // 4))

@@ -35,7 +35,9 @@ def embed_pictures(
     encoder_config: EncoderConfig,
     storage_options: Mapping[str, str],
 ) -> list[PictureEmbedding]:
-    """One `PictureEmbedding` per uri, in their order. The engine is the CPU's: a handful of pictures is done before a GPU is
+    """One `PictureEmbedding` per uri, in their order.
+
+    The engine is the CPU's: a handful of pictures is done before a GPU is
     ready.
     """
     threads = default_threads()

@@ -32,7 +32,7 @@ class PhotoSource(NamedTuple):
 
 
 class PhotoResult(NamedTuple):
-    """One image on its way to the network, or the stage and the error that ended it; neither photo nor error: a copy."""
+    """One image for the network, or the stage and the error that ended it; neither photo nor error: a copy."""
 
     image_id: int
     content_hash: str | None = None  # SHA-256 of the bytes, hex
