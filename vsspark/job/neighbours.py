@@ -19,7 +19,7 @@ from vsspark.job.result import StageResult
 from vsspark.knn import values
 from vsspark.knn.incremental import SPARE_PLACES, changes, gone_items, kept_lists, merged_lists, state_of
 from vsspark.knn.index import METRICS, Index, Settings, new_index, open_index
-from vsspark.knn.index_search import search_all, search_new_items, search_queries
+from vsspark.knn.index_search import search_all, search_changed
 from vsspark.knn.index_update import update_index
 from vsspark.knn.spark import audited_recall, search_neighbours
 from vsspark.recommend.lists import product_facts
@@ -140,13 +140,9 @@ class _Search:
     def _new_lists(self, rows: DataFrame, now: DataFrame, changed: DataFrame) -> DataFrame:
         """The whole lists of the queries that are searched in full, and of the others what they meet of new items."""
         index = follow_index(self._tables, self.model_version, self._with_vectors(rows), self._knn)
-        both = rows.join(changed.select("image_id", "full", "fresh", "floor"), "image_id")
-        queries, items = (self._with_vectors(both.where(kind).drop("floor")) for kind in ("full", "fresh"))
         scratch = self._scratch(now, changed)
-        lists = search_queries(index, queries, f"{scratch}/full", self._knn)
-        lists = self._audited(lists, f"{scratch}/full")
-        others = both.where("NOT full").select("image_id", "probes", "floor")
-        return lists.unionByName(search_new_items(index, others, items, f"{scratch}/new", self._knn))
+        lists = search_changed(index, self._with_vectors(rows), changed, scratch, self._knn)
+        return self._audited(lists, f"{scratch}/full")
 
     def _with_vectors(self, rows: DataFrame) -> DataFrame:
         return with_vectors(rows, vectors_of(self._tables, self.model_version), self._images)
