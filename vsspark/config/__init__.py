@@ -19,5 +19,6 @@ from vsspark.config.sections import ImagesConfig as ImagesConfig
 from vsspark.config.sections import KnnConfig as KnnConfig
 from vsspark.config.sections import MlflowConfig as MlflowConfig
 from vsspark.config.sections import OutputConfig as OutputConfig
+from vsspark.config.sections import PreprocessingConfig as PreprocessingConfig
 from vsspark.config.sections import RecommendConfig as RecommendConfig
 from vsspark.config.sections import TrainingConfig as TrainingConfig

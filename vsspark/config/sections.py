@@ -79,9 +79,37 @@ class ImagesConfig(Section):
     attempts: Positive = 4  # per object, with exponential backoff in between
 
 
+class PreprocessingConfig(Section):
+    """What a published image model's `preprocessor_config.json` says, key by key; see docs/encoders.md."""
+
+    size: Positive | dict[Literal["height", "width", "shortest_edge"], Positive]  # one number: both sides
+    crop_size: Positive | dict[Literal["height", "width"], Positive] | None = None  # cut from the centre; null = no cut
+    resample: Annotated[int, Field(ge=0, le=5)] = (
+        3  # Pillow's: 0 nearest 1 Lanczos 2 bilinear 3 bicubic 4 box 5 Hamming
+    )
+    rescale_factor: Annotated[float, Field(gt=0)] = 1 / 255
+    do_rescale: bool = True
+    do_normalize: bool = True
+    image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    image_std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (
+        0.5,
+        0.5,
+        0.5,
+    )
+    do_flip_channel_order: bool = False  # the network wants blue, green, red
+
+
 class EncoderConfig(Section):
-    name: str = "default"  # a registered encoder, or an MLflow model URI
-    weights: str | None = None  # a weights file, or "imagenet" for Keras's own download; null = the encoder's own
+    name: str = "default"  # a registered encoder, `onnx`, `keras_hub`, or an MLflow model URI
+    # A weights file, or "imagenet" for Keras's own download; of `onnx` a model file or its folder, of `keras_hub` a
+    # preset's folder or handle; null = the encoder's own.
+    weights: str | None = None
+    output: str | None = None  # of `onnx`: the output by name; null = the only one, or pooler_output or image_embeds
+    # Of `onnx`: what becomes of that output. null = none where it is (n, d), mean_space where it is a feature map.
+    pooling: Literal["none", "token", "mean_tokens", "mean_space"] | None = None
+    token: int = 0  # for `token`: which; 0 = CLS
+    skip_tokens: Annotated[int, Field(ge=0)] = 0  # for `mean_tokens`: leading tokens left out, CLS and registers
+    preprocessing: PreprocessingConfig | None = None  # of `onnx`; null = preprocessor_config.json beside the model
     layer: str | None = None  # the layer whose output is the embedding; null = the encoder's own choice
     engine: Literal["auto", "onnxruntime", "tensorflow"] = "auto"  # auto: TensorFlow on a GPU, ONNX Runtime on CPU
     batch_size: Positive = 32  # images per forward pass, on CPUs at most 4; the last batch is padded to it

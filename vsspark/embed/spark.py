@@ -18,6 +18,8 @@ from vsspark.embed.kernel.frame import embed_batches
 from vsspark.embed.kernel.photos import PhotoSource
 from vsspark.encoders import Encoder
 from vsspark.encoders.engines import load_engine
+from vsspark.errors import ConfigError
+from vsspark.images.fit import Fit
 from vsspark.images.product import preprocessing_mark
 from vsspark.spark.gpus import cores_per_gpu, one_gpu_per_task, take_gpu
 from vsspark.spark.workers import map_in_arrow
@@ -42,7 +44,7 @@ class ShippedModel:
     file: str  # its name among the session's files
     engine: str
     batch_size: int
-    input_size: tuple[int, int]  # (height, width) pixels
+    size: tuple[int, int] | Fit  # (height, width) of its pictures, pixels, or how they are fitted
     cpus_per_gpu: int | None = None  # where a task has a GPU to itself: the cores that decode for it
 
 
@@ -51,14 +53,17 @@ def prepare(spark: SparkSession, encoder: Encoder, config: EncoderConfig) -> Shi
     cpus_per_gpu = cores_per_gpu(spark)
     engine = config.engine
     if engine == "auto":
-        engine = "tensorflow" if cpus_per_gpu else "onnxruntime"
+        engine = "tensorflow" if cpus_per_gpu and "tensorflow" in encoder.files else "onnxruntime"
+    if engine not in encoder.files:
+        raise ConfigError(f"encoder.engine: got {engine}; {encoder.name} runs on {', '.join(encoder.files)}")
     path = encoder.files[engine]
     files = {os.path.basename(file) for file in spark.sparkContext.listFiles}
-    if path.name not in files:
-        spark.sparkContext.addFile(str(path))
+    for file in (path, encoder.tensors):
+        if file is not None and file.name not in files:
+            spark.sparkContext.addFile(str(file))
     batch_size = min(config.batch_size, CPU_BATCH) if engine == "onnxruntime" else config.batch_size
     return ShippedModel(
-        path.name, engine, batch_size, encoder.input_size, cpus_per_gpu if engine == "tensorflow" else None
+        path.name, engine, batch_size, encoder.picture_size, cpus_per_gpu if engine == "tensorflow" else None
     )
 
 
@@ -136,7 +141,7 @@ def _embed_partition(
     take_gpu()
     threads = TaskContext.get().cpus()
     engine = load_engine(model.engine, SparkFiles.get(model.file), model.batch_size, threads)
-    photos = PhotoSource(model.input_size, images, storage_options, threads)
+    photos = PhotoSource(model.size, images, storage_options, threads)
     yield from _with_files(batches, lambda rows: embed_batches(rows, engine, encoder, photos))
 
 

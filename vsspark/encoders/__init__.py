@@ -7,6 +7,6 @@ Importing this package does not import TensorFlow; loading an encoder that was e
 """
 
 from vsspark.encoders.encoder import Encoder
-from vsspark.encoders.registry import load, names
+from vsspark.encoders.registry import load, load_configured, names
 
-__all__ = ["Encoder", "load", "names"]
+__all__ = ["Encoder", "load", "load_configured", "names"]

@@ -10,6 +10,7 @@ import numpy as np
 
 from vsspark.encoders.engines import load_engine
 from vsspark.images.decode import squash
+from vsspark.images.fit import Fit
 
 
 @dataclass(frozen=True)
@@ -22,18 +23,26 @@ class Encoder:
     dim: int  # length of an embedding
     categories: tuple[str, ...] | None  # what the head's probabilities stand for, in order; None = no head
     files: dict[str, Path] = field(repr=False)  # engine -> the exported network
+    fit: Fit | None = None  # how a picture becomes one of input_size; None = squashed
+    tensors: Path | None = field(default=None, repr=False)  # the weights, where they lie beside the ONNX file
+
+    @property
+    def picture_size(self) -> tuple[int, int] | Fit:
+        """What decoding gives: (height, width) that a picture is squashed to, or how it is fitted."""
+        return self.fit or self.input_size
 
     def encode(self, images: np.ndarray, batch_size: int = 4) -> tuple[np.ndarray, np.ndarray | None]:
         """(embeddings (n, dim) float32, probabilities (n, c) float32, or None without a head).
 
-        images: (n, h, w, 3) uint8 RGB; another size than `input_size` is squashed to it, as decoding does.
+        images: (n, h, w, 3) uint8 RGB; another size than `input_size` is brought to it, as decoding does.
         Runs here, on every core, with the CPU's default engine.
         """
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise ValueError(f"images: got {images.dtype} {images.shape}, expected uint8 (n, h, w, 3)")
         if images.shape[1:3] != self.input_size:
-            images = np.stack([squash(image, self.input_size) for image in images]) if len(images) else images
+            fit = self.fit.apply if self.fit else lambda image: squash(image, self.input_size)
+            images = np.stack([fit(image) for image in images]) if len(images) else images
         engine = load_engine("onnxruntime", str(self.files["onnxruntime"]), batch_size, os.cpu_count() or 1)
         results = [engine.run(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
         embeddings = np.concatenate([np.zeros((0, self.dim), np.float32)] + [result[0] for result in results])

@@ -63,11 +63,20 @@ class OnnxEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
+        fixed = self._session.get_inputs()[0].shape[0]
+        self._pass = fixed if isinstance(fixed, int) else batch_size  # images that one run takes
         self.batch_size = batch_size
 
     def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        outputs = self._session.run(None, {self._input: _padded(images, self.batch_size)})
-        return _first_rows(outputs, len(images))
+        parts = [images[start : start + self._pass] for start in range(0, len(images), self._pass)]
+        runs = [_first_rows(self._run(part), len(part)) for part in parts]
+        if len(runs) == 1:
+            return runs[0]
+        embeddings, probabilities = zip(*runs, strict=True)
+        return np.concatenate(embeddings), None if probabilities[0] is None else np.concatenate(probabilities)
+
+    def _run(self, images: np.ndarray) -> list[np.ndarray]:
+        return self._session.run(None, {self._input: _padded(images, self._pass)})
 
 
 class TensorFlowEngine:

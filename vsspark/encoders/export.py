@@ -44,7 +44,7 @@ def export(name: str, model_version: str, network: keras.Model, categories: tupl
     outputs = network(keras.ops.cast(pixels, "float32"))
     uint8_network = keras.Model(pixels, outputs, name="encoder")
     uint8_network(np.zeros((1, height, width, 3), np.uint8))
-    folder = _writable_cache()
+    folder = writable_cache()
     dim = int((network.output[0] if categories else network.output).shape[-1])
     description = {"input_size": [height, width], "dim": dim, "categories": list(categories) if categories else None}
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -71,7 +71,7 @@ def _encoder(name: str, about: Path) -> Encoder:
     )
 
 
-def _writable_cache() -> Path:
+def writable_cache() -> Path:
     try:
         CACHE.mkdir(parents=True, exist_ok=True)
         if os.access(CACHE, os.W_OK):

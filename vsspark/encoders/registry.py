@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vsspark.config import EncoderConfig
 from vsspark.encoders.backbones import BACKBONES, build_backbone
 from vsspark.encoders.encoder import Encoder
 from vsspark.encoders.export import export, exported
 from vsspark.encoders.mlflow_models import find_model, load_model
 from vsspark.encoders.model_files import check_weights, content_hash, load_weights
+from vsspark.encoders.onnx_models import load_onnx
 from vsspark.encoders.quiet import import_tensorflow
 from vsspark.errors import ConfigError
 from vsspark.images.decode import PREPROCESSING
@@ -26,7 +29,7 @@ _EXPORT = b"export-1"  # enters every model version: change it when the exported
 
 def names() -> list[str]:
     """The names that `load` knows."""
-    return ["default", *BACKBONES]
+    return ["default", "onnx", *BACKBONES]
 
 
 def load(name: str, weights: str | None = None, layer: str | None = None) -> Encoder:
@@ -37,6 +40,19 @@ def load(name: str, weights: str | None = None, layer: str | None = None) -> Enc
     `keras.applications` networks lack. layer: whose output is the embedding; None = the encoder's own choice. Raises
     ConfigError naming the key, what was found and what is allowed.
     """
+    return load_configured(EncoderConfig(name=name, weights=weights, layer=layer))
+
+
+def load_configured(config: EncoderConfig, storage_options: Mapping[str, str] | None = None) -> Encoder:
+    """As `load`, with all of the section's keys. storage_options: as `open_filesystem` takes them, for weights in a
+    store.
+    """
+    name, weights, layer = config.name, config.weights, config.layer
+    if name == "onnx":
+        return load_onnx(config, storage_options or {})
+    for key in ("output", "pooling", "preprocessing"):
+        if getattr(config, key) is not None:
+            raise ConfigError(f"encoder.{key}: got a value; only encoder.name=onnx has that choice, leave the key out")
     if name.startswith(MLFLOW_SCHEMES):
         return _load_mlflow(name, weights, layer)
     if name == "default":

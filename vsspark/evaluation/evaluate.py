@@ -202,7 +202,7 @@ def _embed(comparison: _Comparison, images: DataFrame, contender: _Contender) ->
     with progress.stage("encoder", f"loading {title}"):
         if choice.name.startswith(MLFLOW_SCHEMES):
             use_tracking_store(config.mlflow)
-        encoder = encoders.load(choice.name, choice.weights, choice.layer)
+        encoder = encoders.load_configured(choice, session.storage_options(spark))
         model = prepare(spark, encoder, choice)
     version = f"{encoder.model_version}{preprocessing_mark(config.images)}"
     begin = time.perf_counter()

@@ -42,6 +42,7 @@ from vsspark.errors import ImageError, Reason
 from vsspark.images.box import Box
 from vsspark.images.colours import flatten, foreign, in_bands, to_srgb
 from vsspark.images.decoder_process import decode_in_process
+from vsspark.images.fit import Fit
 from vsspark.images.structure import Plain, check_structure
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF") + (("AVIF",) if features.check("avif") else ())
@@ -71,10 +72,10 @@ def decode_image(data: bytes, size: tuple[int, int], config: ImagesConfig) -> np
     return decode_photo(data, size, config).pixels
 
 
-def decode_photo(data: bytes, size: tuple[int, int], config: ImagesConfig, box: Box | None = None) -> Photo:
+def decode_photo(data: bytes, size: tuple[int, int] | Fit, config: ImagesConfig, box: Box | None = None) -> Photo:
     """The picture, or the box's part of it, at `size`, and the whole picture's own width and height.
 
-    size: (height, width) that the picture is squashed to. It takes config.decode_timeout_s at most.
+    size: (height, width) that the picture is squashed to, or how it is fitted. It takes config.decode_timeout_s at most.
     Raises ImageError: NOT_AN_IMAGE, TRUNCATED, CORRUPT, TOO_SMALL, TOO_MANY_PIXELS, TOO_SLOW, BAD_BOX.
     """
     plain = check_structure(data, config.max_pixels)
@@ -91,7 +92,7 @@ def _is_quick(plain: Plain, data: bytes) -> bool:
 
 def decode_here(
     data: bytes,
-    size: tuple[int, int],
+    size: tuple[int, int] | Fit,
     config: ImagesConfig,
     box: Box | None = None,
     plain: Plain | None = None,
@@ -119,7 +120,8 @@ def decode_here(
         turns, mirror = _TURNS.get(_orientation(image), (0, False))
         view_size = (height, width) if turns % 2 else (width, height)
         part = None if box is None else box.clipped(*view_size, config.min_side).as_stored(*view_size, turns, mirror)
-        pixels = _stored_pixels(data, image, size if turns % 2 == 0 else size[::-1], part)
+        stored = size if turns % 2 == 0 or isinstance(size, Fit) else size[::-1]
+        pixels = _stored_pixels(data, image, stored, part)
     except ImageError:
         raise
     except MemoryError:
@@ -129,6 +131,8 @@ def decode_here(
     if turns or mirror:
         pixels = np.rot90(pixels, turns)
         pixels = np.ascontiguousarray(pixels[:, ::-1] if mirror else pixels)
+    if isinstance(size, Fit):
+        pixels = size.apply(pixels)
     return Photo(pixels, *view_size)
 
 
@@ -140,10 +144,13 @@ def _check_tiles(image: Image.Image, config: ImagesConfig) -> None:
             raise ImageError(Reason.TOO_MANY_PIXELS, f"tiles of {pixels} pixels, allowed are {config.max_pixels}")
 
 
-def _stored_pixels(data: bytes, image: Image.Image, size: tuple[int, int], part: Box | None) -> np.ndarray:
-    """(h, w, 3) uint8 sRGB of the picture, or a part of it, at `size`; all in the file's own orientation."""
+def _stored_pixels(data: bytes, image: Image.Image, size: tuple[int, int] | Fit, part: Box | None) -> np.ndarray:
+    """(h, w, 3) uint8 sRGB of the picture, or a part of it, at `size`, or for a fit as large as it is; all in the
+    file's own orientation.
+    """
     whole = image.size
-    height, width = enough = size if part is None else _enough(size, part, whole)
+    least = whole[::-1] if isinstance(size, Fit) else size
+    height, width = enough = least if part is None else _enough(least, part, whole)
     profile = image.info.get("icc_profile")
     if image.format in _JPEG:
         if image.mode in ("RGB", "L"):
@@ -152,7 +159,7 @@ def _stored_pixels(data: bytes, image: Image.Image, size: tuple[int, int], part:
                 if part is not None:
                     left, top, right, bottom = _scale(part, whole, (pixels.shape[1], pixels.shape[0]))
                     pixels = pixels[top:bottom, left:right]
-                small = squash(pixels, size)
+                small = _shrunk(pixels, size)
                 return to_srgb(Image.fromarray(small), profile) if foreign(profile) else small
         image.draft(None, (width, height))
     image.load()
@@ -162,9 +169,9 @@ def _stored_pixels(data: bytes, image: Image.Image, size: tuple[int, int], part:
         # PIL takes every CMYK JPEG for an inverted one, as Adobe writes them; without Adobe's marker it is not.
         if image.format == "JPEG" and "adobe" not in image.info:
             image = ImageChops.invert(image)
-        small = Image.fromarray(squash(in_bands(image, np.asarray, 4), size), mode="CMYK")
+        small = Image.fromarray(_shrunk(in_bands(image, np.asarray, 4), size), mode="CMYK")
         return to_srgb(small, profile)
-    pixels = squash(in_bands(image, flatten, 3), size)
+    pixels = _shrunk(in_bands(image, flatten, 3), size)
     return to_srgb(Image.fromarray(pixels), profile) if foreign(profile) else pixels
 
 
@@ -188,6 +195,11 @@ def _decode_jpeg(data: bytes, size: tuple[int, int]) -> np.ndarray | None:
     except ValueError:
         # libjpeg warns about stray bytes as it does about a missing half; PIL tells the two apart.
         return None
+
+
+def _shrunk(pixels: np.ndarray, size: tuple[int, int] | Fit) -> np.ndarray:
+    """The pixels squashed to a size; as they are for a fit, which comes last."""
+    return pixels if isinstance(size, Fit) else squash(pixels, size)
 
 
 def squash(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -20,6 +20,7 @@ import numpy as np
 from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError, Reason
 from vsspark.images.box import Box
+from vsspark.images.fit import Fit
 
 _START = "from vsspark.images.decoder_process import serve; serve()"
 _IDLE: list[tuple[int, subprocess.Popen]] = []  # (process id of the owner, a decoder process that waits for a picture)
@@ -27,7 +28,7 @@ _IDLE: list[tuple[int, subprocess.Popen]] = []  # (process id of the owner, a de
 
 def decode_in_process(
     data: bytes,
-    size: tuple[int, int],
+    size: tuple[int, int] | Fit,
     config: ImagesConfig,
     box: Box | None,
 ) -> tuple[np.ndarray, int, int]:

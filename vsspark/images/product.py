@@ -12,6 +12,7 @@ import numpy as np
 from vsspark.config import ImagesConfig
 from vsspark.images.box import Box, parse_box
 from vsspark.images.decode import Photo, decode_photo
+from vsspark.images.fit import Fit
 from vsspark.images.foreground import FINDER, SIDE, find_foreground, surrounding
 
 _NEUTRAL = 255  # what a blanked background becomes
@@ -24,8 +25,8 @@ class Foreground(NamedTuple):
     mask: np.ndarray  # (h, w) bool, the box's part of a small copy of the picture: True where the product is
 
 
-def decode_product(data: bytes, size: tuple[int, int], config: ImagesConfig, box: str | None = None) -> Photo:
-    """The product's part of the picture squashed to `size` = (height, width), and the whole picture's own width and
+def decode_product(data: bytes, size: tuple[int, int] | Fit, config: ImagesConfig, box: str | None = None) -> Photo:
+    """The product's part of the picture squashed to `size` = (height, width), or fitted, and the whole picture's own width and
     height.
 
     box: `images.box`; it wins over the finder that config.foreground asks for. Raises ImageError as `decode_photo`
@@ -58,18 +59,25 @@ def find_product(data: bytes, config: ImagesConfig) -> Foreground | None:
     return Foreground(box, mask[top:bottom, left:right])
 
 
-def crop(data: bytes, size: tuple[int, int], config: ImagesConfig, foreground: Foreground | None) -> Photo:
+def crop(data: bytes, size: tuple[int, int] | Fit, config: ImagesConfig, foreground: Foreground | None) -> Photo:
     """The foreground at `size`, its background white where config.foreground says blank; the whole picture where
     there is none.
     """
     if foreground is None:
         return decode_photo(data, size, config)
     photo = decode_photo(data, size, config, foreground.box)
-    return (
-        photo._replace(pixels=blank_background(photo.pixels, foreground.mask))
-        if config.foreground == "blank"
-        else photo
-    )
+    if config.foreground != "blank":
+        return photo
+    return photo._replace(pixels=blank_background(photo.pixels, _fitted(foreground, size)))
+
+
+def _fitted(foreground: Foreground, size: tuple[int, int] | Fit) -> np.ndarray:
+    """The mask of what a fit leaves of the foreground's box."""
+    if not isinstance(size, Fit):
+        return foreground.mask
+    box = foreground.box
+    mask = np.repeat(foreground.mask[:, :, None], 3, axis=2).astype(np.uint8) * 255
+    return size.apply(mask, (box.bottom - box.top, box.right - box.left))[:, :, 0] > 127
 
 
 def blank_background(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from vsspark.config import Config
 from vsspark.embed.spark import ShippedModel, prepare, stored_version
 from vsspark.encoders import Encoder
 from vsspark.encoders.registry import MLFLOW_SCHEMES
+from vsspark.spark import session
 from vsspark.tracking import use_tracking_store
 
 
@@ -27,6 +28,6 @@ def load_model(spark: SparkSession, config: Config) -> Model:
     """The encoder that `encoder.*` names. Raises ConfigError where there is none."""
     if config.encoder.name.startswith(MLFLOW_SCHEMES):
         use_tracking_store(config.mlflow)
-    encoder = encoders.load(config.encoder.name, config.encoder.weights, config.encoder.layer)
+    encoder = encoders.load_configured(config.encoder, session.storage_options(spark))
     version = stored_version(encoder, config.encoder, config.images)
     return Model(encoder, prepare(spark, encoder, config.encoder), version)

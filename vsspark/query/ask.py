@@ -42,7 +42,7 @@ def answer_images(spark: SparkSession, config: Config, images: Sequence[str], k:
     run_config = json.loads(run["config"])
     with progress.stage("encoder", f"loading {config.encoder.name}"):
         pictures = _images_config(config, run_config)
-        encoder = _same_encoder(config, pictures, run, run_config)
+        encoder = _same_encoder(config, pictures, (run, run_config), session.storage_options(spark))
     with progress.stage("embed", f"{len(images):,} pictures"):
         unit_norm = config.encoder.model_copy(update={"unit_norm": run_config["encoder"]["unit_norm"]})
         # A caller may name any picture; the roots bind the catalogue.
@@ -75,10 +75,13 @@ def _images_config(config: Config, run_config: dict) -> ImagesConfig:
     return config.images.model_copy(update={"foreground": run_config["images"].get("foreground", "none")})
 
 
-def _same_encoder(config: Config, images: ImagesConfig, run: dict, run_config: dict) -> Encoder:
+def _same_encoder(
+    config: Config, images: ImagesConfig, published: tuple[dict, dict], storage_options: dict[str, str]
+) -> Encoder:
+    run, run_config = published
     if config.encoder.name.startswith(MLFLOW_SCHEMES):
         use_tracking_store(config.mlflow)
-    encoder = encoders.load(config.encoder.name, config.encoder.weights, config.encoder.layer)
+    encoder = encoders.load_configured(config.encoder, storage_options)
     version = stored_version(
         encoder, config.encoder.model_copy(update={"unit_norm": run_config["encoder"]["unit_norm"]}), images
     )

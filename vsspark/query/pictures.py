@@ -44,7 +44,7 @@ def embed_pictures(
     engine = load_engine("onnxruntime", str(encoder.files["onnxruntime"]), min(_BATCH, len(uris)), threads)
     rows = pa.record_batch([pa.array(range(len(uris)), pa.int64()), pa.array(list(uris))], names=["image_id", "uri"])
     embeddings: list[PictureEmbedding | None] = [None] * len(uris)
-    photos = PhotoSource(encoder.input_size, images, storage_options, threads)
+    photos = PhotoSource(encoder.picture_size, images, storage_options, threads)
     for batch in embed_batches([rows], engine, encoder_config, photos):
         for row in batch.to_pylist():
             vectors = (

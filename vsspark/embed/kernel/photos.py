@@ -16,6 +16,7 @@ from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError
 from vsspark.images.decode import Photo
 from vsspark.images.fetch import read_image
+from vsspark.images.fit import Fit
 from vsspark.images.product import decode_product
 
 # (image_id, SHA-256 of its file, box) -> whether another image of the task, or of an earlier run, stands for it
@@ -25,7 +26,7 @@ IsCopy = Callable[[int, str, str | None], bool]
 class PhotoSource(NamedTuple):
     """How photos are read and decoded."""
 
-    size: tuple[int, int]  # (height, width) of the results, pixels
+    size: tuple[int, int] | Fit  # (height, width) of the results, pixels, or how they are fitted
     config: ImagesConfig
     storage_options: Mapping[str, str]
     threads: int  # photos decoded at a time: the task's cores
