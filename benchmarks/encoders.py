@@ -9,15 +9,21 @@ depend on them. Memory: of two processes that embed at once, what each has to it
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.default_encoder import clothing_figures, labels, read_photos, shop_figures
 from benchmarks.harness import MOBILENET, catalogue_rows, photo_folder, write_results
 from vsspark import encoders
+from vsspark.encoders.backbones import build_backbone
+from vsspark.encoders.export import export
+from vsspark.encoders.quiet import import_tensorflow
 from vsspark.evaluation.measures import nearest_agrees
 
 _LITE2 = "weights/efficientnet_lite2"
@@ -45,8 +51,44 @@ def main(argv: list[str] | None = None) -> int:
         case["pss_mib_a_worker"] = _memory(name, weights)
         cases.append(case | _quality(encoder, data))
         print(case, cases[-1], flush=True)
+    for name, network in _random_networks():
+        encoder = export(name, f"{name}-random", network, None)
+        folder = Path("build/encoders/bench") / name
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(encoder.files["onnxruntime"], folder / "model.onnx")
+        side = encoder.input_size[0]
+        steps = {"size": side, "do_rescale": False, "do_normalize": False, "image_mean": [0] * 3, "image_std": [1] * 3}
+        (folder / "preprocessor_config.json").write_text(json.dumps(steps))
+        as_onnx = encoders.load("onnx", str(folder))
+        cases.append({"case": name, "images_per_s": _speed(as_onnx), "pss_mib_a_worker": _memory("onnx", str(folder))})
+        print(cases[-1], flush=True)
     print(write_results("encoders", cases))
     return 0
+
+
+def _random_networks():
+    """(name, network) for each of the sizes that are asked for most; the vision transformers need keras-hub."""
+    import_tensorflow()
+    import keras
+
+    yield "convnext_tiny", build_backbone("convnext_tiny", None, None)[0]
+    try:
+        import keras_hub
+    except ImportError:
+        return
+    size = {"image_shape": (224, 224, 3), "num_layers": 12}
+    for name, network in (
+        (
+            "vit_s14",
+            lambda: keras_hub.models.DINOV2Backbone(
+                patch_size=14, hidden_dim=384, num_heads=6, intermediate_dim=1536,
+                position_embedding_shape=(224, 224, 3), **size,
+            ),
+        ),
+        ("vit_b16", lambda: keras_hub.models.ViTBackbone(patch_size=16, hidden_dim=768, num_heads=12, mlp_dim=3072, **size)),
+    ):  # fmt: skip
+        pixels = keras.Input((224, 224, 3))
+        yield name, keras.Model(pixels, network()(pixels / 255)[:, 0])
 
 
 def _quality(encoder: encoders.Encoder, data) -> dict[str, float]:

@@ -220,3 +220,19 @@ def test_unknown_names_and_layers_list_the_known_ones(weights):
     with pytest.raises(ConfigError, match=r"encoder\.layer"):
         encoders.load("default", layer="x")
     assert registry.names()[0] == "default"
+
+
+def test_an_exact_gelu_reaches_onnx_runtime(tmp_path, monkeypatch):
+    """As ConvNeXt and vision transformers have it; tf2onnx hands on an operator that ONNX does not have."""
+    import keras
+
+    from vsspark.encoders.export import export
+
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(1)
+    pixels = keras.Input((16, 16, 3))
+    hidden = keras.layers.Dense(6, activation="gelu")(keras.layers.Rescaling(1 / 255)(pixels))
+    network = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(hidden))
+    images = pictures(3, 16)
+    encoder = export("gelu", "gelu-1", network, None)
+    np.testing.assert_allclose(encoder.encode(images)[0], network.predict(images, verbose=0), atol=1e-5)

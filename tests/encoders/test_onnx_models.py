@@ -112,7 +112,7 @@ def test_a_wrong_choice_lists_the_outputs(tmp_path):
         load(folder, layer="x")
     with pytest.raises(ConfigError, match=r"encoder\.weights: onnx needs a model"):
         encoders.load("onnx")
-    with pytest.raises(ConfigError, match=r"encoder\.pooling: .*only encoder\.name=onnx"):
+    with pytest.raises(ConfigError, match=r"encoder\.pooling: .*only encoder\.name=onnx and keras_hub"):
         encoders.load_configured(EncoderConfig(name="default", pooling="token"))
     model = network()
     del model.graph.output[2]

@@ -16,6 +16,8 @@ import numpy as np
 
 from vsspark.encoders.encoder import Encoder
 from vsspark.encoders.engines import ENGINES, SUFFIX
+from vsspark.encoders.onnx_files import nodes_of
+from vsspark.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras
@@ -52,11 +54,54 @@ def export(name: str, model_version: str, network: keras.Model, categories: tupl
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # Keras asks NumPy for a name that is gone
             uint8_network.export(onnx, format="onnx", verbose=False)
+        _replace_erfc(onnx)
+        _drop_unused_inputs(onnx)
         uint8_network.save(whole)
         about.write_text(json.dumps(description), encoding="utf-8")
         for file in (onnx, whole, about):
             os.replace(file, folder / file.name)
     return _encoder(name, folder / f"{model_version}.json")
+
+
+def _replace_erfc(file: Path) -> None:
+    """Writes Erfc as 1 - Erf: TensorFlow makes it of an exact GELU, tf2onnx passes it on, ONNX has no such operator."""
+    import onnx
+
+    model = onnx.load(file)
+    graph = model.graph
+    if not any(node.op_type == "Erfc" for node in graph.node):
+        return
+    graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1), "vsspark/one"))
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "Erfc":
+            nodes.append(node)
+            continue
+        inner = f"{node.output[0]}/erf"
+        nodes.append(onnx.helper.make_node("Erf", list(node.input), [inner], inner))
+        nodes.append(onnx.helper.make_node("Sub", ["vsspark/one", inner], list(node.output), node.name))
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(model, file)
+
+
+def _drop_unused_inputs(file: Path) -> None:
+    """Leaves out inputs that no operator reads: tf2onnx keeps those of constants that it has folded.
+
+    Raises ConfigError for another one that is read, since nobody would fill it.
+    """
+    import onnx
+
+    model = onnx.load(file)
+    used = {name for node in nodes_of(model.graph) for name in node.input}
+    more = [value for value in model.graph.input if value.name != "pixels"]
+    for value in more:
+        if value.name in used:
+            raise ConfigError(f"encoder.name: the network cannot be exported to ONNX: tf2onnx left {value.name} open")
+        model.graph.input.remove(value)
+    if more:
+        onnx.save(model, file)
 
 
 def _encoder(name: str, about: Path) -> Encoder:

@@ -80,12 +80,25 @@ def check_keras_archive(path: Path, key: str) -> None:
         raise ConfigError(
             f"{key}: {path} is no Keras model archive: {error}; allowed are .keras files saved by Keras 3"
         ) from None
+    _check_classes(config, path, key, ("keras",))
+
+
+def check_keras_config(path: Path, key: str) -> None:
+    """Passes a preset's JSON file that names classes of Keras and KerasHub alone. Raises ConfigError."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{key}: {path} is no JSON: {error}") from None
+    _check_classes(config, path, key, ("keras", "keras_hub"))
+
+
+def _check_classes(config: Any, path: Path, key: str, packages: tuple[str, ...]) -> None:
     for node in _nodes(config):
         name = str(node.get("class_name"))
         if name in ("Lambda", "__lambda__"):
             raise ConfigError(f"{key}: {path} holds a Lambda layer, which is code; allowed are Keras's own layers")
         module = node.get("module")
-        if isinstance(module, str) and module != "builtins" and module.partition(".")[0] != "keras":
+        if isinstance(module, str) and module != "builtins" and module.partition(".")[0] not in packages:
             raise ConfigError(
                 f"{key}: {path} wants {module}.{name}, which is code from elsewhere; allowed are Keras's own layers"
             )

@@ -13,6 +13,7 @@ from vsspark.config import EncoderConfig
 from vsspark.encoders.backbones import BACKBONES, build_backbone
 from vsspark.encoders.encoder import Encoder
 from vsspark.encoders.export import export, exported
+from vsspark.encoders.keras_hub_presets import load_preset
 from vsspark.encoders.mlflow_models import find_model, load_model
 from vsspark.encoders.model_files import check_weights, content_hash, load_weights
 from vsspark.encoders.onnx_models import load_onnx
@@ -29,7 +30,7 @@ _EXPORT = b"export-1"  # enters every model version: change it when the exported
 
 def names() -> list[str]:
     """The names that `load` knows."""
-    return ["default", "onnx", *BACKBONES]
+    return ["default", "onnx", "keras_hub", *BACKBONES]
 
 
 def load(name: str, weights: str | None = None, layer: str | None = None) -> Encoder:
@@ -50,9 +51,13 @@ def load_configured(config: EncoderConfig, storage_options: Mapping[str, str] | 
     name, weights, layer = config.name, config.weights, config.layer
     if name == "onnx":
         return load_onnx(config, storage_options or {})
+    if name == "keras_hub":
+        return load_preset(config)
     for key in ("output", "pooling", "preprocessing"):
         if getattr(config, key) is not None:
-            raise ConfigError(f"encoder.{key}: got a value; only encoder.name=onnx has that choice, leave the key out")
+            raise ConfigError(
+                f"encoder.{key}: got a value; only encoder.name=onnx and keras_hub have that choice, leave the key out"
+            )
     if name.startswith(MLFLOW_SCHEMES):
         return _load_mlflow(name, weights, layer)
     if name == "default":

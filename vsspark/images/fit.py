@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -20,14 +21,28 @@ class Fit:
     resized: tuple[int, int] | None  # (height, width) whatever the picture's proportions
     shortest_edge: int | None  # the shorter side; the proportions stay
     resample: int  # Pillow's number: 0 nearest, 1 Lanczos, 2 bilinear, 3 bicubic, 4 box, 5 Hamming
+    antialias: bool = True  # False: pixels between those that are met do not count, as in Keras's own resize
+    cut_first: bool = False  # the picture is cut to the proportions of `resized`, then resized
 
     def apply(self, pixels: np.ndarray, natural: tuple[int, int] | None = None) -> np.ndarray:
         """(h, w, 3) uint8 of `size`.
 
         natural: (height, width) of the picture that these pixels are a small copy of; None = they are the picture.
         """
+        if self.cut_first:
+            high, wide = pixels.shape[:2]
+            pixels = _centre(
+                pixels,
+                (
+                    min(high, wide * self.resized[0] // self.resized[1]),
+                    min(wide, high * self.resized[1] // self.resized[0]),
+                ),
+            )
         height, width = self.resized or self._with_proportions(*(natural or pixels.shape[:2]))
-        if pixels.shape[:2] != (height, width):
+        if pixels.shape[:2] != (height, width) and not self.antialias:
+            kind = cv2.INTER_LINEAR if self.resample == Image.Resampling.BILINEAR else cv2.INTER_NEAREST_EXACT
+            pixels = cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=kind)
+        elif pixels.shape[:2] != (height, width):
             pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling(self.resample)))
         return _centre(pixels, self.size)
 
