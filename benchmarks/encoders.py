@@ -21,7 +21,6 @@ import numpy as np
 from benchmarks.default_encoder import clothing_figures, labels, read_photos, shop_figures
 from benchmarks.harness import MOBILENET, catalogue_rows, photo_folder, write_results
 from vsspark import encoders
-from vsspark.encoders.backbones import build_backbone
 from vsspark.encoders.export import export
 from vsspark.encoders.quiet import import_tensorflow
 from vsspark.evaluation.measures import nearest_agrees
@@ -71,7 +70,6 @@ def _random_networks():
     import_tensorflow()
     import keras
 
-    yield "convnext_tiny", build_backbone("convnext_tiny", None, None)[0]
     try:
         import keras_hub
     except ImportError:
