@@ -288,7 +288,7 @@ def test_a_check_says_what_was_understood(spark, tmp_path):
     run()
     text = "\n".join(said)
     for part in (
-        "separator semicolon", "'foto'", "price", "0,99 €", f"{tmp_path}/0.jpg", "kaputt", "32 ", "2 fields, the header has 4",
+        "separator semicolon", "'foto'", "price", "0,99 €", "/0.jpg  ", "kaputt", "32 ", "2 fields, the header has 4",
         "30 products", "30 images", "2 rejected rows", "prices are in €", "nothing was written",
     ):  # fmt: skip
         assert part in text

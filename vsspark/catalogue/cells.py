@@ -14,7 +14,9 @@ from vsspark.catalogue.columns import identifier, own_columns, text
 from vsspark.catalogue.text_feed import BLANK, EXTRA, FILE, LINE, REASON, TEXT
 from vsspark.config import CatalogueConfig, ColumnsConfig
 
-_SHORTENED = r"^\d([.,]\d+)?E\+\d{2}$"  # 1.23457E+12
+_KIND = "__vsspark_kind"
+_SHORTENED_REASON = "a number that a spreadsheet has shortened: several products may have become one"
+_SHORTENED = r"(?i)^\d([.,]\d+)?E\+\d{2}$"  # 1.23457E+12
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,17 @@ class Cells:
 
     def images(self) -> Column:
         """array<string>: the image names of a row, null where a word says that there is none."""
+        if not self.images_are_listed:
+            cell = text(self.columns.image)
+            one = F.array(words.without_missing(cell, self.config.missing_words))
+            return F.when(_is_json_list(cell), self._without_missing(self._names(self.columns.image))).otherwise(one)
         names = self._names(self.columns.image)
         if self.more_images:
             none = F.array().cast("array<string>")
             names = F.concat(*[F.coalesce(self._names(name), none) for name in (self.columns.image, *self.more_images)])
+        return self._without_missing(names)
+
+    def _without_missing(self, names: Column) -> Column:
         return F.transform(names, lambda name: words.without_missing(name, self.config.missing_words))
 
     def _names(self, column: str) -> Column:
@@ -53,9 +62,7 @@ class Cells:
             return image.cast("array<string>")
         cell = image.cast("string")
         names = F.split(cell, re.escape(self.config.image_separator)) if self.config.image_separator else F.array(cell)
-        # ["a.jpg", "b.jpg"]: what a list becomes in a text column.
-        listed = F.trim(cell).startswith('["') & F.trim(cell).endswith('"]')
-        return F.when(listed, F.coalesce(F.from_json(cell, "array<string>"), names)).otherwise(names)
+        return F.when(_is_json_list(cell), F.coalesce(F.from_json(cell, "array<string>"), names)).otherwise(names)
 
     def word(self, role: str) -> Column:
         """The text of a name or category; null where there is none."""
@@ -104,50 +111,63 @@ class Cells:
         both = F.map_concat(cells, price) if further else price
         return F.when(F.col("__vsspark_currency").isNotNull(), both).otherwise(cells)
 
-    def fault(self, box_mismatch: Column) -> Column:
-        """struct<line, file, column, text, reason> of a row that cannot be used, null for the others.
+    def with_fault(self, box_mismatch: Column) -> DataFrame:
+        """`parsed` with __vsspark_fault: struct<line, file, column, text, reason> of a row that cannot be used, null
+        for the others.
 
-        reason BLANK: no fault; text is the number of blank rows that the row stands for. On `parsed`.
+        reason BLANK: no fault; text is the number of blank rows that the row stands for.
         """
         columns, own = self.columns, own_columns(self.table)
-        identity = F.col("__vsspark_id")
+        identity, price, stock = (F.col(f"__vsspark_{name}") for name in ("id", "price", "stock"))
         filled = F.coalesce(*[F.nullif(F.trim(text(name)), F.lit("")) for name in own])
         row = F.to_json(F.struct(*[F.col(identifier(name)) for name in own]))
-        shortened = "a number that a spreadsheet has shortened: several products may have become one"
-        checks = [
-            F.when(F.col(REASON).isNotNull(), _fault(None, F.col(TEXT), F.col(REASON))),
-            F.when(identity.isNull() & filled.isNull(), _fault(None, F.lit("1"), F.lit(BLANK))),
-            F.when(identity.isNull(), _fault(columns.product_id, row, "null or blank; every row needs a product id")),
-            F.when(identity.rlike(_SHORTENED), _fault(columns.product_id, identity, shortened)),
+        words_of_stock = ", ".join((*self.config.in_stock_words, *self.config.out_of_stock_words))
+        none = F.lit(None).cast("string")
+        faults = [  # (when, column, text, reason)
+            (F.col(REASON).isNotNull(), none, F.col(TEXT), F.col(REASON)),
+            (identity.isNull() & filled.isNull(), none, F.lit("1"), F.lit(BLANK)),
+            (identity.isNull(), F.lit(columns.product_id), row, F.lit("null or blank; every row needs a product id")),
+            (identity.rlike(_SHORTENED), F.lit(columns.product_id), identity, F.lit(_SHORTENED_REASON)),
         ]
         if columns.price:
-            what = "price cannot be read; allowed is a number such as 19.90 (or empty)"
-            open_form = "price cannot be read; it may be thousands or decimals: allowed with catalogue.decimal"
-            bad = self._unread(columns.price, F.col("__vsspark_price"))
-            reason = F.when(prices.is_ambiguous(F.col("__vsspark_parts")), open_form).otherwise(what)
-            checks.append(F.when(bad, _fault(columns.price, text(columns.price), reason)))
+            plain = F.lit("price cannot be read; allowed is a number such as 19.90 (or empty)")
+            open_form = F.lit("price cannot be read; it may be thousands or decimals: allowed with catalogue.decimal")
+            reason = F.when(prices.is_ambiguous(F.col("__vsspark_parts")), open_form).otherwise(plain)
+            bad = price.isNull() & self._is_filled(columns.price)
+            faults.append((bad, F.lit(columns.price), text(columns.price), reason))
         if columns.in_stock:
-            allowed = ", ".join((*self.config.in_stock_words, *self.config.out_of_stock_words))
-            what = f"in_stock cannot be read; allowed is one of {allowed}, or a number (or empty)"
-            bad = self._unread(columns.in_stock, F.col("__vsspark_stock"))
-            checks.append(F.when(bad, _fault(columns.in_stock, text(columns.in_stock), what)))
+            reason = F.lit(f"in_stock cannot be read; allowed is one of {words_of_stock}, or a number (or empty)")
+            bad = stock.isNull() & self._is_filled(columns.in_stock)
+            faults.append((bad, F.lit(columns.in_stock), text(columns.in_stock), reason))
         if columns.box:
-            what = "box cannot be read; allowed is one box for each image of the row (or none at all)"
             cell = F.to_json(F.struct(F.col(identifier(columns.box))))
-            checks.append(F.when(box_mismatch, _fault(columns.box, cell, what)))
-        return F.coalesce(*checks)
+            reason = F.lit("box cannot be read; allowed is one box for each image of the row (or none at all)")
+            faults.append((box_mismatch, F.lit(columns.box), cell, reason))
+        kind = none.cast("int")
+        for number, fault in reversed(list(enumerate(faults))):
+            kind = F.when(fault[0], F.lit(number)).otherwise(kind)
+        rows = self.parsed().withColumn(_KIND, kind)
 
-    def _unread(self, name: str, parsed: Column) -> Column:
-        """Whether there is a text and nothing could be made of it."""
+        def of_kind(place: int) -> Column:
+            choice = none
+            for number, fault in enumerate(faults):
+                choice = F.when(F.col(_KIND) == number, fault[place]).otherwise(choice)
+            return choice
+
+        # Of the kind, a column of its own: hardly any row has a fault, and what describes one is not made for the others.
+        fault = F.struct(
+            F.col(LINE).alias("line"),
+            F.col(FILE).alias("file"),
+            *[of_kind(place).alias(name) for place, name in enumerate(("column", "text", "reason"), 1)],
+        )
+        return rows.withColumn("__vsspark_fault", F.when(F.col(_KIND).isNotNull(), fault))
+
+    def _is_filled(self, name: str) -> Column:
+        """Whether there is a text that is no missing word."""
         none = [word for word in self.config.missing_words if word.lower() != "nan"]  # no number is a price of none
-        return words.without_missing(text(name), none).isNotNull() & parsed.isNull()
+        return words.without_missing(text(name), none).isNotNull()
 
 
-def _fault(column: str | None, shown: Column, reason: Column | str) -> Column:
-    return F.struct(
-        F.col(LINE).alias("line"),
-        F.col(FILE).alias("file"),
-        F.lit(column).cast("string").alias("column"),
-        shown.cast("string").alias("text"),
-        (F.lit(reason) if isinstance(reason, str) else reason).alias("reason"),
-    )
+def _is_json_list(cell: Column) -> Column:
+    """Whether it is like ["a.jpg", "b.jpg"]: what a list becomes in a text column."""
+    return cell.startswith("[") & F.trim(cell).rlike(r'^\[\s*".*"\s*\]$')

@@ -122,7 +122,7 @@ def _with_image_text(table: DataFrame, name: str, key: str) -> tuple[DataFrame, 
             return table.withColumn(field, F.col(f"{identifier(name)}.{identifier(choice[0])}")), field
         raise SchemaError(
             f"{key}={name} is {kind.simpleString()}: name the field that holds paths, "
-            f"for example {name}.{(texts or inner.names or ['url'])[0]}"
+            f"for example {key.rpartition(' ')[2]}={name}.{(texts or inner.names or ['url'])[0]}"
         )
     if isinstance(inner, BinaryType):
         raise SchemaError(

@@ -113,7 +113,7 @@ def _say_rows(rows: DataFrame, config: CatalogueConfig, say: Callable[[str], Non
     first = rows.where("_fault IS NULL").orderBy("_row", "_place").limit(_ROWS).collect()
     used = [name for name in shown if name in ("product_id", "uri") or any(row[name] is not None for row in first)]
     say(f"rows      the first {len(first)}, an image each")
-    table = [[_short("" if row[name] is None else str(row[name]), 60) for name in used] for row in first]
+    table = [[_short("" if row[name] is None else str(row[name]), 60, name == "uri") for name in used] for row in first]
     _say_table([[name.lstrip("_") for name in used], *table], say)
     rejected = rejected_rows(rows).orderBy("file", "line").limit(_REJECTED).collect()
     if rejected:
@@ -139,9 +139,12 @@ def _say_table(lines: list, say: Callable[[str], None]) -> None:
         say("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _short(cell: str, width: int = _WIDTH) -> str:
+def _short(cell: str, width: int = _WIDTH, keep_end: bool = False) -> str:
+    """The cell on one line, its end or middle left out where it is longer than the width."""
     flat = cell if cell.isprintable() else repr(cell)[1:-1]
-    return flat if len(flat) <= width else flat[: width - 3] + "..."
+    if len(flat) <= width:
+        return flat
+    return f"{flat[:10]}...{flat[13 - width :]}" if keep_end else flat[: width - 3] + "..."
 
 
 @contextmanager

@@ -15,16 +15,17 @@ from vsspark.config import CatalogueConfig
 
 _BLANKS = "\t\u00a0\u2007\u2009\u202f"
 _CUT = "\x01"
-_CODE = (  # ISO 4217
-    "(?i:"
-    "AED|AFN|ALL|AMD|AOA|ARS|AUD|AWG|AZN|BAM|BBD|BDT|BHD|BIF|BMD|BND|BOB|BRL|BSD|BTN|BWP|BYN|BZD|CAD|CDF|CHF|CLP|"
-    "CNY|COP|CRC|CUP|CVE|CZK|DJF|DKK|DOP|DZD|EGP|ERN|ETB|EUR|FJD|FKP|GBP|GEL|GHS|GIP|GMD|GNF|GTQ|GYD|HKD|HNL|HTG|"
-    "HUF|IDR|ILS|INR|IQD|IRR|ISK|JMD|JOD|JPY|KES|KGS|KHR|KMF|KPW|KRW|KWD|KYD|KZT|LAK|LBP|LKR|LRD|LSL|LYD|MAD|MDL|"
-    "MGA|MKD|MMK|MNT|MOP|MRU|MUR|MVR|MWK|MXN|MYR|MZN|NAD|NGN|NIO|NOK|NPR|NZD|OMR|PAB|PEN|PGK|PHP|PKR|PLN|PYG|QAR|"
-    "RON|RSD|RUB|RWF|SAR|SBD|SCR|SDG|SEK|SGD|SHP|SLE|SOS|SRD|SSP|STN|SVC|SYP|SZL|THB|TJS|TMT|TND|TOP|TRY|TTD|TWD|"
-    "TZS|UAH|UGX|USD|UYU|UZS|VES|VND|VUV|WST|XAF|XCD|XOF|XPF|YER|ZAR|ZMW|ZWG|BGN|HRK"
-    ")"
+_CODES = (  # ISO 4217
+    """
+    AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLP CNY
+    COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR
+    ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK
+    MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF
+    SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU
+    UZS VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW ZWG BGN HRK
+    """
 )
+_CODE = "[A-Z]{3}|[a-z]{3}"
 _SYMBOL = (
     r"(?:[A-Z]{1,3})?\p{Sc}|zł|Kč|kr\.?|Ft|лв\.?|руб\.?|грн\.?|lei|Fr\.?|SFr\.?|Rs\.?|Rp\.?|RM|R|TL|din\.?|KM|Lt|Ls"
 )
@@ -43,13 +44,15 @@ def price_parts(cell: Column) -> Column:
     text = _text(cell)
     piece = F.split(F.regexp_replace(text, _WHOLE, f"$1$3{_CUT}$4{_CUT}$2{_CUT}$5"), _CUT)
     before, after = F.get(piece, F.lit(2)), F.get(piece, F.lit(3))
+    sign = F.upper(F.when(before != "", before).otherwise(after))
     twice = (before != "") & (after != "") & (before != after)
+    known = ~sign.rlike("^[A-Z]{3}$") | sign.isin(*_CODES.split())
     parts = F.struct(
         F.get(piece, F.lit(0)).alias("sign"),
         F.rtrim(F.regexp_replace(F.rtrim(F.get(piece, F.lit(1))), r"[.,]$", "")).alias("body"),
-        F.nullif(F.upper(F.when(before != "", before).otherwise(after)), F.lit("")).alias("currency"),
+        F.nullif(sign, F.lit("")).alias("currency"),
     )
-    return F.when((F.size(piece) == 4) & ~twice, parts).when(
+    return F.when((F.size(piece) == 4) & ~twice & known, parts).when(
         text.rlike(_SCIENTIFIC), F.struct(F.lit("").alias("sign"), text.alias("body"), F.lit(None).alias("currency"))
     )
 

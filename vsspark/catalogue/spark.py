@@ -43,25 +43,29 @@ def images_from(table: DataFrame, config: CatalogueConfig) -> DataFrame:
     if columns.box:
         kind = table.schema[columns.box].dataType
         box = listed_boxes(F.col(identifier(columns.box)), kind, cells.images_are_listed, config)
-    each = F.transform(images, lambda x, i: F.struct(x.alias("image"), F.get(box, i).alias("box")))
-    named = F.filter(each, lambda x: x["image"].isNotNull())
+    if cells.images_are_listed or columns.box:
+        each = F.transform(images, lambda x, i: F.struct(x.alias("image"), F.get(box, i).alias("box")))
+        named = F.filter(each, lambda x: x["image"].isNotNull())
+    else:  # the common case without functions that Spark interprets
+        none = F.lit(None).cast("string").alias("box")
+        named = F.filter(
+            F.transform(images, lambda x: F.struct(x.alias("image"), none)), lambda x: x["image"].isNotNull()
+        )
+        one = F.array(F.struct(F.get(images, F.lit(0)).alias("image"), none))
+        named = F.when(F.size(images) > 1, named).when(F.get(images, F.lit(0)).isNotNull(), one)
     usable = F.col("__vsspark_fault").isNull()
     row = F.monotonically_increasing_id()  # follows the file's order, so that a product's first image stays its first
-    rows = (
-        cells.parsed()
-        .withColumn("__vsspark_fault", cells.fault(box.isNotNull() & (F.size(box) != F.size(images))))
-        .select(
-            F.when(usable, F.col("__vsspark_id")).alias("product_id"),
-            row.alias("_row"),
-            F.posexplode_outer(F.when(usable, named)).alias("_place", "_named"),
-            cells.word("name").alias("name"),
-            cells.word("category").alias("category"),
-            F.col("__vsspark_price").alias("price"),
-            F.col("__vsspark_currency").alias("_currency"),
-            F.col("__vsspark_stock").alias("in_stock"),
-            cells.attributes().alias("attributes"),
-            F.col("__vsspark_fault").alias("_fault"),
-        )
+    rows = cells.with_fault(box.isNotNull() & (F.size(box) != F.size(images))).select(
+        F.when(usable, F.col("__vsspark_id")).alias("product_id"),
+        row.alias("_row"),
+        F.posexplode_outer(F.when(usable, named)).alias("_place", "_named"),
+        cells.word("name").alias("name"),
+        cells.word("category").alias("category"),
+        F.col("__vsspark_price").alias("price"),
+        F.col("__vsspark_currency").alias("_currency"),
+        F.col("__vsspark_stock").alias("in_stock"),
+        cells.attributes().alias("attributes"),
+        F.col("__vsspark_fault").alias("_fault"),
     )
     rows = rows.withColumns({"_image": F.col("_named")["image"], "box": F.col("_named")["box"]}).drop("_named")
     rows = rows.withColumn("uri", image_uri(F.col("_image"), config))
