@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from vsspark.catalogue import csv_chunks, csv_records
 from vsspark.catalogue.csv_chunks import decoded
 from vsspark.catalogue.csv_dialect import Dialect, find_layout
 from vsspark.catalogue.csv_records import read_pages
-from vsspark.config import CsvConfig
+from vsspark.catalogue.hadoop_feed import read_contents
+from vsspark.catalogue.text_feed import FILE, LINE, REASON, TEXT
+from vsspark.config import CatalogueConfig, CsvConfig
 from vsspark.errors import ConfigError
 
 WANTED = ("product_id", "image")
@@ -184,6 +187,17 @@ def test_blanks_in_a_header_and_after_separators():
 def test_blank_rows_are_counted():
     _, records, rejects, blank = _read("\n,,\nproduct_id,image\n\nA,1.jpg\n,\n , \n\n\n")
     assert (list(records), rejects, blank) == ([5], [], 5)
+
+
+def test_files_that_only_spark_reaches():
+    config = CatalogueConfig(table="hdfs://shop/feed.csv")
+    contents = [b"\xef\xbb\xbfproduct_id;image\r\nA;1.jpg\n\nshort\n", b"product_id;image\nB;2.jpg"]
+    paths = ["hdfs://shop/feed.csv/0.csv", "hdfs://shop/feed.csv/1.csv"]
+    batch = pa.RecordBatch.from_arrays([pa.array(paths), pa.array(contents, pa.binary())], ["path", "content"])
+    rows = [row for b in read_contents(config, ["product_id", "image"], iter([batch])) for row in b.to_pylist()]
+    good = [(row["product_id"], row["image"], row[LINE], row[FILE]) for row in rows if row[REASON] is None]
+    assert good == [("A", "1.jpg", 2, paths[0]), ("B", "2.jpg", 2, paths[1])]
+    assert [(row[LINE], row[TEXT]) for row in rows if row[REASON] is not None] == [(4, "short"), (None, "1")]
 
 
 def _random_feed(rng, n):

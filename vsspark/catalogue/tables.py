@@ -10,11 +10,13 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
+from vsspark.catalogue.hadoop_feed import read_through_spark
 from vsspark.catalogue.json_feed import read_json_feed
 from vsspark.catalogue.parquet import read_parquet
 from vsspark.catalogue.text_feed import is_text_feed, read_text_feed, stem
 from vsspark.config import CatalogueConfig
 from vsspark.errors import ConfigError, VssparkError, raised_in_task
+from vsspark.storage.filesystems import S3_SCHEMES, split_uri
 
 _ENDINGS = {
     "json": (".json", ".jsonl", ".ndjson"),
@@ -89,8 +91,15 @@ def _read_merchant(spark: SparkSession, config: CatalogueConfig) -> DataFrame:
     return read_merchant_feed(spark, config)
 
 
+def _read_text(spark: SparkSession, config: CatalogueConfig) -> DataFrame:
+    scheme, _ = split_uri(config.table)
+    if scheme == "file" or scheme in S3_SCHEMES:
+        return read_text_feed(spark, config)
+    return read_through_spark(spark, config)
+
+
 _READERS = {
-    "csv": read_text_feed,
+    "csv": _read_text,
     "json": read_json_feed,
     "excel": _read_sheet,
     "merchant_xml": _read_merchant,

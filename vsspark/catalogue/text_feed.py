@@ -42,7 +42,7 @@ EXTRA = StructType([
     StructField(REASON, StringType()), StructField(TEXT, StringType()),
 ])  # fmt: skip
 _COMPRESSED: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_HEAD = 2**20
+HEAD = 2**20
 
 
 class Source(NamedTuple):
@@ -139,14 +139,18 @@ def read_head(path: str, source: Source) -> tuple[bytes, bool]:
     """(the first MiB of a file, whether that is all of it). Raises ConfigError where it cannot be read."""
     try:
         with source.open(path) as file:
-            head = file.read(_HEAD)
-            return head, len(head) < _HEAD or not file.read(1)
+            head = file.read(HEAD)
+            return head, len(head) < HEAD or not file.read(1)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ConfigError(f"catalogue.table={path} cannot be read: {error}") from None
 
 
 def _layout(path: str, source: Source, config: CatalogueConfig) -> Layout:
-    head, whole = read_head(path, source)
+    return layout_of(*read_head(path, source), path, config)
+
+
+def layout_of(head: bytes, whole: bool, path: str, config: CatalogueConfig) -> Layout:
+    """The layout of a file that begins with these bytes. whole: whether they are all of it."""
     default = "," if stem(path).endswith(".csv") or stem(config.table).endswith(".csv") else "\t"
     wanted = [name for name in config.columns.model_dump().values() if name]
     return find_layout(head, whole, config.csv, wanted, default, path)
