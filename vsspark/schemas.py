@@ -83,6 +83,15 @@ QUARANTINE = StructType([
     _field("run_id", StringType(), "the run that met it"),
 ])  # fmt: skip
 
+REJECTED_ROWS = StructType([
+    _field("line", LongType(), "where the row begins in its file, the first line is 1; null: the table has no lines"),
+    _field("column", StringType(), "the catalogue's column that cannot be read; null: the whole row"),
+    _field("text", StringType(), "the cell, or the beginning of the row, as it is in the catalogue"),
+    _field("reason", StringType(), "what is wrong with it, and what is allowed"),
+    _field("file", StringType(), "the file, where the catalogue is one or more"),
+    _field("run_id", StringType(), "the run that read it"),
+])  # fmt: skip
+
 NEIGHBOURS = StructType([
     _field("query_image_id", LongType(), "images.image_id"),
     _field("rank", IntegerType(), "1 = nearest, no gaps"),
@@ -175,6 +184,7 @@ TABLES = {
     "images": IMAGES,
     "embeddings": EMBEDDINGS,
     "quarantine": QUARANTINE,
+    "rejected_rows": REJECTED_ROWS,
     "neighbours": NEIGHBOURS,
     "similar_products": SIMILAR_PRODUCTS,
     "runs": RUNS,

@@ -7,171 +7,92 @@ the images named.
 
 from __future__ import annotations
 
-import re
-
-from delta.tables import DeltaTable
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, NumericType, StringType
+from pyspark.sql.types import StringType
 from pyspark.sql.window import Window
 
 from vsspark.catalogue.boxes import listed_boxes
-from vsspark.catalogue.uris import ABSOLUTE, resolve_root
+from vsspark.catalogue.cells import Cells
+from vsspark.catalogue.columns import identifier, with_found_columns
+from vsspark.catalogue.prices import price_style
+from vsspark.catalogue.tables import read_catalogue as read_catalogue
+from vsspark.catalogue.tables import unreadable as unreadable
+from vsspark.catalogue.uris import image_uri
 from vsspark.config import CatalogueConfig
-from vsspark.errors import ConfigError, SchemaError
 from vsspark.schemas import CATALOGUE_COLUMNS, IMAGES, complete, conform
 
-TRUE, FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
-
-
-def read_catalogue(spark: SparkSession, config: CatalogueConfig) -> DataFrame:
-    """The catalogue's rows as they are; the format follows from the name: a Delta folder, *.csv / *.tsv, else Parquet.
-
-    CSV columns are read as text, quoted fields may span lines. Raises ConfigError when there is no such table.
-    """
-    path = config.table
-    try:
-        if DeltaTable.isDeltaTable(spark, path):
-            return spark.read.format("delta").load(path)
-        stem = path.lower().removesuffix(".gz")
-        if stem.endswith((".csv", ".tsv", ".txt")):
-            separator = "," if stem.endswith(".csv") else "\t"
-            reader = (
-                spark.read.option("header", True)
-                .option("multiLine", True)
-                .option("escape", '"')
-                .option("sep", separator)
-            )
-            return reader.csv(path)
-        return spark.read.parquet(path)
-    except (PySparkException, Py4JJavaError) as error:
-        raise unreadable(config, error) from None
-
-
-def unreadable(config: CatalogueConfig, error: Exception) -> ConfigError:
-    """The one message for a table that Spark cannot read: no such file, no such format, a broken file."""
-    # A file system that lists nothing, such as https://, says nothing either.
-    message = str(getattr(error, "java_exception", None) or error).strip()
-    cause = message.splitlines()[0] if message else type(error).__name__
-    return ConfigError(
-        f"catalogue.table={config.table} cannot be read: {cause}; expected CSV (*.csv, *.tsv), "
-        "a Delta folder or Parquet"
-    )
+_OF_THE_PRODUCT = ("name", "category", "price")
 
 
 def images_from(table: DataFrame, config: CatalogueConfig) -> DataFrame:
-    """Rows of `images`, one per image the catalogue names, product columns repeated on each.
+    """Rows of `images`, one per image the catalogue names, and a row per row of the table that cannot be used.
 
     A list of images (array column, or text split by `catalogue.image_separator`) becomes one row each, and so does a
-    list of boxes. Columns that are not mapped are carried along as text in `attributes`. A product without any image
-    has no row; `products_without_image` counts them. Raises SchemaError for mapped columns the table lacks, and for a
-    box column that can hold no boxes.
+    list of boxes. A product's name, category and price hold for its rows that have none, and it is in stock if any of
+    its rows is. Columns that are not mapped are carried along as text in `attributes`. A product without any image has
+    a row without `_image`. `_copy`: 1, 2, ... where a product lists an image more than once. Raises SchemaError for
+    mapped columns that the table lacks or that cannot hold what they should.
     """
-    columns = config.columns
-    columns_by_role = {role: name for role, name in columns.model_dump().items() if name is not None}
-    missing = [
-        f"catalogue.columns.{role}={name}" for role, name in columns_by_role.items() if name not in table.columns
-    ]
-    if missing:
-        raise SchemaError(
-            f"catalogue.table={config.table}: no such column: {', '.join(missing)}; "
-            f"the table has {', '.join(table.columns)}"
-        )
-    further = [name for name in table.columns if name not in columns_by_role.values()]
-    attributes = (
-        F.map_from_arrays(F.array(*[F.lit(n) for n in further]), F.array(*[_text(n) for n in further]))
-        if further
-        else F.lit(None)
-    )
-
-    image = F.col(_identifier(columns.image))
-    is_list = isinstance(table.schema[columns.image].dataType, ArrayType)
-    if is_list:
-        names = image.cast("array<string>")
-    elif config.image_separator:
-        names = F.split(image.cast("string"), re.escape(config.image_separator))
-    else:
-        names = F.array(image.cast("string"))
-    boxes = F.lit(None).cast("array<string>")
+    table, columns, more = with_found_columns(table, config)
+    is_text = columns.price and isinstance(table.schema[columns.price].dataType, StringType)
+    style = price_style(table, F.col(identifier(columns.price)), config) if is_text else None
+    cells = Cells(table, columns, config, style, more)
+    images = F.col("__vsspark_images")
+    box = F.lit(None).cast("array<string>")
     if columns.box:
-        boxes = listed_boxes(
-            F.col(_identifier(columns.box)),
-            table.schema[columns.box].dataType,
-            is_list or bool(config.image_separator),
-            config,
+        kind = table.schema[columns.box].dataType
+        box = listed_boxes(F.col(identifier(columns.box)), kind, cells.images_are_listed, config)
+    if cells.images_are_listed or columns.box:
+        each = F.transform(images, lambda x, i: F.struct(x.alias("image"), F.get(box, i).alias("box")))
+        named = F.filter(each, lambda x: x["image"].isNotNull())
+    else:  # the common case without functions that Spark interprets
+        none = F.lit(None).cast("string").alias("box")
+        named = F.filter(
+            F.transform(images, lambda x: F.struct(x.alias("image"), none)), lambda x: x["image"].isNotNull()
         )
-    each = F.transform(names, lambda x, i: F.struct(F.trim(x).alias("image"), F.get(boxes, i).alias("box")))
-    pairs = F.filter(each, lambda x: x["image"].isNotNull() & (x["image"] != ""))
-    mismatch = boxes.isNotNull() & (F.size(boxes) != F.size(names))
+        one = F.array(F.struct(F.get(images, F.lit(0)).alias("image"), none))
+        named = F.when(F.size(images) > 1, named).when(F.get(images, F.lit(0)).isNotNull(), one)
+    usable = F.col("__vsspark_fault").isNull()
     row = F.monotonically_increasing_id()  # follows the file's order, so that a product's first image stays its first
-    rows = table.select(
-        F.trim(_text(columns.product_id)).alias("product_id"),
+    rows = cells.with_fault(box.isNotNull() & (F.size(box) != F.size(images))).select(
+        F.when(usable, F.col("__vsspark_id")).alias("product_id"),
         row.alias("_row"),
-        F.posexplode_outer(pairs).alias("_place", "_named"),
-        (_text(columns.name) if columns.name else F.lit(None).cast("string")).alias("name"),
-        (
-            F.nullif(F.trim(_text(columns.category)), F.lit("")) if columns.category else F.lit(None).cast("string")
-        ).alias("category"),
-        (_number(columns.price, table) if columns.price else F.lit(None).cast("double")).alias("price"),
-        (_unread(columns.price, _number(columns.price, table)) if columns.price else F.lit(None).cast("string")).alias(
-            "_bad_price"
-        ),
-        (_boolean(columns.in_stock) if columns.in_stock else F.lit(None).cast("boolean")).alias("in_stock"),
-        (
-            _unread(columns.in_stock, _boolean(columns.in_stock)) if columns.in_stock else F.lit(None).cast("string")
-        ).alias("_bad_in_stock"),
-        F.when(mismatch, F.to_json(F.struct(F.col(_identifier(columns.box))))).alias("_bad_box")
-        if columns.box
-        else F.lit(None).cast("string").alias("_bad_box"),
-        attributes.cast("map<string,string>").alias("attributes"),
+        F.posexplode_outer(F.when(usable, named)).alias("_place", "_named"),
+        cells.word("name").alias("name"),
+        cells.word("category").alias("category"),
+        F.col("__vsspark_price").alias("price"),
+        F.col("__vsspark_currency").alias("_currency"),
+        F.col("__vsspark_stock").alias("in_stock"),
+        cells.attributes().alias("attributes"),
+        F.col("__vsspark_fault").alias("_fault"),
     )
     rows = rows.withColumns({"_image": F.col("_named")["image"], "box": F.col("_named")["box"]}).drop("_named")
-    root = resolve_root(config)
-    absolute = F.col("_image").rlike(ABSOLUTE)
-    rows = rows.withColumn(
-        "uri", F.when(absolute, F.col("_image")).otherwise(F.concat(F.lit(root + "/"), F.col("_image")))
+    rows = rows.withColumn("uri", image_uri(F.col("_image"), config))
+    return with_product_values(rows.withColumn("image_id", hash_id("product_id", "uri")))
+
+
+def with_product_values(rows: DataFrame) -> DataFrame:
+    """The rows with `_copy` and `position`, and a product's values on all its rows."""
+    product = Window.partitionBy("product_id")
+    order = product.orderBy("_row", "_place")
+    copies = rows.withColumn(
+        "_copy", F.row_number().over(Window.partitionBy("product_id", "uri").orderBy("_row", "_place"))
     )
-    order = Window.partitionBy("product_id").orderBy("_row", "_place")
-    return rows.withColumns({"image_id": hash_id("product_id", "uri"), "position": F.row_number().over(order) - 1})
+    everywhere = order.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
+    values = {name: F.coalesce(name, F.first(name, ignorenulls=True).over(everywhere)) for name in _OF_THE_PRODUCT}
+    values["in_stock"] = F.max("in_stock").over(product)
+    counted = F.col("_image").isNotNull() & (F.col("_copy") == 1)
+    values["position"] = F.greatest(F.count_if(counted).over(order) - 1, F.lit(0)).cast("int")
+    return copies.withColumns(values)
 
 
 def named_images(rows: DataFrame) -> DataFrame:
     """CATALOGUE_COLUMNS of the checked rows; rows of products that name no image fall away here, counted before."""
-    named = complete(rows.where(F.col("_image").isNotNull()), IMAGES)
+    named = complete(rows.where(F.col("_image").isNotNull() & (F.col("_copy") == 1)), IMAGES)
     return conform(named, IMAGES, "images").select(CATALOGUE_COLUMNS)
 
 
 def hash_id(*columns: str) -> Column:
     """A non-negative 64-bit id: negative ones are free to mean "none" in the neighbour search."""
     return F.xxhash64(*columns).bitwiseAND(F.lit(2**63 - 1))
-
-
-def _identifier(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
-
-
-def _text(name: str) -> Column:
-    return F.col(_identifier(name)).cast(StringType())
-
-
-def _number(name: str, table: DataFrame) -> Column:
-    is_number = isinstance(table.schema[name].dataType, NumericType)
-    number = (
-        F.col(_identifier(name)).cast("double")
-        if is_number
-        else F.expr(f"try_cast(trim(CAST({_identifier(name)} AS STRING)) AS DOUBLE)")
-    )
-    # NaN and Infinity are numbers, as text they parse, and are no prices.
-    return F.when(~F.isnan(number) & (F.abs(number) != float("inf")), number)
-
-
-def _unread(name: str, parsed: Column) -> Column:
-    """The cell's text where there is one and it could not be read, else null."""
-    return F.when((F.trim(_text(name)) != "") & parsed.isNull(), _text(name))
-
-
-def _boolean(name: str) -> Column:
-    text = F.lower(F.trim(_text(name)))
-    return F.when(text.isin(*TRUE), True).when(text.isin(*FALSE), False)

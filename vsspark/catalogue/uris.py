@@ -10,6 +10,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from vsspark.config import CatalogueConfig
+from vsspark.errors import ConfigError
 
 ABSOLUTE = r"^([A-Za-z][A-Za-z0-9+.\-]*://|file:/|/)"  # a URI, or a local path
 
@@ -18,9 +19,27 @@ def resolve_root(config: CatalogueConfig) -> str:
     """What relative image paths are relative to: `catalogue.images_root`, else the folder that holds the table; local
     paths made absolute.
     """
+    if config.images_root is None and (config.table.startswith("jdbc:") or config.format in ("jdbc", "table")):
+        raise ConfigError(
+            "catalogue.images_root: needed, a SQL table is in no folder: what relative image names are below, "
+            "or / where all are absolute"
+        )
     return absolute(
         config.images_root if config.images_root is not None else posixpath.dirname(config.table.rstrip("/"))
     )
+
+
+def image_uri(name: Column, config: CatalogueConfig) -> Column:
+    """Where an image is read from. A name with a leading slash is below images_root where `catalogue.leading_slash`
+    says so, or where it says nothing and there is an images_root; names that begin with it stay as they are.
+    """
+    root = resolve_root(config)
+    below = (config.leading_slash or ("images_root" if config.images_root else "disk")) == "images_root"
+    uri = F.when(name.rlike(ABSOLUTE), name).otherwise(F.concat(F.lit(root + "/"), name))
+    if not below:
+        return uri
+    slashed = name.startswith("/") & ~name.startswith("//") & ~name.startswith(root + "/")
+    return F.when(slashed, F.concat(F.lit(root), name)).otherwise(uri)
 
 
 def absolute(folder: str) -> str:

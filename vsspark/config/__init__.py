@@ -5,11 +5,12 @@ unknown key, a wrong type or a value out of range is a `ConfigError` that names 
 what is allowed.
 """
 
+from vsspark.config.catalogue import CatalogueConfig as CatalogueConfig
+from vsspark.config.catalogue import ColumnsConfig as ColumnsConfig
+from vsspark.config.catalogue import CsvConfig as CsvConfig
 from vsspark.config.load import load_config as load_config
 from vsspark.config.load import load_settings as load_settings
 from vsspark.config.sections import BlockingConfig as BlockingConfig
-from vsspark.config.sections import CatalogueConfig as CatalogueConfig
-from vsspark.config.sections import ColumnsConfig as ColumnsConfig
 from vsspark.config.sections import Config as Config
 from vsspark.config.sections import DemoConfig as DemoConfig
 from vsspark.config.sections import EncoderConfig as EncoderConfig

@@ -6,7 +6,8 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -42,7 +43,7 @@ def load_settings(model: type[_Settings], path: str | os.PathLike | None, overri
     """
     tree = {} if path is None else _read_tree(path)
     for item in overrides:
-        _apply_override(tree, item)
+        _apply_override(tree, item, model)
     try:
         return model.model_validate(tree)
     except ValidationError as error:
@@ -106,16 +107,15 @@ def _check_together(config: Config) -> None:
         )
 
 
-def _apply_override(tree: dict[str, Any], item: str) -> None:
+def _apply_override(tree: dict[str, Any], item: str, model: type[BaseModel]) -> None:
     key, equals, text = item.partition("=")
     # A Spark property's own name has dots: everything after `spark.` is one key.
     parts = ["spark", key.removeprefix("spark.")] if key.startswith("spark.") else key.split(".")
     if not equals or not all(parts):
         raise ConfigError(f"--set {item!r}: expected dotted.key=value, for example --set knn.k=10")
     try:
-        # A lone | or > would open an empty block of text; on a command line it is the character.
-        # And a Spark property is text: a credential must not turn into a number.
-        value = text if text in ("|", ">") or parts[0] == "spark" else yaml.safe_load(text)
+        # A Spark property is text: a credential must not turn into a number.
+        value = text if parts[0] == "spark" else _plain(text) if _is_text(parts, model) else yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {key}: the value is not YAML: {error}") from None
     node = tree
@@ -127,6 +127,40 @@ def _apply_override(tree: dict[str, Any], item: str) -> None:
             raise ConfigError(f"--set {item!r}: {part} is a value, not a section")
         node = child
     node[parts[-1]] = value
+
+
+def _is_text(parts: Sequence[str], model: type[BaseModel]) -> bool:
+    """Whether the key's value is a text, or null, and nothing else."""
+    annotation: Any = model
+    for part in parts:
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+            continue
+        sections = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
+        if not sections or part not in sections[0].model_fields:
+            return False
+        annotation = sections[0].model_fields[part].annotation
+    return _kinds(annotation) <= {str, type(None)}
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The plain types that a value may have."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return set().union(*map(_kinds, get_args(annotation)))
+    if get_origin(annotation) is Literal:
+        return {type(value) for value in get_args(annotation)}
+    return {annotation}
+
+
+def _plain(text: str) -> str | None:
+    """A text as it stands on the command line: null and nothing at all are None, quotes around it are YAML's."""
+    if text in ("", "null"):
+        return None
+    if len(text) > 2 and text[0] == text[-1] and text[0] in "'\"":
+        return str(yaml.safe_load(text))
+    return text
 
 
 def _explain(problem: dict[str, Any], model: type[BaseModel]) -> str:

@@ -4,54 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from vsspark.masking import has_user_info, masked
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(ge=1)]
-
-
-def _without_credentials(uri: str) -> str:
-    if has_user_info(uri):
-        raise ValueError(
-            "expected a URI without user name and password, which would stand in every row: "
-            "give them as spark.hadoop.fs.s3a.* settings"
-        )
-    return uri
-
-
-Root = Annotated[str, AfterValidator(_without_credentials)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=False)
-
-
-class ColumnsConfig(Section):
-    """The catalogue table's own column names; null = the table has no such column."""
-
-    product_id: str = "product_id"
-    image: str = "image"  # a path or URI, or a list of them (array column, or text split by catalogue.image_separator)
-    name: str | None = None  # shown in the report
-    category: str | None = None
-    price: str | None = None
-    in_stock: str | None = None
-    # The product's box in the picture: left top right bottom, pixels of the picture as a viewer shows it, as text
-    # ("12 30 200 400") or an array of four numbers; null = the whole picture. Where the image column is a list, a
-    # list of boxes, one per image.
-    box: str | None = None
-
-
-class CatalogueConfig(Section):
-    # CSV, Parquet or Delta; null = the generated demo catalogue.
-    table: Annotated[str, Field(min_length=1)] | None = None
-    images_root: Root | None = None  # what relative image paths are relative to; null = the folder that holds the table
-    # Where absolute paths may lead; null = anywhere (the catalogue is trusted).
-    allowed_roots: tuple[str, ...] | None = None
-    # Splits a text cell that names several images, for example "|".
-    image_separator: Annotated[str, Field(min_length=1)] | None = None
-    columns: ColumnsConfig = ColumnsConfig()
+from vsspark.config.catalogue import CatalogueConfig
+from vsspark.config.section import Positive, Section, Share
+from vsspark.masking import masked
 
 
 class DemoConfig(Section):
@@ -294,7 +251,8 @@ class Config(Section):
     report: ReportConfig = ReportConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     mlflow: MlflowConfig = MlflowConfig()
-    spark: dict[str, str | int | float | bool] = {}  # Spark properties set when the session is made here
+    # Spark properties set when the session is made here.
+    spark: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
     def public(self) -> dict[str, Any]:
         """The whole tree as plain values, secrets masked: what is logged, recorded in `runs` and tracked."""

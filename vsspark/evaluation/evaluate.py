@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from vsspark import encoders, knn
 from vsspark.catalogue.checks import check_images
+from vsspark.catalogue.columns import own_columns
 from vsspark.catalogue.spark import images_from, named_images, read_catalogue, unreadable
 from vsspark.catalogue.uris import leads_outside
 from vsspark.config import CatalogueConfig, Config, EncoderConfig, EvaluationConfig
@@ -135,8 +136,8 @@ def _stage_sample(comparison: _Comparison, catalogue: CatalogueConfig) -> DataFr
     with progress.stage("sample", f"at most {config.evaluation.sample:,} images of {catalogue.table}") as stage:
         table = read_catalogue(store.spark, catalogue)
         sender, columns = config.evaluation.sender, catalogue.columns.model_dump().values()
-        if sender is not None and (sender not in table.columns or sender in columns):
-            further = ", ".join(name for name in table.columns if name not in columns) or "none"
+        if sender is not None and (sender not in own_columns(table) or sender in columns):
+            further = ", ".join(name for name in own_columns(table) if name not in columns) or "none"
             raise SchemaError(
                 f"evaluation.sender={sender}: expected a column of {catalogue.table} "
                 f"that catalogue.columns does not name: {further}"

@@ -9,7 +9,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vsspark.catalogue.checks import check_images
+from vsspark.catalogue.checks import check_images, rejected_rows
 from vsspark.catalogue.spark import images_from, named_images, read_catalogue, unreadable
 from vsspark.config import CatalogueConfig
 from vsspark.embed.reuse import crop
@@ -23,9 +23,11 @@ _OF_THE_FILE = ["content_hash", "fingerprint", "model_version", "predicted_categ
 
 @dataclass(frozen=True)
 class IngestResult(StageResult):
-    """images: CATALOGUE_COLUMNS, a row per image that the catalogue names; nothing is written yet."""
+    """images: CATALOGUE_COLUMNS, a row per image that the catalogue names; rejected: REJECTED_ROWS but for run_id, the
+    catalogue's rows that are set aside. Nothing is written yet."""
 
     images: DataFrame
+    rejected: DataFrame
 
 
 def ingest_stage(tables: RunTables, catalogue: CatalogueConfig) -> IngestResult:
@@ -36,8 +38,13 @@ def ingest_stage(tables: RunTables, catalogue: CatalogueConfig) -> IngestResult:
     except (PySparkException, Py4JJavaError) as error:
         raise unreadable(catalogue, error) from None
     counts = check_images(rows, catalogue)
-    names = ("images", "products", "products_without_image")
-    return IngestResult(named_images(rows), counts={name: counts[name] for name in names})
+    return IngestResult(named_images(rows), rejected_rows(rows), counts=counts)
+
+
+def write_rejected(tables: RunTables, rejected: DataFrame, count: int) -> None:
+    """Writes `rejected_rows`: those of this run, in place of the last one's. count: how many they are."""
+    if count or tables.exists("rejected_rows"):
+        tables.overwrite("rejected_rows", rejected.withColumn("run_id", F.lit(tables.run_id)))
 
 
 def write_images(tables: RunTables, images: DataFrame) -> None:

@@ -58,6 +58,11 @@ def _force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", metavar="WHY", default=None, help=about)
 
 
+def _check(parser: argparse.ArgumentParser) -> None:
+    about = "print what the catalogue is understood as: columns, guesses, rows, what would be rejected; write nothing"
+    parser.add_argument("--check", action="store_true", help=about)
+
+
 def _target(parser: argparse.ArgumentParser) -> None:
     about = "the published run to go back to (default: the one published before the current)"
     parser.add_argument("--to", metavar="RUN_ID", default=None, help=about)
@@ -88,7 +93,7 @@ class Job(NamedTuple):
 
 JOBS = {
     "recommend": Job(pipeline.recommend, _force),
-    "ingest": Job(pipeline.ingest),
+    "ingest": Job(pipeline.ingest, _check),
     "embed": Job(pipeline.embed),
     "neighbours": Job(pipeline.neighbours),
     "publish": Job(pipeline.publish, _force),

@@ -22,15 +22,16 @@ import logging
 
 from pyspark.sql import SparkSession
 
+from vsspark.catalogue.preview import preview
 from vsspark.config import CatalogueConfig, Config
 from vsspark.demo.spark import demo_catalogue
-from vsspark.errors import GateRefused, StorageError, VssparkError
+from vsspark.errors import ConfigError, GateRefused, StorageError, VssparkError
 from vsspark.job.categories import categories_stage
 from vsspark.job.check import check_stage, inputs_digest, undelivered
 from vsspark.job.embed import embed_stage
 from vsspark.job.followers import FOLLOWERS, check_followers
 from vsspark.job.gate import GateResult, gate_stage, published_before
-from vsspark.job.ingest import ingest_stage, named_rows, write_images
+from vsspark.job.ingest import ingest_stage, named_rows, write_images, write_rejected
 from vsspark.job.model import load_model
 from vsspark.job.neighbours import neighbours_stage
 from vsspark.job.products import products_stage
@@ -65,6 +66,12 @@ def recommend(spark: SparkSession, config: Config, args: argparse.Namespace) -> 
 
 
 def ingest(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    """Writes `images`; with `--check` prints what the catalogue is understood as, and writes nothing."""
+    if args.check:
+        if config.catalogue.table is None:
+            raise ConfigError("--check: expected catalogue.table, the demo catalogue needs no check")
+        preview(spark, config.catalogue, print)
+        return
     with Run(spark, config, args.run_id, args.run_date) as run:
         write_images(run.tables, _ingest(run))
 
@@ -112,7 +119,9 @@ def _ingest(run: Run):
     catalogue = run.config.catalogue
     if catalogue.table is None:
         catalogue = _demo(run)
-    return run.do("ingest", f"reading {catalogue.table}", ingest_stage, run.tables, catalogue).images
+    result = run.do("ingest", f"reading {catalogue.table}", ingest_stage, run.tables, catalogue)
+    write_rejected(run.tables, result.rejected, result.counts.get("rejected_rows", 0))
+    return result.images
 
 
 def _demo(run: Run) -> CatalogueConfig:

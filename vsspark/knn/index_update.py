@@ -25,6 +25,7 @@ from vsspark.knn.compaction import worn_tiles
 from vsspark.knn.index import OUTSIDE, Change, Entry, Index, commit, delete_unused
 from vsspark.knn.tiles import ITEMS, MEMBERS, QUERIES, Tile, TileRows, read_facts, read_tile, write_tiles
 from vsspark.spark.workers import map_in_arrow
+from vsspark.storage.filesystems import PLAIN_PATHS
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ def _changed(spark: SparkSession, index: Index, wanted: DataFrame, to: str) -> D
     both = held.join(wanted.select("image_id", _digest().alias("now")), "image_id", "full_outer")
     fresh = F.col("now").isNotNull().alias("fresh")
     both.where("NOT held <=> now").select("image_id", "tile", "position", fresh).write.mode("overwrite").parquet(to)
-    return spark.read.parquet(to)
+    return spark.read.options(**PLAIN_PATHS).parquet(to)
 
 
 def _digest() -> Column:

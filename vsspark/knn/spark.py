@@ -19,6 +19,7 @@ from vsspark.knn import metrics, packing, partials, plan
 from vsspark.knn.tiles import holds_files, read_texts, write_text
 from vsspark.spark.gpus import cores_per_gpu, one_gpu_per_task, take_gpu
 from vsspark.spark.workers import map_in_arrow
+from vsspark.storage.filesystems import PLAIN_PATHS
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +113,11 @@ def search_packed(
         # what was finished.
         found.option("mapreduce.fileoutputcommitter.algorithm.version", "2").parquet(partial_lists)
     merge = partial(_merge_lists, metric=config.metric)
-    joined = spark.read.schema(_PARTIAL).parquet(partial_lists) if work else spark.createDataFrame([], _PARTIAL)
+    joined = (
+        spark.read.options(**PLAIN_PATHS).schema(_PARTIAL).parquet(partial_lists)
+        if work
+        else spark.createDataFrame([], _PARTIAL)
+    )
     return map_in_arrow(joined.repartitionById(chunks, F.col("chunk")), merge, LISTS)
 
 
@@ -150,7 +155,7 @@ def _finished(spark: SparkSession, partial_lists: str, storage_options: Mapping[
     """The numbers of the units of which a task has left partial lists."""
     if not holds_files(partial_lists, storage_options):
         return set()
-    numbers = spark.read.schema(_PARTIAL).parquet(partial_lists).select("number").distinct()
+    numbers = spark.read.options(**PLAIN_PATHS).schema(_PARTIAL).parquet(partial_lists).select("number").distinct()
     return {row.number for row in numbers.collect()}
 
 

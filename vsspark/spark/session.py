@@ -24,6 +24,8 @@ _DEFAULTS = {
     "spark.ui.showConsoleProgress": "true",
     # A run_id or model_version that looks like a number stays text when it is a partition column.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    # HotSpot compiles no method of more bytes: a query with many expressions then runs interpreted, three times slower.
+    "spark.sql.codegen.hugeMethodLimit": "8000",
     # oneDNN is off by default on some CPUs, where it doubles TensorFlow's speed.
     "spark.executorEnv.TF_ENABLE_ONEDNN_OPTS": "1",
     "spark.executorEnv.TF_CPP_MIN_LOG_LEVEL": "3",

@@ -16,6 +16,7 @@ from vsspark.errors import StorageError
 from vsspark.schemas import PARTITIONED_BY, TABLES
 from vsspark.storage.delta_log import newest_version
 from vsspark.storage.files import Files, first_line
+from vsspark.storage.filesystems import PLAIN_PATHS
 
 if TYPE_CHECKING:
     from vsspark.storage.lock import OutputLock
@@ -128,7 +129,12 @@ class DeltaWriter:
         is_partitioned = partition is None or all(f"/{partition}=" in file for file in files)
         if detail["minReaderVersion"] > 1 or not files or not is_partitioned:
             return df
-        return self._spark.read.schema(df.schema).option("basePath", self.path(table)).parquet(*files)
+        return (
+            self._spark.read.options(**PLAIN_PATHS)
+            .schema(df.schema)
+            .option("basePath", self.path(table))
+            .parquet(*files)
+        )
 
     def _commit(
         self,

@@ -17,6 +17,8 @@ from vsspark.errors import ConfigError
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
 S3_SCHEMES = ("s3a", "s3", "s3n")
+# An option of Spark's readers: [ ] { } * ? in a path are characters, not a pattern.
+PLAIN_PATHS = {"__globPaths__": "false"}
 
 
 def split_uri(uri: str) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from vsspark.errors import StorageError
 from vsspark.schemas import TABLES
 from vsspark.spark import jvm
 from vsspark.storage.files import Files
+from vsspark.storage.filesystems import PLAIN_PATHS
 
 if TYPE_CHECKING:
     from vsspark.storage.lock import OutputLock
@@ -48,8 +49,8 @@ class ParquetTables:
 
     def read(self, table: str, version: int | None = None) -> DataFrame:
         if table not in TABLES:
-            return self._spark.read.parquet(self.path(table))
-        return self._spark.read.schema(self._schema(table)).parquet(self.path(table))
+            return self._spark.read.options(**PLAIN_PATHS).parquet(self.path(table))
+        return self._spark.read.options(**PLAIN_PATHS).schema(self._schema(table)).parquet(self.path(table))
 
     def overwrite(
         self, table: str, df: DataFrame, run_id: str, marker: dict | None = None, by: str | None = None
@@ -99,7 +100,9 @@ class ParquetTables:
         self._check_lock()
         df.write.mode("overwrite").parquet(self._history(table, run_id))
         marker = {"run_id": run_id} | ({"token": self._lock.token} if self._lock else {})
-        self.overwrite(table, self._spark.read.parquet(self._history(table, run_id)), run_id, marker)
+        self.overwrite(
+            table, self._spark.read.options(**PLAIN_PATHS).parquet(self._history(table, run_id)), run_id, marker
+        )
         self._write_ledger(table, [run for run in self._ledger(table)["published"] if run != run_id] + [run_id], run_id)
         return {}
 
@@ -122,7 +125,7 @@ class ParquetTables:
         """Swaps in the rows that a run has published, of the tables that are kept below `_history`; no versions."""
         for table in targets:
             if self._files.exists(self._history(table, run_id)):
-                rows = self._spark.read.parquet(self._history(table, run_id))
+                rows = self._spark.read.options(**PLAIN_PATHS).parquet(self._history(table, run_id))
                 self.overwrite(table, rows, run_id, {"run_id": run_id})
                 self._write_ledger(table, self._ledger(table)["published"], run_id)
             elif run_id in self.published_runs(table):
@@ -159,7 +162,7 @@ class ParquetTables:
         if table not in _CHANGED_LATELY:
             return TABLES[table]
         try:
-            there = self._spark.read.parquet(self.path(table)).schema
+            there = self._spark.read.options(**PLAIN_PATHS).parquet(self.path(table)).schema
         except AnalysisException:
             return TABLES[table]
         known = [field for field in TABLES[table] if field.name in there.names]

@@ -14,7 +14,7 @@ from vsspark import __version__
 from vsspark.errors import StorageError
 from vsspark.spark import session
 from vsspark.storage.files import Files, first_line
-from vsspark.storage.filesystems import open_filesystem
+from vsspark.storage.filesystems import PLAIN_PATHS, open_filesystem
 
 if TYPE_CHECKING:
     from vsspark.storage.lock import OutputLock
@@ -64,7 +64,7 @@ class Scratch:
         """Writes a run's intermediate rows and returns them as read back, so that no UDF behind them runs twice."""
         with self._writable():
             df.write.mode("overwrite").parquet(self.staging(run_id, name))
-        return self.spark.read.schema(df.schema).parquet(self.staging(run_id, name))
+        return self.spark.read.options(**PLAIN_PATHS).schema(df.schema).parquet(self.staging(run_id, name))
 
     def drop_staging(self, run_id: str | None = None) -> None:
         """Removes a run's own staging folder; without a name those of killed runs: for who has just taken the lock."""
@@ -87,7 +87,9 @@ class Scratch:
 
     def read_work(self, name: str, schema: str) -> DataFrame | None:
         """The rows of a folder of finished work; None where there is none."""
-        return self.spark.read.schema(schema).parquet(self.work(name)) if self._files.exists(self.work(name)) else None
+        if not self._files.exists(self.work(name)):
+            return None
+        return self.spark.read.options(**PLAIN_PATHS).schema(schema).parquet(self.work(name))
 
     def drop_work(self) -> None:
         """Removes all finished work, that of other releases too."""

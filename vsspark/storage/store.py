@@ -211,7 +211,7 @@ class Store(Scratch):
 
     def vacuum(self) -> None:
         """Removes the files that no version of the last `output.keep_days` days needs; rolling back reaches as far."""
-        self._tables.vacuum((*_PUBLISHED_TOGETHER, "runs"))
+        self._tables.vacuum((*_PUBLISHED_TOGETHER, "rejected_rows", "runs"))
 
     def complete_swaps(self) -> None:
         """Brings back the Parquet tables that a killed run had moved away and not yet replaced."""
