@@ -20,14 +20,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from pyspark import SparkContext
-
-from vsspark import progress
+from vsspark import __version__, progress
 from vsspark.config import load_config
 from vsspark.errors import VssparkError, raised_in_task
 from vsspark.job.jobs import JOBS
 from vsspark.masking import mask_text
-from vsspark.spark import session
+from vsspark.spark import jvm, session
 
 # It names folders: nothing that climbs, nests or matches others.
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+=@-]*")
@@ -36,7 +34,7 @@ _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+=@-]*")
 def run_job(name: str, argv: Sequence[str] | None = None) -> int:
     """The job's exit code; every failure a user can mend is one message on stderr, without a stack trace."""
     job = JOBS[name]
-    parser = argparse.ArgumentParser(prog=name)
+    parser = argparse.ArgumentParser(prog=name, description=job.about)
     parser.add_argument("--config", metavar="FILE", help="YAML file, see conf/")
     override = "override one dotted key, for example knn.k=10"
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=override)
@@ -113,8 +111,7 @@ def _signals() -> Iterator[None]:
 def _complain(message: str) -> None:
     """One message on stderr. spark-submit pipes Python's stderr into its own stdout; the JVM still has the real one."""
     if "PYSPARK_GATEWAY_PORT" in os.environ:
-        SparkContext._ensure_initialized()
-        SparkContext._jvm.System.err.println(message)
+        jvm.print_error(message)
     else:
         print(message, file=sys.stderr)
 
@@ -122,7 +119,33 @@ def _complain(message: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script: `vsspark JOB [arguments]` is the same as `jobs/JOB.py [arguments]`."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] not in JOBS:
-        print(f"vsspark: expected a job, one of {', '.join(JOBS)}, then its arguments", file=sys.stderr)
-        return 2
-    return run_job(argv[0], argv[1:])
+    if argv and argv[0] in JOBS:
+        return run_job(argv[0], argv[1:])
+    if argv and argv[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if argv and argv[0] in ("-V", "--version", "version"):
+        print(f"vsspark {__version__}")
+        return 0
+    found = f"got {argv[0]!r}, " if argv else ""
+    print(f"vsspark: {found}expected a job, one of {', '.join(JOBS)}, then its arguments", file=sys.stderr)
+    print("vsspark --help says what each does", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    width = max(map(len, JOBS))
+    jobs = [f"  {name:<{width}}  {job.about}" for name, job in JOBS.items()]
+    return "\n".join(
+        [
+            "usage: vsspark JOB [--config FILE] [--set KEY=VALUE ...] [arguments of the job]",
+            "",
+            "Product -> similar products, from a shop's pictures.",
+            "",
+            "jobs:",
+            *jobs,
+            "",
+            "vsspark JOB --help has a job's arguments. exit codes: 0 done; 2 wrong usage, config or input;",
+            "3 the gate refused, nothing was published; 1 anything unexpected.",
+        ]
+    )

@@ -87,19 +87,24 @@ def _positive(text: str) -> int:
 
 
 class Job(NamedTuple):
+    """about: what the job does, in one line for `--help`."""
+
+    about: str
     work: Callable[[SparkSession, Config, argparse.Namespace], None]
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
 
 
 JOBS = {
-    "recommend": Job(pipeline.recommend, _force),
-    "ingest": Job(pipeline.ingest, _check),
-    "embed": Job(pipeline.embed),
-    "neighbours": Job(pipeline.neighbours),
-    "publish": Job(pipeline.publish, _force),
-    "rollback": Job(pipeline.rollback, _target),
-    "report": Job(report),
-    "evaluate": Job(evaluate, _ratings),
-    "query": Job(query, _pictures),
-    "train": Job(train),
+    "recommend": Job(
+        "read the catalogue, embed, search, judge and publish: the nightly job", pipeline.recommend, _force
+    ),
+    "ingest": Job("read the catalogue alone; --check shows what is understood", pipeline.ingest, _check),
+    "embed": Job("embed the images of the last ingest", pipeline.embed),
+    "neighbours": Job("search the neighbours of the embedded images", pipeline.neighbours),
+    "publish": Job("merge, judge and publish what has been searched", pipeline.publish, _force),
+    "rollback": Job("make an earlier published run current again", pipeline.rollback, _target),
+    "report": Job("draw the report of the published run once more", report),
+    "evaluate": Job("compare encoders on a sample of the catalogue", evaluate, _ratings),
+    "query": Job("print products similar to given pictures", query, _pictures),
+    "train": Job("fit an encoder to the shop's pictures and register it in MLflow", train),
 }

@@ -6,13 +6,41 @@ Tried on PySpark 4.2.0. Spark Connect has none of these names.
 
 from __future__ import annotations
 
-from pyspark import SparkContext
+import os
+from collections.abc import Mapping
+
+from py4j.java_gateway import JavaPackage
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 
-def start() -> None:
-    """Starts the JVM or joins the one of spark-submit; only then does SparkConf() have spark-submit's settings."""
+def runs() -> bool:
+    """Whether there is a JVM already: spark-submit has started it, or an earlier session of this process."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ or SparkContext._gateway is not None
+
+
+def start(properties: Mapping[str, str]) -> None:
+    """Starts the JVM with these properties of Spark, or joins the one that runs; only then does SparkConf() have
+    spark-submit's settings.
+    """
+    conf = SparkConf(loadDefaults=False)
+    for key, value in properties.items():
+        conf.set(key, value)
+    SparkContext._ensure_initialized(conf=conf)
+
+
+def has_class(spark: SparkSession, name: str) -> bool:
+    """Whether the driver's JVM finds a class, given with its package."""
+    place = spark._jvm
+    for part in name.split("."):
+        place = getattr(place, part)
+    return not isinstance(place, JavaPackage)
+
+
+def print_error(message: str) -> None:
+    """Writes to the JVM's stderr: spark-submit pipes Python's own into its stdout."""
     SparkContext._ensure_initialized()
+    SparkContext._jvm.System.err.println(message)
 
 
 def packages(spark: SparkSession):

@@ -14,6 +14,7 @@ from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 from vsspark.spark import jvm
+from vsspark.spark.start import check_delta, start_jvm
 
 # Set where nothing else was said: the config's `spark:` section wins over --conf and spark-defaults.conf, and all
 # three win over these.
@@ -62,24 +63,31 @@ def create(app_name: str, properties: dict[str, str | int | float | bool]) -> Sp
     # Started as `python jobs/NAME.py`: the workers are this interpreter too, not the PATH's python3.
     if not os.environ.get("SPARK_ENV_LOADED"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    jvm.start()
+    own = {_full_name(key): _text(value) for key, value in properties.items()}
+    start_jvm(own)
     conf = SparkConf()
     if not conf.contains("spark.master"):
         conf.set("spark.master", "local[*]")
-    for key, value in properties.items():
-        conf.set(
-            key if key.startswith("spark.") else f"spark.{key}",
-            str(value).lower() if isinstance(value, bool) else str(value),
-        )
+    for key, value in own.items():
+        conf.set(key, value)
     local = conf.get("spark.master").startswith("local")
     defaults = _DEFAULTS | (_LOCAL_DEFAULTS if local else {}) | _unix_sockets(conf)
     for key, value in defaults.items():
         if not conf.contains(key):
             conf.set(key, value)
     spark = SparkSession.builder.appName(app_name).config(conf=conf).getOrCreate()
+    check_delta(spark)
     if not conf.contains("spark.sql.shuffle.partitions"):
         spark.conf.set("spark.sql.shuffle.partitions", str(shuffle_partitions(task_slots(spark), local)))
     return spark
+
+
+def _full_name(key: str) -> str:
+    return key if key.startswith("spark.") else f"spark.{key}"
+
+
+def _text(value: str | int | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def shuffle_partitions(slots: int, local: bool) -> int:
