@@ -138,6 +138,8 @@ def test_the_gate_keeps_a_bad_run_from_the_storefront(published, tmp_path, capsy
     assert con.sql("select * from similar_products order by product_id, rank").fetchall() == before
     assert con.sql("select status from runs where run_id = 'bad'").fetchall() == [("refused",)]
     assert not (tmp_path / "out/_staging").exists()
+    outcome = json.loads((tmp_path / "out/outcome.json").read_text(encoding="utf-8"))
+    assert (outcome["run_id"], outcome["exit_code"], outcome["published"]) == ("bad", 3, False)
 
 
 def test_a_wrong_images_root_is_refused_with_the_key_to_look_at(spark, tmp_path, capsys):

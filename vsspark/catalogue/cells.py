@@ -121,7 +121,7 @@ class Cells:
         identity, price, stock = (F.col(f"__vsspark_{name}") for name in ("id", "price", "stock"))
         filled = F.coalesce(*[F.nullif(F.trim(text(name)), F.lit("")) for name in own])
         row = F.to_json(F.struct(*[F.col(identifier(name)) for name in own]))
-        words_of_stock = ", ".join((*self.config.in_stock_words, *self.config.out_of_stock_words))
+        words_of_stock = ", ".join((*self.config.in_stock_words[:3], *self.config.out_of_stock_words[:3]))
         none = F.lit(None).cast("string")
         faults = [  # (when, column, text, reason)
             (F.col(REASON).isNotNull(), none, F.col(TEXT), F.col(REASON)),
@@ -136,7 +136,8 @@ class Cells:
             bad = price.isNull() & self._is_filled(columns.price)
             faults.append((bad, F.lit(columns.price), text(columns.price), reason))
         if columns.in_stock:
-            reason = F.lit(f"in_stock cannot be read; allowed is one of {words_of_stock}, or a number (or empty)")
+            keys = "catalogue.in_stock_words and out_of_stock_words"
+            reason = F.lit(f"in_stock cannot be read; allowed is a number or a word of {keys}: {words_of_stock} ...")
             bad = stock.isNull() & self._is_filled(columns.in_stock)
             faults.append((bad, F.lit(columns.in_stock), text(columns.in_stock), reason))
         if columns.box:

@@ -15,6 +15,7 @@ from vsspark.config import Config
 from vsspark.errors import GateRefused, PublishedIncomplete, VssparkError, raised_in_task
 from vsspark.job.followers import config_of, follow
 from vsspark.job.migrate import migrate
+from vsspark.job.outcome import FILE, outcome
 from vsspark.job.result import StageResult
 from vsspark.masking import mask_text
 from vsspark.progress import Progress
@@ -90,7 +91,7 @@ class Run:
                 if self.status != "published":
                     raise
         finally:
-            self._leave()
+            self._leave(error)
         if self.status == "published" and isinstance(error, Exception):
             if not isinstance(error, VssparkError):
                 log.error("run        %s: what follows the publish failed", self.run_id, exc_info=error)
@@ -235,9 +236,14 @@ class Run:
             self.status = "refused" if isinstance(error, GateRefused) else "failed"
             self.message = _said(error)
 
-    def _leave(self) -> None:
-        """Removes what the run has kept for itself and releases the lock; what fails here changes nothing about how the
-        run has ended."""
+    def _leave(self, error: BaseException | None) -> None:
+        """Writes `outcome.json`, removes what the run has kept for itself and releases the lock; what fails here changes
+        nothing about how the run has ended."""
+        try:
+            if not self.lock.lost():
+                self.store.write_json(FILE, outcome(self.row(), error))
+        except Exception as failure:
+            log.warning("run        %s could not be written: %s", self.store.path(FILE), first_line(failure))
         try:
             self.store.drop_staging(self.run_id)
             if self.status in ("published", "unchanged") and not self.lock.lost():

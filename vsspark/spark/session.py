@@ -22,7 +22,7 @@ _DEFAULTS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-    "spark.ui.showConsoleProgress": "true",
+    "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),  # a bar in a log file is noise
     # A run_id or model_version that looks like a number stays text when it is a partition column.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     # HotSpot compiles no method of more bytes: a query with many expressions then runs interpreted, three times slower.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,11 @@ class Scratch:
     def drop_work(self) -> None:
         """Removes all finished work, that of other releases too."""
         self._files.delete(f"{self.root}/_work")
+
+    def write_json(self, name: str, facts: Mapping[str, object]) -> None:
+        """Writes a small file for readers below the root, in place of the one that is there."""
+        with self._writable():
+            self._files.write_text(f"{self.root}/{name}", f"{json.dumps(facts, indent=1)}\n")
 
     def drop_root(self) -> None:
         """Removes everything below the root, for a root of one run alone."""
