@@ -79,9 +79,9 @@ def test_every_output_and_pooling(tmp_path, last, opset):
     tokens = reference(folder, "last_hidden_state", last)
     for keys, expected in (
         ({"pooling": "token"}, tokens[:, 0]),
-        ({"pooling": "token", "token": -1}, tokens[:, -1]),
+        ({"pooling": "token", "pooling_index": -1}, tokens[:, -1]),
         ({"pooling": "mean_tokens"}, tokens.mean(axis=1)),
-        ({"pooling": "mean_tokens", "skip_tokens": 5}, tokens[:, 5:].mean(axis=1)),
+        ({"pooling": "mean_tokens", "pooling_skip": 5}, tokens[:, 5:].mean(axis=1)),
     ):
         found = encoded(load(folder, output="last_hidden_state", **keys))
         np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -217,7 +217,7 @@ def test_the_model_version_says_weights_preprocessing_and_output(tmp_path):
         load(folder).model_version,
         load(folder, output="map").model_version,
         load(folder, output="last_hidden_state", pooling="token").model_version,
-        load(folder, output="last_hidden_state", pooling="token", token=1).model_version,
+        load(folder, output="last_hidden_state", pooling="token", pooling_index=1).model_version,
         load(folder, preprocessing=spelled).model_version,
         load(folder, preprocessing=spelled | {"resample": 2}).model_version,
         load(save(tmp_path / "other", network(batch=1))).model_version,

@@ -177,3 +177,14 @@ def test_local_paths_are_seen_from_the_drivers_folder(tmp_path, monkeypatch):
     assert load_config().output.path == f"{tmp_path}/build/out"
     for uri in ("s3a://bucket/out", "file:///disk/out", "dbfs:/out", "/disk/out"):
         assert load_config(None, [f"output.path={uri}"]).output.path == uri
+
+
+def test_what_a_run_records_of_its_settings_can_be_read_back():
+    """A key whose name is taken for a credential's would be recorded as ***, and the report drawn later would fail."""
+    config = load_config(None, [])
+    recorded = config.public()
+    assert "***" not in str(recorded)
+    for name in recorded:
+        section = getattr(config, name)
+        if hasattr(section, "model_dump"):
+            assert type(section).model_validate(recorded[name]) == section

@@ -64,8 +64,8 @@ class EncoderConfig(Section):
     output: str | None = None  # of `onnx`: the output by name; null = the only one, or pooler_output or image_embeds
     # Of `onnx`: what becomes of that output. null = none where it is (n, d), mean_space where it is a feature map.
     pooling: Literal["none", "token", "mean_tokens", "mean_space"] | None = None
-    token: int = 0  # for `token`: which; 0 = CLS
-    skip_tokens: Annotated[int, Field(ge=0)] = 0  # for `mean_tokens`: leading tokens left out, CLS and registers
+    pooling_index: int = 0  # for `token`: which; 0 = CLS
+    pooling_skip: Annotated[int, Field(ge=0)] = 0  # for `mean_tokens`: leading tokens left out, CLS and registers
     preprocessing: PreprocessingConfig | None = None  # of `onnx`; null = preprocessor_config.json beside the model
     layer: str | None = None  # the layer whose output is the embedding; null = the encoder's own choice
     engine: Literal["auto", "onnxruntime", "tensorflow"] = "auto"  # auto: TensorFlow on a GPU, ONNX Runtime on CPU

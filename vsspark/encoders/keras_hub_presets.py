@@ -29,7 +29,7 @@ def load_preset(config: EncoderConfig) -> Encoder:
     for key in ("layer", "output", "preprocessing"):
         if getattr(config, key) is not None:
             raise ConfigError(f"encoder.{key}: a KerasHub preset has its own, leave the key out")
-    choice = json.dumps([config.pooling, config.token, config.skip_tokens]).encode()
+    choice = json.dumps([config.pooling, config.pooling_index, config.pooling_skip]).encode()
     folder = Path(config.weights)
     version = None
     if folder.is_dir():
@@ -118,9 +118,9 @@ def _network(
             f"for which allowed are {', '.join(allowed) or 'none'}"
         )
     if pooling == "token":
-        output = output[:, config.token]
+        output = output[:, config.pooling_index]
     elif pooling == "mean_tokens":
-        output = keras.ops.mean(output[:, config.skip_tokens :], axis=1)
+        output = keras.ops.mean(output[:, config.pooling_skip :], axis=1)
     elif pooling == "mean_space":
         output = keras.ops.mean(output, axis=(1, 2))
     return keras.Model(pixels, output, name="keras_hub")

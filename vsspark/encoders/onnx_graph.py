@@ -186,9 +186,9 @@ def _pool(output: onnx.ValueInfoProto, config: EncoderConfig, channels_last: boo
 
     step("Cast", to=TensorProto.FLOAT)  # a mean in float16 would lose digits
     if pooling == "token":
-        step("Gather", constant("token", np.array(config.token, np.int64)), axis=1)
-    if pooling == "mean_tokens" and config.skip_tokens:
-        start, end, axis = ([config.skip_tokens], [np.iinfo(np.int64).max], [1])
+        step("Gather", constant("token", np.array(config.pooling_index, np.int64)), axis=1)
+    if pooling == "mean_tokens" and config.pooling_skip:
+        start, end, axis = ([config.pooling_skip], [np.iinfo(np.int64).max], [1])
         if opset < 10:
             step("Slice", starts=start, ends=end, axes=axis)
         else:

@@ -48,7 +48,7 @@ def load_onnx(config: EncoderConfig, storage_options: Mapping[str, str]) -> Enco
         fit = fit_of(preprocessing, where)
         model = read_graph(files.model)
         data = check_external(model, files.model)
-        choice = (config.output, config.pooling, config.token, config.skip_tokens)
+        choice = (config.output, config.pooling, config.pooling_index, config.pooling_skip)
         stamp = json.dumps([preprocessing.model_dump(mode="json"), choice]).encode()
         version = f"onnx-{content_hash(files.model, *data, stamp, _WRAPPING)}"
         about = export.CACHE / f"{version}.json"
