@@ -102,7 +102,9 @@ class _Similarity(float):
 
 
 def content(output: str) -> list[list[tuple]]:
-    """What readers can ask, without the names of runs; comparable by `==`, similarities to float32's error."""
+    """What readers can ask, without the names of runs; comparable by `==`, similarities and the order of those that are
+    equal to float32's error: an embedding's last bit depends on the batch that its picture was in.
+    """
     con = connect(output)
     neighbours = con.sql(
         "select query_image_id, rank, similarity, item_image_id from neighbours order by 1, 2"
@@ -112,4 +114,20 @@ def content(output: str) -> list[list[tuple]]:
            similar_price, source from similar_products order by 1, 2"""
     ).fetchall()
     images = con.sql("select image_id, content_hash, predicted_category from image_embeddings order by 1").fetchall()
-    return [images, *([(*row[:2], _Similarity(row[2]), *row[3:]) for row in rows] for rows in (neighbours, lists))]
+    return [images, _with_ties_in_order(neighbours), _with_ties_in_order(lists)]
+
+
+def _with_ties_in_order(rows: list[tuple]) -> list[tuple]:
+    """Rows of (list, rank, similarity, ...), in each list those of one similarity by what they name."""
+    ties: list[list[tuple]] = []
+    for row in rows:
+        before = ties[-1][-1] if ties else None
+        if before is not None and before[0] == row[0] and abs(before[2] - row[2]) <= 1e-6:
+            ties[-1].append(row)
+        else:
+            ties.append([row])
+    return [
+        (row[0], tie[0][1] + place, _Similarity(row[2]), *row[3:])
+        for tie in ties
+        for place, row in enumerate(sorted(tie, key=lambda row: str(row[3:])))
+    ]
