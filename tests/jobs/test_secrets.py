@@ -19,7 +19,7 @@ PLANTED = (
     f"spark.hadoop.fs.s3a.access.key={CANARY}-2",
     f"spark.hadoop.fs.s3a.bucket.shop.session.token={CANARY}-3",
     f"spark.ssl.keyStorePassword={CANARY}-4",
-    f"spark.driver.extraJavaOptions=-Djavax.net.ssl.trustStorePassword={CANARY}-5",
+    f"spark.executor.extraJavaOptions=-Djavax.net.ssl.trustStorePassword={CANARY}-5",
 )
 
 

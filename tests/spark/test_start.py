@@ -36,6 +36,12 @@ def test_a_setting_that_comes_too_late_is_refused_by_name(spark):
     start.start_jvm({"spark.driver.memory": spark.conf.get("spark.driver.memory")})
 
 
+def test_a_refused_setting_keeps_its_password(spark):
+    with pytest.raises(ConfigError, match="comes too late") as refusal:
+        start.start_jvm({"spark.driver.extraJavaOptions": "-Djavax.net.ssl.trustStorePassword=canary"})
+    assert "canary" not in str(refusal.value)
+
+
 def test_a_jvm_tells_which_classes_it_has(spark):
     assert jvm.has_class(spark, "io.delta.tables.DeltaTable")
     assert not jvm.has_class(spark, "io.delta.tables.NoSuchTable")
