@@ -13,15 +13,26 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 REPO = Path(__file__).resolve().parents[1]
 REAL = REPO.parent / "shared" / "data"  # real photos, beside the repository where they exist; users do not have them
 
-SHARED_ROOMS = ("jobs", "report")  # their files share a published shop
+_SHARED = {  # file -> what it shares with other files, so that one process makes it once
+    "test_recommend.py": "published",
+    "test_query_job.py": "published",
+    "test_outcome.py": "published",
+    "test_report_spark.py": "report",
+    "test_report_job.py": "report",
+    "test_browser.py": "report",
+}
+_LONG = ("published", "test_after_commit.py", "test_nightly.py", "test_submit.py", "test_knn_incremental.py")
+
+
+def _group(file: PurePath) -> str:
+    return _SHARED.get(file.name, file.name)
 
 
 class Groups(LoadScopeScheduling):
-    """Run in one process the tests of a file, or of a room whose files share a shop: `pytest -n 2`."""
+    """Run in one process the tests of a file, or of the files that share a shop: `pytest -n 2`."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = PurePath(nodeid.split("::")[0])
-        return file.parent.name if file.parent.name in SHARED_ROOMS else file.name
+        return _group(PurePath(nodeid.split("::")[0]))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
@@ -30,8 +41,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest group first, so that it does not begin when the others have ended."""
-    items.sort(key=lambda item: item.path.parent.name != "jobs")
+    """Put the longest groups first, so that none of them begins when the others have ended."""
+    place = {group: number for number, group in enumerate(_LONG)}
+    items.sort(key=lambda item: place.get(_group(item.path), len(place)))
 
 
 @pytest.fixture(scope="session")

@@ -177,7 +177,7 @@ def test_a_task_that_ends_early_leaves_no_thread(tmp_path):
 def slow_store(tmp_path):
     """An S3 endpoint that serves one picture under every name, and `slow` only after forty others, or 20 seconds."""
     body = Path(write_pictures(tmp_path, 1)[0]).read_bytes()
-    served = threading.Semaphore(0)
+    served, counted = [], threading.Condition()
 
     class Store(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -187,11 +187,12 @@ def slow_store(tmp_path):
 
         def do_GET(self):
             if "slow" in self.path:
-                deadline = time.monotonic() + 20
-                for _ in range(40):
-                    served.acquire(timeout=max(0, deadline - time.monotonic()))
+                with counted:
+                    counted.wait_for(lambda: len(served) >= 40, timeout=20)
             self.answer(206, body)
-            served.release()
+            with counted:
+                served.append(self.path)
+                counted.notify_all()
 
         def answer(self, code, content):
             self.send_response(code)

@@ -39,7 +39,10 @@ def _as_release_0_1(spark, output: str, form: str) -> None:
     store.write_run_row(run | {"versions": store.versions(), "inputs": "of release 0.1"})
 
 
-@pytest.fixture(scope="module", params=["delta", pytest.param("parquet", marks=pytest.mark.slow)])
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=["delta", "parquet"])
 def old_night(request, spark, tmp_path_factory):
     """(folder, rows of the catalogue, arguments, what the night published) of a night of that release."""
     folder = tmp_path_factory.mktemp("old")

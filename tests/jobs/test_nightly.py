@@ -93,9 +93,26 @@ def test_the_result_is_that_of_a_run_from_scratch(spark, nights, tmp_path):
     assert _run(f"{tmp_path}/fresh", "fresh")["counts"]["inferred"] == 13  # a copy is embedded once
 
 
-def test_a_refused_feed_leaves_every_table_with_the_published_run_and_force_is_on_record(
-    spark, nights, capsys, monkeypatch
-):
+def _halve(folder) -> str:
+    """Leaves seven products in the feed; returns the feed as it was."""
+    whole = (folder / "catalogue.csv").read_text(encoding="utf-8")
+    (folder / "catalogue.csv").write_text("\n".join(whole.splitlines()[:8]) + "\n", encoding="utf-8")
+    return whole
+
+
+def test_a_refused_feed_leaves_every_table_with_the_published_run(spark, nights, capsys):
+    folder, output, own, _, _ = nights
+    before = content(output)
+    whole = _halve(folder)
+    assert recommend.main([*own, "--run-id", "half"]) == 3
+    (folder / "catalogue.csv").write_text(whole, encoding="utf-8")
+    assert "gate.max_products_lost allows 30.0%" in capsys.readouterr().err
+    assert content(output) == before
+    assert _run(output, "half")["status"] == "refused"
+
+
+@pytest.mark.slow
+def test_force_is_on_record_and_an_earlier_run_comes_back_with_all_its_tables(spark, nights, monkeypatch):
     """Forced by a user id without a name: in a container it may have no entry in /etc/passwd."""
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
@@ -103,12 +120,7 @@ def test_a_refused_feed_leaves_every_table_with_the_published_run_and_force_is_o
     folder, output, own, _, _ = nights
     store = Store(spark, OutputConfig(path=output))
     before = content(output)
-    whole = (folder / "catalogue.csv").read_text(encoding="utf-8")
-    (folder / "catalogue.csv").write_text("\n".join(whole.splitlines()[:8]) + "\n", encoding="utf-8")
-    assert recommend.main([*own, "--run-id", "half"]) == 3
-    assert "gate.max_products_lost allows 30.0%" in capsys.readouterr().err
-    assert content(output) == before
-    assert _run(output, "half")["status"] == "refused"
+    whole = _halve(folder)
     assert recommend.main([*own, "--run-id", "half-forced", "--force", "half the range is discontinued"]) == 0
     forced = _run(output, "half-forced")
     assert forced["status"] == "published"

@@ -122,7 +122,7 @@ def _readers(lists):
 
 @pytest.mark.parametrize(
     ("seed", "nights"),
-    [(0, 2), pytest.param(0, NIGHTS, marks=pytest.mark.slow), pytest.param(1, NIGHTS, marks=pytest.mark.slow)],
+    [(0, 1), pytest.param(0, NIGHTS, marks=pytest.mark.slow), pytest.param(1, NIGHTS, marks=pytest.mark.slow)],
 )
 def test_two_hundred_histories_end_where_full_searches_end(spark, tmp_path, seed, nights):
     shops, config = Shops(seed), KnnConfig(k=K + SPARE_PLACES)

@@ -13,14 +13,16 @@ from vsspark.spark import jvm, start
 
 REPO = Path(__file__).parents[2]
 _SESSION = """
+import time
 from vsspark.spark import jvm, session
 spark = session.create("start", {"driver.memory": "700m", "spark.driver.extraJavaOptions": "-Dshop=garments"})
 java = jvm.packages(spark).java.lang
 print(java.Runtime.getRuntime().maxMemory() >> 20, java.System.getProperty("shop"))
+spark.sparkContext.parallelize([1], 1).foreach(lambda _: time.sleep(1.5))
 """
 
 
-def test_memory_and_options_of_the_driver_reach_its_jvm():
+def test_memory_and_options_of_the_driver_reach_its_jvm_and_a_log_has_no_progress_bars():
     process = subprocess.run(
         [sys.executable, "-c", _SESSION], cwd=REPO, capture_output=True, text=True, timeout=300, check=False
     )
@@ -28,6 +30,7 @@ def test_memory_and_options_of_the_driver_reach_its_jvm():
     megabytes, shop = process.stdout.split()
     assert 600 < int(megabytes) <= 700
     assert shop == "garments"
+    assert "[Stage" not in process.stderr
 
 
 def test_a_setting_that_comes_too_late_is_refused_by_name(spark):

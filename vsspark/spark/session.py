@@ -22,9 +22,10 @@ _DEFAULTS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-    "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),  # a bar in a log file is noise
     # A run_id or model_version that looks like a number stays text when it is a partition column.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    # Looking up the caller's line for every column costs six more calls into the JVM. The jobs' messages do not show it.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
     # HotSpot compiles no method of more bytes: a query with many expressions then runs interpreted, three times slower.
     "spark.sql.codegen.hugeMethodLimit": "8000",
     # oneDNN is off by default on some CPUs, where it doubles TensorFlow's speed.

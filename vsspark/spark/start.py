@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -55,6 +56,9 @@ def start_jvm(properties: Mapping[str, str]) -> None:
         at_start["spark.jars.packages"] = f"{others},{package}" if others else package
         # Spark has a Hadoop already; Delta's own would be 87 MB more.
         at_start.setdefault("spark.jars.excludes", "org.apache.hadoop:hadoop-client-runtime")
+    if not sys.stderr.isatty():
+        # Spark's launcher takes Python for a shell and turns its progress bars on: noise in a log file.
+        at_start["spark.ui.showConsoleProgress"] = "false"
     try:
         jvm.start(at_start)
     except (PySparkRuntimeError, OSError) as error:
