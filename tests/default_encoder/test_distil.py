@@ -9,6 +9,7 @@ import pytest
 
 from vsspark.config import load_settings
 from vsspark.default_encoder.config import DistillationConfig
+from vsspark.encoders.default_graph import write_network
 from vsspark.errors import ConfigError
 
 
@@ -83,6 +84,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, taught):
     real = {"real_top1", "real_category"} if taught else set()
     assert set(facts["figures"]) == {"generated_top1", "generated_product", "held_out", "calibration_error"} | real
     assert (output / "default.weights.h5").stat().st_size < 5 * 2**20
+    write_network((output / "default.graph.onnx").read_bytes(), output / "default.weights.h5", output / "whole.onnx")
     with pytest.raises(ConfigError, match=r"work: .*run holds a run with other settings"):
         distil_encoder(stopped.model_copy(update={"batch_size": 16}))
 

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from importlib import resources
+from pathlib import Path
 
+import h5py
 import numpy as np
+import onnx
 import pytest
 
+import vsspark
+from vsspark.default_encoder.graph import graph_of
 from vsspark.default_encoder.sources import generated_photos, read_photo
 from vsspark.encoders.default import SHARPENED, WEIGHTS
+from vsspark.encoders.default_graph import SOURCES, write_network
+from vsspark.encoders.engines import OnnxEngine
+from vsspark.errors import ConfigError
 from vsspark.evaluation.measures import nearest_agrees
 from vsspark.training.views import whole_view
 
@@ -38,6 +49,49 @@ def test_the_files_are_small_and_complete(facts):
     )
     assert len(facts["categories"]) == 10
     assert facts["dim"] == 10 + sum(numbers for numbers, _ in SHARPENED.values())
+
+
+def test_the_graph_is_what_the_network_exports_today(shipped, tmp_path):
+    """Or the network was changed without `python -m vsspark.default_encoder.graph`."""
+    kept = (SHIPPED / "default.graph.onnx").read_bytes()
+    pixels = np.random.default_rng(1).integers(0, 256, (4, *shipped.input_shape[1:]), np.uint8)
+    with resources.as_file(SHIPPED / "default.weights.h5") as file:
+        today = graph_of(shipped, file)
+        assert _sources(kept) == _sources(today)
+        for name, graph in (("kept", kept), ("today", today)):
+            write_network(graph, file, tmp_path / f"{name}.onnx")
+            found = OnnxEngine(str(tmp_path / f"{name}.onnx"), 4, 1).run(pixels)
+            expected = shipped(pixels.astype(np.float32), training=False)
+            for output, keras_output in zip(found, expected, strict=True):
+                np.testing.assert_allclose(output, np.asarray(keras_output), atol=2e-6)
+
+
+def _sources(graph: bytes):
+    """Where the weights lie; the names are TensorFlow's, and differ."""
+    (entry,) = onnx.ModelProto.FromString(graph).metadata_props
+    assert entry.key == SOURCES
+    return sorted(map(repr, json.loads(entry.value).values()))
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    with h5py.File(tmp_path / "other.weights.h5", "w") as file:
+        file["layers/conv2d/vars/0"] = np.zeros((3, 3, 3, 32), np.float16)
+    with pytest.raises(ConfigError, match=r"other\.weights\.h5 does not fit the default encoder: .*it has no layers/"):
+        write_network((SHIPPED / "default.graph.onnx").read_bytes(), tmp_path / "other.weights.h5", tmp_path / "x.onnx")
+
+
+def test_it_is_made_without_tensorflow(tmp_path):
+    code = """
+import sys
+sys.modules["tensorflow"] = sys.modules["keras"] = None
+import numpy as np
+from vsspark import encoders
+encoder = encoders.load("default")
+embeddings, probabilities = encoder.encode(np.zeros((2, 128, 128, 3), np.uint8))
+assert embeddings.shape == (2, encoder.dim) and probabilities.shape == (2, 10)
+"""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(vsspark.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, timeout=120)
 
 
 def test_outputs_are_unit_vectors_and_probabilities(shipped, facts):

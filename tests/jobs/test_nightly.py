@@ -4,10 +4,12 @@ once.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
@@ -109,6 +111,9 @@ def test_a_refused_feed_leaves_every_table_with_the_published_run(spark, nights,
     assert "gate.max_products_lost allows 30.0%" in capsys.readouterr().err
     assert content(output) == before
     assert _run(output, "half")["status"] == "refused"
+    outcome = json.loads(Path(output, "outcome.json").read_text(encoding="utf-8"))
+    assert (outcome["run_id"], outcome["exit_code"], outcome["published"]) == ("half", 3, False)
+    assert not Path(output, "_staging").exists()
 
 
 @pytest.mark.slow

@@ -125,6 +125,7 @@ def test_the_same_run_again_changes_nothing_and_rollback_brings_the_earlier_one_
     assert connect(output).sql("select distinct run_id from similar_products").fetchall() == [("two",)]
 
 
+@pytest.mark.slow
 def test_the_gate_keeps_a_bad_run_from_the_storefront(published, tmp_path, capsys):
     folder, output, rows = published
     shutil.copytree(output, tmp_path / "out")
@@ -157,6 +158,7 @@ def test_a_run_id_that_would_lead_to_another_folder_is_refused(tmp_path, capsys)
         assert "--run-id" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_only_what_is_in_stock_is_recommended_even_when_few_neighbours_are_kept(spark, tmp_path):
     rows = [row | {"stock": "no" if row["sku"] == "P02" else "yes"} for row in draw_shop(tmp_path, products=6)]
     write_catalogue(tmp_path, rows)

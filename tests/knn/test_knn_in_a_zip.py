@@ -27,7 +27,11 @@ print(nearest, sorted({{"pyspark", "tensorflow"}} & set(sys.modules)))
 
 @pytest.mark.parametrize(
     ("name", "writable", "kept"),
-    [("vsspark.zip", True, True), ("vsspark.zip", False, False), ("vsspark.whl", True, False)],
+    [
+        ("vsspark.zip", True, True),
+        ("vsspark.zip", False, False),
+        pytest.param("vsspark.whl", True, False, marks=pytest.mark.slow),
+    ],
 )
 def test_the_engine_runs_from_a_zip(tmp_path, name, writable, kept):
     wheel = tmp_path / name

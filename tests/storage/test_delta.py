@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -133,9 +134,18 @@ def _night(spark, store, run_id, ids):
     store.write_run_row(small_shop.run_row() | {"run_id": run_id, "versions": versions})
 
 
-def test_going_back_is_all_or_nothing(spark, store, path):
+@pytest.fixture(scope="module")
+def two_nights(spark, tmp_path_factory):
+    """A folder with the tables of runs one and two; a test works on a copy."""
+    folder = tmp_path_factory.mktemp("nights") / "out"
+    store = Store(spark, OutputConfig(path=str(folder)))
     _night(spark, store, "one", [1])
     _night(spark, store, "two", [1, 2])
+    return folder
+
+
+def test_going_back_is_all_or_nothing(two_nights, store, path):
+    shutil.copytree(two_nights, path)
     before = {table: store.read(table).collect() for table in (*BESIDE, "similar_products")}
     versions = store.versions()
     last = store.read("similar_products", store.run_row("one")["versions"]["similar_products"]).inputFiles()[0]
@@ -152,11 +162,10 @@ def test_going_back_is_all_or_nothing(spark, store, path):
     assert store.current_run("similar_products") == "one"
 
 
-def test_a_restore_that_fails_half_way_is_taken_back(spark, path):
+def test_a_restore_that_fails_half_way_is_taken_back(spark, two_nights, path):
     """The commit to the second of four tables cannot be made: the one before it is taken back."""
+    shutil.copytree(two_nights, path)
     reader = Store(spark, OutputConfig(path=path))
-    _night(spark, reader, "one", [1])
-    _night(spark, reader, "two", [1, 2])
     log = Path(path) / "neighbours" / "_delta_log"
     newest = max(log.glob("*.json"))
     taken = log / f"{int(newest.stem) + 1:020d}.json"

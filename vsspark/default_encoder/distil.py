@@ -11,6 +11,7 @@ import numpy as np
 
 from vsspark.default_encoder.config import DistillationConfig
 from vsspark.default_encoder.feed import Examples, Source
+from vsspark.default_encoder.graph import graph_of
 from vsspark.default_encoder.pool import Photo, Pool, Recipe, build_pool
 from vsspark.default_encoder.solve import fit_outline, solve_generic, take_over
 from vsspark.default_encoder.sources import generated_photos, real_photos
@@ -186,7 +187,7 @@ def _judge(student, held_out: dict) -> dict[str, float]:
 
 
 def _write(student, held_out: dict, config: DistillationConfig, state: StudentState) -> Path:
-    """Calibrates the head on held-out photos, and stores weights and facts."""
+    """Calibrates the head on held-out photos, and stores weights, graph and facts."""
     views, _, category = held_out.get("real", held_out["generated"])
     head = student.get_layer("category")
     kernel, bias = head.get_weights()
@@ -220,6 +221,7 @@ def _write(student, held_out: dict, config: DistillationConfig, state: StudentSt
         },
         "figures": {name: round(value, 4) for name, value in figures.items()},
     }
+    (output / f"{config.name}.graph.onnx").write_bytes(graph_of(student, weights))
     (output / f"{config.name}.json").write_text(json.dumps(facts, indent=2) + "\n")
     log.info("%-10s %s", "held out", json.dumps(facts["figures"]))
     return output

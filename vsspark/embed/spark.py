@@ -56,7 +56,7 @@ def prepare(spark: SparkSession, encoder: Encoder, config: EncoderConfig) -> Shi
         engine = "tensorflow" if cpus_per_gpu and "tensorflow" in encoder.files else "onnxruntime"
     if engine not in encoder.files:
         raise ConfigError(f"encoder.engine: got {engine}; {encoder.name} runs on {', '.join(encoder.files)}")
-    path = encoder.files[engine]
+    path = encoder.network(engine)
     files = {os.path.basename(file) for file in spark.sparkContext.listFiles}
     for file in (path, encoder.tensors):
         if file is not None and file.name not in files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,9 +23,16 @@ class Encoder:
     input_size: tuple[int, int]  # (height, width) pixels
     dim: int  # length of an embedding
     categories: tuple[str, ...] | None  # what the head's probabilities stand for, in order; None = no head
-    files: dict[str, Path] = field(repr=False)  # engine -> the exported network
+    files: dict[str, Path] = field(repr=False)  # engine -> the exported network; `network` makes one that is lacking
     fit: Fit | None = None  # how a picture becomes one of input_size; None = squashed
     tensors: Path | None = field(default=None, repr=False)  # the weights, where they lie beside the ONNX file
+    make: Callable[[], None] | None = field(default=None, repr=False, compare=False)  # writes the files that lack
+
+    def network(self, engine: str) -> Path:
+        """The network for an engine, made now where nobody has asked for it before."""
+        if not self.files[engine].is_file() and self.make is not None:
+            self.make()
+        return self.files[engine]
 
     @property
     def picture_size(self) -> tuple[int, int] | Fit:

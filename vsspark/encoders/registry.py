@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsspark.config import EncoderConfig
 from vsspark.encoders.backbones import BACKBONES, build_backbone
+from vsspark.encoders.default_graph import write_network
 from vsspark.encoders.encoder import Encoder
-from vsspark.encoders.export import export, exported
+from vsspark.encoders.engines import SUFFIX
+from vsspark.encoders.export import CACHE, export, exported, writable_cache, write_keras
 from vsspark.encoders.keras_hub_presets import load_preset
 from vsspark.encoders.mlflow_models import find_model, load_model
 from vsspark.encoders.model_files import check_weights, content_hash, load_weights
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     import keras
 
 MLFLOW_SCHEMES = ("models:/", "runs:/")
-_EXPORT = b"export-1"  # enters every model version: change it when the exported network computes something else
+_EXPORT = b"export-2"  # enters every model version: change it when the exported network computes something else
 
 
 def names() -> list[str]:
@@ -34,7 +38,8 @@ def names() -> list[str]:
 
 
 def load(name: str, weights: str | None = None, layer: str | None = None) -> Encoder:
-    """The encoder of that name, exported for the engines; TensorFlow is imported only when no earlier run has done so.
+    """The encoder of that name, exported for the engines. TensorFlow is imported only where a network is exported that
+    no earlier run has exported; never for the default encoder, nor for ONNX models.
 
     name: one of `names()`, or an MLflow URI of a Keras model (`models:/NAME@alias`, `models:/NAME/VERSION`,
     `runs:/RUN/PATH`). weights: an HDF5 file, or "imagenet" for Keras's own download; None = the encoder's own, which
@@ -77,26 +82,49 @@ def _load_default(weights: str | None, layer: str | None) -> Encoder:
         raise ConfigError(
             f"encoder.layer: got {layer!r}; the default encoder's embedding is its own, leave the key out"
         )
-    folder = resources.files("vsspark.encoders") / "weights"
-    about = json.loads((folder / "default.json").read_text(encoding="utf-8"))
-    source = b"".join((resources.files("vsspark.encoders") / name).read_bytes() for name in ("default.py", "parts.py"))
     if weights is not None and weights == "imagenet":
         raise ConfigError(
             "encoder.weights: got 'imagenet'; the default encoder has its own weights, leave the key out or name a file"
         )
-    with resources.as_file(folder / "default.weights.h5") as own:
-        file = check_weights(weights) if weights else own
-        version = f"default-{content_hash(file, source, json.dumps(about).encode(), PREPROCESSING.encode(), _EXPORT)}"
-        encoder = exported("default", version)
-        if encoder:
-            return encoder
-        import_tensorflow()
-        from vsspark.encoders.default import build
+    about, graph = json.loads(_shipped("weights/default.json")), _shipped("weights/default.graph.onnx")
+    source = b"".join(_shipped(name) for name in ("default.py", "parts.py"))
+    categories, input_size = tuple(about["categories"]), tuple(about["input_size"])
+    with _default_weights(weights) as file:
+        version = f"default-{content_hash(file, source, json.dumps(about).encode(), PREPROCESSING.encode(), graph)}"
+        network = CACHE / f"{version}.onnx"
+        if not network.is_file():
+            network = writable_cache() / network.name
+            write_network(graph, file, network)
+    whole = network.with_suffix(SUFFIX["tensorflow"])
+    return Encoder(
+        name="default",
+        model_version=version,
+        input_size=input_size,
+        dim=about["dim"],
+        categories=categories,
+        files={"onnxruntime": network.absolute(), "tensorflow": whole.absolute()},
+        make=partial(_write_keras_default, weights, whole, len(categories), input_size),
+    )
 
-        categories = tuple(about["categories"])
-        network = build(len(categories), tuple(about["input_size"]))
+
+def _shipped(name: str) -> bytes:
+    return (resources.files("vsspark.encoders") / name).read_bytes()
+
+
+@contextmanager
+def _default_weights(weights: str | None) -> Iterator[Path]:
+    with resources.as_file(resources.files("vsspark.encoders") / "weights" / "default.weights.h5") as own:
+        yield check_weights(weights) if weights else own
+
+
+def _write_keras_default(weights: str | None, target: Path, categories: int, input_size: tuple[int, int]) -> None:
+    import_tensorflow()
+    from vsspark.encoders.default import build
+
+    network = build(categories, input_size)
+    with _default_weights(weights) as file:
         load_weights(network, file, "the default encoder")
-    return export("default", version, network, categories)
+    write_keras(network, target)
 
 
 def _load_backbone(name: str, weights: str | None, layer: str | None) -> Encoder:
