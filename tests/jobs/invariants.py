@@ -87,24 +87,8 @@ def check(con: duckdb.DuckDBPyConnection, k: int, run_id: str) -> None:
     ) >= one("select count(*) from similar_products")
 
 
-class _Similarity(float):
-    """Equal to another that differs by no more than float32 makes of another order of summation; rounded ones would
-    differ at a boundary.
-    """
-
-    __hash__ = None
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, float) and abs(float(self) - float(other)) <= 1e-5
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-
 def content(output: str) -> list[list[tuple]]:
-    """What readers can ask, without the names of runs; comparable by `==`, similarities and the order of those that are
-    equal to float32's error: an embedding's last bit depends on the batch that its picture was in.
-    """
+    """What readers can ask, without the names of runs, to the last bit."""
     con = connect(output)
     neighbours = con.sql(
         "select query_image_id, rank, similarity, item_image_id from neighbours order by 1, 2"
@@ -114,20 +98,4 @@ def content(output: str) -> list[list[tuple]]:
            similar_price, source from similar_products order by 1, 2"""
     ).fetchall()
     images = con.sql("select image_id, content_hash, predicted_category from image_embeddings order by 1").fetchall()
-    return [images, _with_ties_in_order(neighbours), _with_ties_in_order(lists)]
-
-
-def _with_ties_in_order(rows: list[tuple]) -> list[tuple]:
-    """Rows of (list, rank, similarity, ...), in each list those of one similarity by what they name."""
-    ties: list[list[tuple]] = []
-    for row in rows:
-        before = ties[-1][-1] if ties else None
-        if before is not None and before[0] == row[0] and abs(before[2] - row[2]) <= 1e-6:
-            ties[-1].append(row)
-        else:
-            ties.append([row])
-    return [
-        (row[0], tie[0][1] + place, _Similarity(row[2]), *row[3:])
-        for tie in ties
-        for place, row in enumerate(sorted(tie, key=lambda row: str(row[3:])))
-    ]
+    return [images, neighbours, lists]
