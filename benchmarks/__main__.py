@@ -7,7 +7,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("knn", "embed", "training", "nightly", "default_encoder", "encoders", "foreground", "shop_encoder", "quality")
+NAMES = (
+    "knn",
+    "embed",
+    "training",
+    "nightly",
+    "default_encoder",
+    "encoders",
+    "foreground",
+    "shop_encoder",
+    "query",
+    "quality",
+)
 
 
 def main(names: list[str]) -> int:

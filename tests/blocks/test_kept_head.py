@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from vsspark.blocks.head import Head
-from vsspark.blocks.head_table import compare_labels, keep_head, kept_head, read_head
+from vsspark.blocks.head_table import compare_labels, keep_head, kept_head
 from vsspark.blocks.kept import Fitted, Labels
 from vsspark.blocks.spark import head_digest
 from vsspark.config import BlockingConfig, OutputConfig
 from vsspark.errors import StorageError
+from vsspark.query.ask import read_head
+from vsspark.storage.reader import PublishedTables
 from vsspark.storage.run_tables import RunTables
 from vsspark.storage.store import Store
 
@@ -30,7 +32,8 @@ def _fitted(seed: int = 0, agreement: float | None = 0.9) -> Fitted:
 
 @pytest.mark.parametrize("form", ["delta", "parquet"])
 def test_a_kept_head_comes_back_as_it_was(spark, tmp_path, form):
-    store = Store(spark, OutputConfig(path=f"{tmp_path}/out", format=form))
+    output = OutputConfig(path=f"{tmp_path}/out", format=form)
+    store, reader = Store(spark, output), PublishedTables(output, {})
     tables = RunTables(store, "monday")
     assert kept_head(tables, "net-1", BLOCKING) is None
     keep_head(tables, _fitted(0), "net-1", BLOCKING)
@@ -39,9 +42,9 @@ def test_a_kept_head_comes_back_as_it_was(spark, tmp_path, form):
     assert head_digest(found.head) == head_digest(_head(1))  # no row of images says which: the last
     assert (found.head.categories, found.head.accuracy) == (("a", "b", "c"), 0.75)
     assert (found.labels, found.images) == (Labels(frozenset("abc"), None), 100)
-    assert read_head(store, head_digest(_head(0))).bias.tolist() == _head(0).bias.tolist()
+    assert read_head(reader, head_digest(_head(0))).bias.tolist() == _head(0).bias.tolist()
     with pytest.raises(StorageError, match=r"predicted by head feed, which is not in _heads below output.path="):
-        read_head(store, "feed")
+        read_head(reader, "feed")
     assert kept_head(tables, "net-2", BLOCKING) is None
     assert kept_head(tables, "net-1", BLOCKING.model_copy(update={"seed": 1})) is None
     assert kept_head(tables, "net-1", BLOCKING.model_copy(update={"probes": 9})) is not None

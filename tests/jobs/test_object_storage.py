@@ -16,8 +16,20 @@ from shops import arguments, draw_shop
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from jobs import query, recommend
+from vsspark.knn import index_copy
 
 KEYS = {"access": "testing", "secret": "canary-secret"}
+
+
+def _settings(endpoint):
+    return {
+        "fs.s3a.endpoint": endpoint,
+        "fs.s3a.endpoint.region": "us-east-1",
+        "fs.s3a.path.style.access": "true",
+        "fs.s3a.connection.ssl.enabled": "false",
+        "fs.s3a.access.key": KEYS["access"],
+        "fs.s3a.secret.key": KEYS["secret"],
+    }
 
 
 @pytest.fixture
@@ -30,14 +42,7 @@ def store(spark):
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], **quiet)
     endpoint = f"http://127.0.0.1:{port}"
-    settings = {
-        "fs.s3a.endpoint": endpoint,
-        "fs.s3a.endpoint.region": "us-east-1",
-        "fs.s3a.path.style.access": "true",
-        "fs.s3a.connection.ssl.enabled": "false",
-        "fs.s3a.access.key": KEYS["access"],
-        "fs.s3a.secret.key": KEYS["secret"],
-    }
+    settings = _settings(endpoint)
     hadoop = spark.sparkContext._jsc.hadoopConfiguration()
     for key, value in settings.items():
         hadoop.set(key, value)
@@ -63,7 +68,7 @@ def store(spark):
     server.wait()
 
 
-def test_pictures_and_tables_in_a_bucket(spark, store, tmp_path, capfd):
+def test_pictures_and_tables_in_a_bucket(spark, store, tmp_path, capfd, monkeypatch):
     endpoint, client = store
     rows = draw_shop(tmp_path, products=5, images=1)
     for row in rows[:-1]:
@@ -86,8 +91,18 @@ def test_pictures_and_tables_in_a_bucket(spark, store, tmp_path, capfd):
         ("missing", f"s3a://shop/photos/new season/{rows[-1]['photo']}")
     ]
     own_picture = f"s3a://shop/photos/new season/{rows[0]['photo']}"
-    assert query.main([*own, "--k", "2", own_picture]) == 0
+    # A query starts no Spark: it has what the config says, not what this session was told.
+    asked = [
+        *own,
+        *(part for item in _settings(endpoint).items() for part in ("--set", "spark.hadoop.{}={}".format(*item))),
+    ]
+    monkeypatch.setattr(index_copy, "_COPIES", tmp_path / "copies")
+    for _ in range(2):
+        capfd.readouterr()
+        assert query.main([*asked, "--k", "2", own_picture]) == 0
     caught = capfd.readouterr()
+    assert "not used" not in caught.err  # the index: copied once, then found
+    assert list(tmp_path.glob("copies/*/tiles/*.arrow"))
     assert [line.split()[:2] for line in caught.out.splitlines() if own_picture in line][1:] == [["1", "P00"]]
     assert "canary-secret" not in "".join(caught)
     config, message = con.execute("select config, message from runs").fetchone()

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -141,7 +143,7 @@ def test_the_runs_own_settings_count_not_todays(spark, shop, tmp_path, capsys, b
 
 @pytest.mark.slow
 def test_a_run_by_clusters_in_parquet_is_asked_with_the_head_it_fitted(spark, tmp_path, capsys):
-    rows = draw_shop(tmp_path, products=9, images=1)
+    rows = draw_shop(tmp_path, products=10, images=1)  # even: no median is a picture's own number
     settings = [
         "output.format=parquet",
         "blocking.by=cluster",
@@ -159,6 +161,36 @@ def test_a_run_by_clusters_in_parquet_is_asked_with_the_head_it_fitted(spark, tm
         best = answer["similar"][0]
         assert (best["product_id"], best["image_uri"], best["similarity"]) == (row["sku"], picture, 1)
         assert {s["source"] for s in answer["similar"]} == {"visual"}
+
+
+def test_the_index_is_what_is_searched_and_without_it_the_table_gives_the_same(shop, tmp_path, capsys):
+    folder, rows, own = shop
+    picture = f"{folder}/photos/{rows[3]['photo']}"
+    capsys.readouterr()
+    assert query.main([*own, "--json", picture]) == 0
+    with_index = capsys.readouterr()
+    assert "not used" not in with_index.err
+    shutil.copytree(folder / "out", tmp_path / "out", ignore=shutil.ignore_patterns("_index"))
+    assert query.main([*own, "--set", f"output.path={tmp_path}/out", "--json", picture]) == 0
+    without = capsys.readouterr()
+    lines = [line for line in without.err.splitlines() if "the table embeddings is read instead" in line]
+    assert len(lines) == 1
+    assert f"there is no index at {tmp_path}/out/_index/neighbours" in lines[0]
+    assert without.out == with_index.out
+
+
+def test_a_query_starts_no_jvm(shop):
+    """In a process of its own with no Java to be found; from another folder, as the installed command would."""
+    folder, rows, own = shop
+    code = (
+        "import sys; from vsspark.job.cli import main; code = main(sys.argv[1:]); print(*sys.modules); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", code, "query", *own, "--json", f"{folder}/photos/{rows[0]['photo']}"]
+    environment = {"PATH": "/nowhere", "HOME": str(folder)}
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert process.returncode == 0, process.stderr
+    assert '"product_id": "P00"' in process.stdout
+    assert {"pyspark", "tensorflow", "numba", "pandas"}.isdisjoint(process.stdout.splitlines()[-1].split())
 
 
 def test_nothing_published_and_wrong_usage(spark, tmp_path, capsys):

@@ -76,7 +76,7 @@ def test_both_read_the_run_they_began_with(spark, config, rows, tmp_path, monkey
 
     monkeypatch.setattr(ask, "_same_encoder", lambda *_: SimpleNamespace(categories=None))
     monkeypatch.setattr(ask, "embed_pictures", embed_while_another_is_published)
-    run_id, (answer,) = ask.answer_images(spark, config, ["any.png"], 8)
+    run_id, (answer,) = ask.answer_images(config, {}, ["any.png"], 8)
     assert run_id == FIRST
     assert len(answer.similar) == 8
     assert {similar.product_id.split()[0] for similar in answer.similar} == {"old"}

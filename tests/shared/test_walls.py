@@ -11,8 +11,9 @@ import pytest
 JOBS = sorted(path.stem for path in (Path(__file__).parents[2] / "jobs").glob("[a-z]*.py"))
 STARTS = {
     "a job": (", ".join(f"jobs.{name}" for name in JOBS), ("tensorflow", "mlflow", "petastorm")),
+    "a query": ("jobs.query, vsspark.query.ask", ("pyspark", "tensorflow", "mlflow", "sklearn", "numba", "pandas")),
     "a Python worker": (
-        "vsspark.embed.kernel.frame, vsspark.knn, vsspark.query.candidates",
+        "vsspark.embed.kernel.frame, vsspark.knn.engine",
         ("pyspark", "tensorflow", "mlflow", "sklearn"),
     ),
 }

@@ -1,17 +1,19 @@
-"""Category heads fitted in a run: a softmax over the labelled images' embeddings, or clusters without labels."""
+"""Category heads fitted in a run: a softmax over the labelled images' embeddings, or clusters without labels.
+
+scikit-learn is imported where a head is fitted: whoever only applies one does not wait seconds for it.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupShuffleSplit
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 FIT = 2  # the version of the fit: a kept head of another version is fitted again
 _STEPS = 15  # of L-BFGS, for each of two fits, the second starting where the first ended
@@ -66,6 +68,8 @@ def fit_softmax_head(sample: Sample, holdout: float, seed: int, images: Mapping[
     steps. The arithmetic is float64, so that the float32 head does not depend on the BLAS.
     Memory: about 2.5 * n * d * 8 bytes, and n * c * 24: 1.4 GiB in all for 20,000 x 1280 and 1,000 categories.
     """
+    from sklearn.linear_model import LogisticRegression
+
     x, labels, products = sample
     categories, y = np.unique(labels, return_inverse=True)
     names, rows = tuple(categories.tolist()), np.bincount(y)
@@ -99,6 +103,8 @@ def fit_cluster_head(x: np.ndarray, clusters: int, seed: int) -> Head:
 
     x: (n, d) float32. Fewer rows than clusters give as many clusters as rows. Names are cluster-0000, cluster-0001, ...
     """
+    from sklearn.cluster import MiniBatchKMeans
+
     clusters = max(1, min(clusters, len(x)))
     rows = _unit(x).astype(np.float32)
     centres = MiniBatchKMeans(clusters, random_state=seed, n_init=3, batch_size=4096).fit(rows).cluster_centers_
@@ -114,6 +120,8 @@ def _test_rows(y: np.ndarray, products: np.ndarray, holdout: float, seed: int) -
     test = np.zeros(len(y), bool)
     if holdout <= 0 or len(np.unique(products)) < 10:
         return test
+    from sklearn.model_selection import GroupShuffleSplit
+
     test[next(GroupShuffleSplit(1, test_size=holdout, random_state=seed).split(y, groups=products))[1]] = True
     train_counts = np.bincount(y[~test], minlength=y.max() + 1)
     lost_products = np.unique(products[test & (train_counts[y] == 0)])
@@ -122,6 +130,8 @@ def _test_rows(y: np.ndarray, products: np.ndarray, holdout: float, seed: int) -
 
 def _fit(model: LogisticRegression, z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """weights (d, c) and bias (c,) float64 after at most `model.max_iter` further steps."""
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(z, y)

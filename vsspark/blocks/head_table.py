@@ -15,11 +15,9 @@ from vsspark.blocks.head import FIT, Head
 from vsspark.blocks.kept import Fitted, Labels
 from vsspark.blocks.spark import head_digest
 from vsspark.config import BlockingConfig
-from vsspark.errors import StorageError
 from vsspark.schemas import HEADS
 from vsspark.spark.digest import settings_digest
 from vsspark.storage.run_tables import RunTables
-from vsspark.storage.store import Store
 
 
 def compare_labels(predicted: DataFrame, images: DataFrame) -> Labels:
@@ -57,17 +55,6 @@ def keep_head(tables: RunTables, fitted: Fitted, model_version: str, config: Blo
         tables.run_id,
     )
     tables.replace("_heads", tables.spark.createDataFrame([row], HEADS).coalesce(1), row[0])
-
-
-def read_head(store: Store, digest: str) -> Head:
-    """The head of this digest. Raises StorageError where no run has kept it."""
-    rows = store.read("_heads").where(F.col("head") == digest).collect() if store.exists("_heads") else []
-    if not rows:
-        raise StorageError(
-            f"the published categories were predicted by head {digest}, "
-            f"which is not in _heads below output.path={store.root}: run jobs/recommend.py"
-        )
-    return _fitted(rows[0]).head
 
 
 def kept_head(tables: RunTables, model_version: str, config: BlockingConfig) -> Fitted | None:

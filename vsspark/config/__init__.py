@@ -18,6 +18,7 @@ from vsspark.config.sections import EvaluationConfig as EvaluationConfig
 from vsspark.config.sections import GateConfig as GateConfig
 from vsspark.config.sections import ImagesConfig as ImagesConfig
 from vsspark.config.sections import KnnConfig as KnnConfig
+from vsspark.config.sections import LiveConfig as LiveConfig
 from vsspark.config.sections import MlflowConfig as MlflowConfig
 from vsspark.config.sections import OutputConfig as OutputConfig
 from vsspark.config.sections import PreprocessingConfig as PreprocessingConfig

@@ -213,6 +213,23 @@ class MlflowConfig(Section):
     experiment: str = "vsspark"
 
 
+class LiveConfig(Section):
+    """The page on which one points a phone at a garment, `vsspark live`."""
+
+    host: str = "127.0.0.1"  # the address to listen on; 0.0.0.0: every network that the machine is in
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000  # 0 = any free one; the log says which
+    k: Positive = 12  # products shown
+    # A product's page: an address with columns in braces, https://shop.example/{product_id}, of product_id and the
+    # catalogue's further columns; null = the catalogue's column link, url, product_url or product_link.
+    link: str | None = None
+    max_upload_bytes: Positive = 20 * 2**20  # of one picture
+    requests: Positive = 8  # pictures held at a time, two of them being answered; more are sent away for a second
+    upload_s: Annotated[float, Field(gt=0)] = 30.0  # seconds that a picture may take to arrive
+    decode_s: Annotated[float, Field(gt=0)] = 5.0  # seconds that decoding it may take
+    poll_s: Annotated[float, Field(gt=0)] = 5.0  # seconds between two looks for a new publish
+    thumbnails_mb: Positive = 64  # memory for the products' small pictures
+
+
 class EvaluationConfig(Section):
     """What `evaluate` compares, and on how much of the catalogue."""
 
@@ -249,6 +266,7 @@ class Config(Section):
     gate: GateConfig = GateConfig()
     output: OutputConfig = OutputConfig()
     report: ReportConfig = ReportConfig()
+    live: LiveConfig = LiveConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     mlflow: MlflowConfig = MlflowConfig()
     # Spark properties set when the session is made here.

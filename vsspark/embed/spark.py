@@ -20,7 +20,6 @@ from vsspark.encoders import Encoder
 from vsspark.encoders.engines import load_engine
 from vsspark.errors import ConfigError
 from vsspark.images.fit import Fit
-from vsspark.images.product import preprocessing_mark
 from vsspark.spark.gpus import cores_per_gpu, one_gpu_per_task, take_gpu
 from vsspark.spark.workers import map_in_arrow
 
@@ -65,13 +64,6 @@ def prepare(spark: SparkSession, encoder: Encoder, config: EncoderConfig) -> Shi
     return ShippedModel(
         path.name, engine, batch_size, encoder.picture_size, cpus_per_gpu if engine == "tensorflow" else None
     )
-
-
-def stored_version(encoder: Encoder, config: EncoderConfig, images: ImagesConfig) -> str:
-    """The value of `embeddings.model_version`: the encoder's own version, with marks for a foreground finder and for
-    vectors that are not scaled.
-    """
-    return f"{encoder.model_version}{preprocessing_mark(images)}{'' if config.unit_norm else '-unscaled'}"
 
 
 def stat_images(images: DataFrame, config: ImagesConfig, storage_options: Mapping[str, str]) -> DataFrame:

@@ -40,12 +40,17 @@ def read_thumbnails(uris: Sequence[str], config: ImagesConfig, storage_options: 
 
 
 def thumbnail(data: bytes, config: ImagesConfig) -> str:
-    """`data:image/jpeg;base64,...` of a picture file's bytes, shrunk to fit SIDE x SIDE, never enlarged.
+    """`data:image/jpeg;base64,...` of `thumbnail_jpeg`."""
+    return "data:image/jpeg;base64," + base64.b64encode(thumbnail_jpeg(data, config)).decode("ascii")
+
+
+def thumbnail_jpeg(data: bytes, config: ImagesConfig, side: int = SIDE) -> bytes:
+    """A picture file's bytes as a JPEG shrunk to fit side x side pixels, never enlarged.
 
     Raises ImageError for bytes that are no usable picture.
     """
-    photo = decode_photo(data, (SIDE, SIDE), config)
-    scale = min(1.0, SIDE / max(photo.height, photo.width))
+    photo = decode_photo(data, (side, side), config)
+    scale = min(1.0, side / max(photo.height, photo.width))
     size = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
     small = cv2.resize(photo.pixels, size, interpolation=cv2.INTER_AREA)
     _, jpeg = cv2.imencode(
@@ -53,4 +58,4 @@ def thumbnail(data: bytes, config: ImagesConfig) -> str:
         cv2.cvtColor(small, cv2.COLOR_RGB2BGR),
         [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1],
     )
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+    return jpeg.tobytes()

@@ -19,13 +19,16 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from vsspark import __version__, progress
-from vsspark.config import load_config
+from vsspark.config import Config, load_config
 from vsspark.errors import VssparkError, raised_in_task
 from vsspark.job.jobs import JOBS
 from vsspark.masking import mask_text
-from vsspark.spark import jvm, session
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 # It names folders: nothing that climbs, nests or matches others.
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+=@-]*")
@@ -61,9 +64,9 @@ def run_job(name: str, argv: Sequence[str] | None = None) -> int:
     args.run_id = args.run_id or f"{args.run_date:%Y%m%d}-{now:%H%M%S%f}"[:-3]
     try:
         config = load_config(args.config, args.set)
-        spark = session.create(f"vsspark-{name}", config.spark)
+        given = (_session(name, config), config, args) if job.starts_spark else (config, args)
         with _signals():
-            job.work(spark, config, args)
+            job.work(*given)
     except Exception as error:
         known = error if isinstance(error, VssparkError) else raised_in_task(error)
         if known is not None:
@@ -76,6 +79,12 @@ def run_job(name: str, argv: Sequence[str] | None = None) -> int:
         _complain(f"{name}: ended by {signal.Signals(stopped.number).name}")
         return 128 + stopped.number
     return 0
+
+
+def _session(name: str, config: Config) -> SparkSession:
+    from vsspark.spark import session  # a job without Spark does not wait for its packages
+
+    return session.create(f"vsspark-{name}", config.spark)
 
 
 class Stopped(BaseException):
@@ -111,6 +120,8 @@ def _signals() -> Iterator[None]:
 def _complain(message: str) -> None:
     """One message on stderr. spark-submit pipes Python's stderr into its own stdout; the JVM still has the real one."""
     if "PYSPARK_GATEWAY_PORT" in os.environ:
+        from vsspark.spark import jvm
+
         jvm.print_error(message)
     else:
         print(message, file=sys.stderr)

@@ -1,33 +1,49 @@
-"""Every job by name, with the arguments of its own; those of the main job are in `pipeline`."""
+"""Every job by name, with the arguments of its own; those of the main job are in `pipeline`.
+
+What a job works with is imported when it works: `--help` waits for nothing, and a query starts without Spark.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
-from typing import NamedTuple
-
-from pyspark.sql import SparkSession
+from typing import TYPE_CHECKING, NamedTuple
 
 from vsspark.config import Config
+from vsspark.config.store_settings import storage_options
 from vsspark.errors import DataQualityError
-from vsspark.evaluation.evaluate import compare_encoders, judge_models
-from vsspark.evaluation.files import to_markdown
-from vsspark.job import pipeline
-from vsspark.query.answers import to_json, to_text
-from vsspark.query.ask import answer_images
-from vsspark.report.build import write_report
-from vsspark.spark import session
-from vsspark.storage.store import Store
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def _stage(name: str) -> Callable[[SparkSession, Config, argparse.Namespace], None]:
+    """The function of that name in `pipeline`."""
+
+    def work(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+        from vsspark.job import pipeline
+
+        getattr(pipeline, name)(spark, config, args)
+
+    return work
 
 
 def report(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
     """Draws the report of the run that is published now once more, and prints where it is."""
+    from vsspark.report.build import write_report
+    from vsspark.spark import session
+    from vsspark.storage.store import Store
+
     store = Store(spark, config.output)
     print(write_report(spark, store, store.published_run(), config, session.storage_options(spark)))
 
 
 def evaluate(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
     """Compares encoders on a sample of the catalogue, or reads a rating sheet back: `--ratings FILE [FILE ...]`."""
+    from vsspark.evaluation.evaluate import compare_encoders, judge_models
+    from vsspark.evaluation.files import to_markdown
+
     if args.ratings:
         print(judge_models(args.ratings, config), end="")
         return
@@ -35,15 +51,35 @@ def evaluate(spark: SparkSession, config: Config, args: argparse.Namespace) -> N
     print(f"{to_markdown(results)}\n{folder}")
 
 
-def query(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+def query(config: Config, args: argparse.Namespace) -> None:
     """Prints products similar to the given pictures, from the published run; exit code 2 if no picture can be used."""
-    run_id, answers = answer_images(spark, config, args.images, args.k)
+    from vsspark.query.answers import to_json, to_text
+    from vsspark.query.ask import answer_images
+
+    run_id, answers = answer_images(config, store_settings(config), args.images, args.k)
     print(to_json(run_id, answers) if args.json else to_text(answers))
     if all(answer.reason is not None for answer in answers):
         first = answers[0]
         raise DataQualityError(
             f"none of the {len(answers)} pictures could be used, the first is {first.reason}: {first.detail}"
         )
+
+
+def live(config: Config, args: argparse.Namespace) -> None:
+    """Serves the page on which one points a phone at a garment, until it is told to end."""
+    from vsspark.live.serve import serve
+
+    given = {name: value for name in ("host", "port") if (value := getattr(args, name)) is not None}
+    serve(config.model_copy(update={"live": config.live.model_copy(update=given)}), store_settings(config))
+
+
+def store_settings(config: Config) -> dict[str, str]:
+    """Settings of object storage for a job without Spark: spark-submit's and the config's. Holds secrets."""
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        return storage_options(config.spark)
+    from vsspark.spark import jvm
+
+    return storage_options(config.spark, jvm.submitted_settings())
 
 
 def train(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
@@ -79,6 +115,19 @@ def _pictures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
+def _address(parser: argparse.ArgumentParser) -> None:
+    about = "address to listen on (default: live.host, 127.0.0.1: this machine alone); 0.0.0.0 is every network"
+    parser.add_argument("--host", default=None, help=about)
+    parser.add_argument("--port", type=_port, default=None, help="default: live.port, 8000; 0: any free one")
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"got {number}, expected 0 to 65535")
+    return number
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -87,24 +136,26 @@ def _positive(text: str) -> int:
 
 
 class Job(NamedTuple):
-    """about: what the job does, in one line for `--help`."""
+    """about: what the job does, in one line for `--help`. starts_spark: `work` is given a session before the config."""
 
     about: str
-    work: Callable[[SparkSession, Config, argparse.Namespace], None]
+    work: Callable[..., None]
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
+    starts_spark: bool = True
 
 
 JOBS = {
     "recommend": Job(
-        "read the catalogue, embed, search, judge and publish: the nightly job", pipeline.recommend, _force
+        "read the catalogue, embed, search, judge and publish: the nightly job", _stage("recommend"), _force
     ),
-    "ingest": Job("read the catalogue alone; --check shows what is understood", pipeline.ingest, _check),
-    "embed": Job("embed the images of the last ingest", pipeline.embed),
-    "neighbours": Job("search the neighbours of the embedded images", pipeline.neighbours),
-    "publish": Job("merge, judge and publish what has been searched", pipeline.publish, _force),
-    "rollback": Job("make an earlier published run current again", pipeline.rollback, _target),
+    "ingest": Job("read the catalogue alone; --check shows what is understood", _stage("ingest"), _check),
+    "embed": Job("embed the images of the last ingest", _stage("embed")),
+    "neighbours": Job("search the neighbours of the embedded images", _stage("neighbours")),
+    "publish": Job("merge, judge and publish what has been searched", _stage("publish"), _force),
+    "rollback": Job("make an earlier published run current again", _stage("rollback"), _target),
     "report": Job("draw the report of the published run once more", report),
     "evaluate": Job("compare encoders on a sample of the catalogue", evaluate, _ratings),
-    "query": Job("print products similar to given pictures", query, _pictures),
+    "query": Job("print products similar to given pictures", query, _pictures, starts_spark=False),
+    "live": Job("serve a page: take a picture, get similar products", live, _address, starts_spark=False),
     "train": Job("fit an encoder to the shop's pictures and register it in MLflow", train),
 }

@@ -8,7 +8,8 @@ from pyspark.sql import SparkSession
 
 from vsspark import encoders
 from vsspark.config import Config
-from vsspark.embed.spark import ShippedModel, prepare, stored_version
+from vsspark.embed.spark import ShippedModel, prepare
+from vsspark.embed.version import stored_version
 from vsspark.encoders import Encoder
 from vsspark.encoders.registry import MLFLOW_SCHEMES
 from vsspark.spark import session

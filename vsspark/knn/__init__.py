@@ -16,13 +16,25 @@ BLAS, a GPU, tiles, threads, partitions nor the order of rows changes a bit of t
 the same values; which candidates it finds may depend on the CPU. A group (a product) is represented by at most one
 item, its best, and never in its own lists. NaN and infinity are refused; a zero vector has cosine 0 to everything.
 
-The files, each using only those before it: `compiled` (Numba's options), `values` (the value of a pair), `topk` (the
+The files, each using only those before it: `bits` (the same values by NumPy), `compiled` (Numba's options), `values` (the value of a pair), `topk` (the
 lists and the pass over a tile), `metrics` (estimates per metric), `exact`, `cells`, `approximate` (calibration,
 audit), `gpu`, `engine` (the functions above); for Spark `tiles` (files), `layout` (which tiles), `plan` (work from tile
 sizes), `simulate` (both for a shop that is not there yet), `partials` (what a task does), `packing`, `spark`.
 A Spark task runs as many threads as spark.task.cpus says.
 """
 
-from vsspark.knn.engine import search, self_join
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vsspark.knn.engine import search, self_join
 
 __all__ = ["search", "self_join"]
+
+
+def __getattr__(name: str) -> Any:
+    """The functions above; Numba is imported with the first of them, not by who only reads an index."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    from vsspark.knn import engine
+
+    return getattr(engine, name)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vsspark.knn import values
+from vsspark.knn.bits import VERSION
 from vsspark.knn.tiles import (
     Tile,
     delete_file,
@@ -43,7 +43,7 @@ class Settings(NamedTuple):
 
     def recorded(self) -> dict[str, str | int | None]:
         """The settings as a manifest holds them, with the versions of the code."""
-        return {**self._asdict(), "format": FORMAT, "values": values.VERSION}
+        return {**self._asdict(), "format": FORMAT, "values": VERSION}
 
 
 class Entry(NamedTuple):

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 
+from vsspark.arrow import to_array
 from vsspark.storage.filesystems import open_filesystem
 
 MEMBERS, ITEMS, QUERIES = 0, 1, 2  # a tile's role: items that search their block; items alone; queries from elsewhere
@@ -119,30 +120,35 @@ def read_tile(tile: Tile, storage_options: Mapping[str, str] | None) -> TileRows
     """The tile's rows: a view of the mapped file where it is local, else the bytes of this one record batch. A copy
     where rows are struck out.
     """
+    rows = stored_rows(tile, storage_options)
+    return rows if tile.struck is None else rows.take(kept_positions(tile, len(rows.ids), storage_options))
+
+
+def stored_rows(tile: Tile, storage_options: Mapping[str, str] | None) -> TileRows:
+    """As `read_tile`, with the rows that are struck out: never a copy of a local file."""
     batch = _read_batch(tile.uri, tile.batch, storage_options)
     vectors = batch.column("vector")
-    rows = TileRows(
-        vectors.flatten().to_numpy().reshape(len(vectors), vectors.type.list_size),
-        batch.column("id").to_numpy(),
-        batch.column("group").to_numpy(),
-        batch.column("floor").to_numpy(),
+    return TileRows(
+        to_array(vectors.flatten()).reshape(len(vectors), vectors.type.list_size),
+        to_array(batch.column("id")),
+        to_array(batch.column("group")),
+        to_array(batch.column("floor")),
         batch.column("content") if "content" in batch.schema.names else None,
     )
-    return rows if tile.struck is None else rows.take(_left(tile, batch.num_rows, storage_options))
 
 
 def read_facts(tile: Tile, storage_options: Mapping[str, str] | None) -> pa.RecordBatch:
     """id, group, content and position in the file of a tile's rows; the vectors are not read."""
     batch = _read_batch(tile.uri, tile.batch, storage_options, ["id", "group", "content"])
     batch = batch.append_column("position", pa.array(np.arange(batch.num_rows, dtype=np.int32)))
-    return batch if tile.struck is None else batch.take(pa.array(_left(tile, batch.num_rows, storage_options)))
+    return batch if tile.struck is None else batch.take(pa.array(kept_positions(tile, batch.num_rows, storage_options)))
 
 
-def _left(tile: Tile, stored: int, storage_options: Mapping[str, str] | None) -> np.ndarray:
+def kept_positions(tile: Tile, stored: int, storage_options: Mapping[str, str] | None) -> np.ndarray:
     """The positions that are not struck out."""
     there = np.ones(stored, bool)
     if tile.struck is not None:
-        there[_read_batch(*tile.struck, storage_options).column("position").to_numpy()] = False
+        there[to_array(_read_batch(*tile.struck, storage_options).column("position"))] = False
     return np.flatnonzero(there)
 
 

@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vsspark.knn.bits import LANES as LANES
+from vsspark.knn.bits import ROUNDING as ROUNDING
+from vsspark.knn.bits import VERSION as VERSION
 from vsspark.knn.compiled import compiled
 
-VERSION = 2  # of the bits that this file gives: lists made by another are searched again, not merged with
-LANES = 32  # partial sums: independent additions for every vector width up to 16 doubles
 ESTIMATE, COSINE, L2, L1 = 0, 1, 2, 3
-ROUNDING = 2.0**-24  # the relative error of one rounding to float32
 
 
 class Measure(NamedTuple):

@@ -1,5 +1,5 @@
-"""Point a phone at a garment, get shopping links: neighbours of single images in the published run.
+"""Point a phone at a garment, get shopping links: neighbours of single images in the published run. No Spark.
 
-answers (what is said), pictures (embedded here), candidates (the search of one task) <- spark (over the table) <- ask
-(all of it).
+answers (what is said), pictures (embedded here), products (what the tables say), vectors (mapped into memory) <-
+search, medians <- ask (all of it).
 """

@@ -11,7 +11,7 @@ _COLUMNS = ("rank", "product", "similarity", "category", "price", "source", "uri
 
 @dataclass(frozen=True)
 class Similar:
-    """A product like the picture; the columns of `similar_products`."""
+    """A product like the picture; the columns of `similar_products`, and what else the catalogue says."""
 
     rank: int
     product_id: str
@@ -20,6 +20,10 @@ class Similar:
     category: str | None
     price: float | None
     source: str  # visual: of a probed category; backfill: nearest in the whole catalogue
+    image_id: int = 0  # of image_uri
+    name: str | None = None
+    in_stock: bool | None = None
+    link: str | None = None  # the product's page, see live.link
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
+import cv2
 import numpy as np
-import pyarrow as pa
 
 from vsspark.config import BlockingConfig, EncoderConfig, ImagesConfig
-from vsspark.embed.kernel.frame import embed_batches
-from vsspark.embed.kernel.photos import PhotoSource
+from vsspark.embed.kernel.frame import not_finite, run_network
+from vsspark.embed.kernel.photos import PhotoResult, PhotoSource, load_photos
 from vsspark.encoders import Encoder
-from vsspark.encoders.engines import load_engine
-from vsspark.knn.exact import default_threads
+from vsspark.encoders.engines import Engine, load_engine
+from vsspark.errors import ImageError
+from vsspark.images.product import decode_product
 
-_BATCH = 8
+_AHEAD = 8  # pictures fetched and decoded while the network runs
 Probes = tuple[tuple[str, float], ...]  # category and its probability, most probable first
+
+
+class Picture(NamedTuple):
+    """A picture to find products for."""
+
+    uri: str  # a local path or s3a://bucket/key; where there are bytes, a name
+    box: str | None = None  # the product's part of it, as `images.box`; None: the whole picture, or what is found
+    data: bytes | None = None  # the file's bytes, where they need not be fetched
 
 
 class PictureEmbedding(NamedTuple):
@@ -29,30 +40,44 @@ class PictureEmbedding(NamedTuple):
 
 
 def embed_pictures(
-    uris: Sequence[str],
+    pictures: Sequence[Picture],
     encoder: Encoder,
     images: ImagesConfig,
     encoder_config: EncoderConfig,
     storage_options: Mapping[str, str],
 ) -> list[PictureEmbedding]:
-    """One `PictureEmbedding` per uri, in their order.
+    """One `PictureEmbedding` per picture, in their order.
 
-    The engine is the CPU's: a handful of pictures is done before a GPU is
-    ready.
+    The engine is the CPU's: a handful of pictures is done before a GPU is ready. It takes one picture at a time, so
+    that none waits for others; the batch's passes hold several, which may change an embedding's last bits.
     """
-    threads = default_threads()
-    engine = load_engine("onnxruntime", str(encoder.files["onnxruntime"]), min(_BATCH, len(uris)), threads)
-    rows = pa.record_batch([pa.array(range(len(uris)), pa.int64()), pa.array(list(uris))], names=["image_id", "uri"])
-    embeddings: list[PictureEmbedding | None] = [None] * len(uris)
+    threads = len(os.sched_getaffinity(0))
+    engine = load_engine("onnxruntime", str(encoder.files["onnxruntime"]), 1, threads)
+    cv2.setNumThreads(1)  # the photos' threads are the parallelism
     photos = PhotoSource(encoder.picture_size, images, storage_options, threads)
-    for batch in embed_batches([rows], engine, encoder_config, photos):
-        for row in batch.to_pylist():
-            vectors = (
-                None if row[name] is None else np.asarray(row[name], np.float32)
-                for name in ("embedding", "probabilities")
-            )
-            embeddings[row["image_id"]] = PictureEmbedding(*vectors, row["reason"], row["detail"])
-    return embeddings
+    rows = [(i, picture.uri, picture.box) for i, picture in enumerate(pictures) if picture.data is None]
+    given = (_decode(i, picture, photos) for i, picture in enumerate(pictures) if picture.data is not None)
+    loaded = chain(given, load_photos(rows, photos, _AHEAD))
+    results = {photo.image_id: _embed(photo, engine, encoder_config) for photo in loaded}
+    return [results[i] for i in range(len(pictures))]
+
+
+def _decode(number: int, picture: Picture, photos: PhotoSource) -> PhotoResult:
+    try:
+        photo = decode_product(picture.data, photos.size, photos.config, picture.box)
+    except ImageError as error:
+        return PhotoResult(number, stage="decode", error=error)
+    return PhotoResult(number, photo=photo)
+
+
+def _embed(photo: PhotoResult, engine: Engine, config: EncoderConfig) -> PictureEmbedding:
+    error = photo.error
+    if error is None:
+        embeddings, probabilities, finite = run_network([photo], engine, config)
+        if finite[0]:
+            return PictureEmbedding(embeddings[0], None if probabilities is None else probabilities[0], None, None)
+        error = not_finite()
+    return PictureEmbedding(None, None, error.reason.value, error.detail)
 
 
 def probed_categories(probabilities: np.ndarray, names: Sequence[str], config: BlockingConfig) -> Probes:

@@ -29,6 +29,12 @@ def start(properties: Mapping[str, str]) -> None:
     SparkContext._ensure_initialized(conf=conf)
 
 
+def submitted_settings() -> dict[str, str]:
+    """Spark's settings as spark-submit was given them, its defaults file included."""
+    start({})
+    return dict(SparkConf().getAll())
+
+
 def has_class(spark: SparkSession, name: str) -> bool:
     """Whether the driver's JVM finds a class, given with its package."""
     place = spark._jvm

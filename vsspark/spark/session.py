@@ -13,6 +13,7 @@ from functools import lru_cache
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
+from vsspark.config.store_settings import S3_OPTIONS
 from vsspark.spark import jvm
 from vsspark.spark.start import check_delta, start_jvm
 
@@ -44,15 +45,6 @@ _LOCAL_DEFAULTS = {
     "spark.driver.host": "127.0.0.1",
 }
 _LONGEST_SOCKET_FOLDER = 60  # letters: Linux takes 107 for a socket's path, and Spark adds a slash and a name of 42
-_S3_OPTIONS = (
-    "fs.s3a.endpoint",
-    "fs.s3a.endpoint.region",
-    "fs.s3a.access.key",
-    "fs.s3a.secret.key",
-    "fs.s3a.session.token",
-    "fs.s3a.path.style.access",
-    "fs.s3a.connection.ssl.enabled",
-)
 
 
 def create(app_name: str, properties: dict[str, str | int | float | bool]) -> SparkSession:
@@ -139,7 +131,7 @@ def storage_options(spark: SparkSession) -> dict[str, str]:
     """
     hadoop = jvm.hadoop_configuration(spark)
     per_bucket = hadoop.getPropsWithPrefix("fs.s3a.bucket.")
-    return {key: value for key in _S3_OPTIONS if (value := hadoop.get(key))} | {
+    return {key: value for key in S3_OPTIONS if (value := hadoop.get(key))} | {
         f"fs.s3a.bucket.{key}": per_bucket[key] for key in per_bucket
     }
 

@@ -26,21 +26,6 @@ def published_images(store: Store, run: Mapping[str, Any]) -> DataFrame:
     return join_old_rows(images, _old_embeddings(store, run))
 
 
-def published_vectors(store: Store, run: Mapping[str, Any]) -> DataFrame:
-    """image_id, embedding, predicted_category, category, head of every image that the run has embedded.
-
-    Cost: one join of the vectors by content, n * d * 4 bytes through a shuffle unless the images are few.
-    """
-    images = published_images(store, run).where(F.col("content_hash").isNotNull())
-    images = images.select("image_id", "content_hash", "box", "category", "predicted_category", "head")
-    embeddings = store.read_published("embeddings", run).where(F.col("model_version") == run["model_version"])
-    if "image_id" in embeddings.columns:
-        return images.join(embeddings.select("image_id", "embedding"), "image_id")
-    vectors = embeddings.select("content_hash", F.col("box").alias("crop"), "embedding")
-    same = (images["content_hash"] == vectors["content_hash"]) & images["box"].eqNullSafe(vectors["crop"])
-    return images.join(vectors, same).drop("content_hash", "box", "crop")
-
-
 def join_old_rows(images: DataFrame, embeddings: DataFrame) -> DataFrame:
     """Rows of `images` from the two tables as release 0.1 left them. embeddings: of one model version."""
     return complete(images.join(embeddings.select("image_id", *_OF_THE_FILE), "image_id", "left"), IMAGES)

@@ -4,7 +4,7 @@ without Spark.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import cv2
@@ -93,21 +93,12 @@ def _infer(
     ready: list[PhotoResult], engine: Engine, encoder: EncoderConfig
 ) -> tuple[pa.RecordBatch, list[PhotoResult]]:
     """(rows of the images that were embedded, the images for which the network gave NaN or infinity)."""
-    embeddings, probabilities = engine.run(np.stack([photo.photo.pixels for photo in ready]))
-    finite = np.isfinite(embeddings).all(axis=1)  # (n,)
-    if probabilities is not None:
-        finite &= np.isfinite(probabilities).all(axis=1)
-        probabilities = probabilities[finite]
+    embeddings, probabilities, finite = run_network(ready, engine, encoder)
     embeddings = embeddings[finite]
-    if encoder.unit_norm:
-        # A picture that excites nothing keeps its zero vector: it is similar to nothing.
-        embeddings = embeddings / np.maximum(
-            np.linalg.norm(embeddings, axis=1, keepdims=True), np.finfo(np.float32).tiny
-        )
+    probabilities = None if probabilities is None else probabilities[finite]
     good = [photo for photo, is_finite in zip(ready, finite, strict=True) if is_finite]
-    error = ImageError(Reason.NOT_FINITE, "the network gave NaN or infinity")
     broken = [
-        photo._replace(stage="encode", error=error)
+        photo._replace(stage="encode", error=not_finite())
         for photo, is_finite in zip(ready, finite, strict=True)
         if not is_finite
     ]
@@ -119,6 +110,29 @@ def _infer(
         "probabilities": None if probabilities is None else _lists(probabilities),
     }
     return _record_batch(columns, len(good)), broken
+
+
+def not_finite() -> ImageError:
+    """Why a picture has no embedding though its network ran."""
+    return ImageError(Reason.NOT_FINITE, "the network gave NaN or infinity")
+
+
+def run_network(
+    photos: Sequence[PhotoResult], engine: Engine, encoder: EncoderConfig
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """(embeddings (n, d), probabilities (n, c) or None, (n,) bool: whether all numbers of a row are finite).
+
+    photos: decoded, at most engine.batch_size.
+    """
+    embeddings, probabilities = engine.run(np.stack([photo.photo.pixels for photo in photos]))
+    finite = np.isfinite(embeddings).all(axis=1)
+    if probabilities is not None:
+        finite &= np.isfinite(probabilities).all(axis=1)
+    if encoder.unit_norm:
+        # A picture that excites nothing keeps its zero vector: it is similar to nothing.
+        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        embeddings = embeddings / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return embeddings, probabilities, finite
 
 
 def _rows_without_embedding(rows: list[PhotoResult]) -> pa.RecordBatch:
