@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vsspark.config import Config
 from vsspark.config.store_settings import storage_options
-from vsspark.errors import DataQualityError
+from vsspark.errors import ConfigError, DataQualityError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -82,6 +82,18 @@ def store_settings(config: Config) -> dict[str, str]:
     return storage_options(config.spark, jvm.submitted_settings())
 
 
+def doctor(config: Config, args: argparse.Namespace) -> None:
+    """Prints a line per check; exit code 2 where something would keep a run from working."""
+    from vsspark.job.doctor import examine
+
+    unfit = []
+    for name, said, fit in examine(config):
+        print(f"{'ok  ' if fit else 'FAIL'}  {name:9}  {said}", flush=True)
+        unfit += [] if fit else [name]
+    if unfit:
+        raise ConfigError(f"not fit for a run: {', '.join(unfit)}; the lines above say what to do")
+
+
 def train(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
     """Fits an encoder to the catalogue and registers it in MLflow."""
     from vsspark.training.train import train_encoder  # Petastorm is there only where training happens
@@ -145,6 +157,7 @@ class Job(NamedTuple):
 
 
 JOBS = {
+    "doctor": Job("look at Java, Spark, stores, encoder and tracking before a run does", doctor, starts_spark=False),
     "recommend": Job(
         "read the catalogue, embed, search, judge and publish: the nightly job", _stage("recommend"), _force
     ),

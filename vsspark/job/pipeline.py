@@ -36,6 +36,7 @@ from vsspark.job.model import load_model
 from vsspark.job.neighbours import neighbours_stage
 from vsspark.job.products import products_stage
 from vsspark.job.run import Run
+from vsspark.knn.memory import check_memory
 from vsspark.recommend.lists import in_product_ranges
 from vsspark.schemas import SIMILAR_PRODUCTS
 from vsspark.spark import session
@@ -136,6 +137,8 @@ def _embed(run: Run, images, always: bool = False) -> bool:
     config, tables = run.config, run.tables
     with run.progress.stage("encoder", f"loading {config.encoder.name}"):
         model = load_model(run.spark, config)
+    settings = session.executor_settings(run.spark)
+    log.info("memory     %s", check_memory(settings, config.knn, model.encoder.dim))
     check = run.do(
         "check", "sizes and times of the files", check_stage, tables, images, config.catalogue, config.images
     )

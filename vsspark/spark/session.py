@@ -139,3 +139,11 @@ def storage_options(spark: SparkSession) -> dict[str, str]:
 def task_slots(spark: SparkSession) -> int:
     """How many tasks the session's executors run at a time."""
     return max(1, spark.sparkContext.defaultParallelism)
+
+
+def executor_settings(spark: SparkSession) -> dict[str, str]:
+    """Spark's properties; with a local master, whose one executor is the driver, its slots are the executor's cores."""
+    settings = dict(spark.sparkContext.getConf().getAll())
+    if spark.sparkContext.master.startswith("local"):
+        settings["spark.executor.cores"] = str(task_slots(spark) * int(settings.get("spark.task.cpus", "1")))
+    return settings
