@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vsspark.config import Config, load_config
+from vsspark.config import Config, KnnConfig, load_config, recorded_settings
 from vsspark.errors import ConfigError
 from vsspark.masking import has_user_info, mask_text
 
@@ -187,4 +187,10 @@ def test_what_a_run_records_of_its_settings_can_be_read_back():
     for name in recorded:
         section = getattr(config, name)
         if hasattr(section, "model_dump"):
-            assert type(section).model_validate(recorded[name]) == section
+            assert recorded_settings(type(section), recorded[name]) == section
+
+
+def test_settings_that_another_release_has_recorded_are_read_as_far_as_they_are_known():
+    recorded = Config().public()["knn"] | {"k": 7, "metric": "angular", "a_key_of_later": 3}
+    found = recorded_settings(KnnConfig, recorded)
+    assert (found.k, found.metric) == (7, KnnConfig().metric)

@@ -10,6 +10,7 @@ from vsspark.config.catalogue import ColumnsConfig as ColumnsConfig
 from vsspark.config.catalogue import CsvConfig as CsvConfig
 from vsspark.config.load import load_config as load_config
 from vsspark.config.load import load_settings as load_settings
+from vsspark.config.load import recorded_settings as recorded_settings
 from vsspark.config.sections import BlockingConfig as BlockingConfig
 from vsspark.config.sections import Config as Config
 from vsspark.config.sections import DemoConfig as DemoConfig

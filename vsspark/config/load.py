@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -49,6 +49,20 @@ def load_settings(model: type[_Settings], path: str | os.PathLike | None, overri
     except ValidationError as error:
         lines = [_explain(problem, model) for problem in error.errors()]
         raise ConfigError(f"{path or 'the built-in defaults'}: " + "; ".join(lines)) from None
+
+
+def recorded_settings(model: type[_Settings], recorded: Mapping[str, Any]) -> _Settings:
+    """A section as a run has recorded it in `runs.config`.
+
+    Another release may have recorded it: keys that are no longer known are left out, and a value that is no longer
+    allowed is the default's.
+    """
+    known = {key: value for key, value in recorded.items() if key in model.model_fields}
+    try:
+        return model.model_validate(known)
+    except ValidationError as error:
+        wrong = {problem["loc"][0] for problem in error.errors() if problem["loc"]}
+        return model.model_validate({key: value for key, value in known.items() if key not in wrong})
 
 
 def _read_tree(path: str | os.PathLike) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vsspark.config import Config
+from vsspark.config import Config, recorded_settings
 from vsspark.progress import Progress
 from vsspark.report.build import report_path, write_report
 from vsspark.storage.run_tables import RunTables
@@ -40,5 +40,5 @@ def config_of(config: Config, row: Mapping[str, Any]) -> Config:
     """The configuration with the sections that explain a report as they were in the run of `row`."""
     recorded = json.loads(row["config"])
     sections = ("encoder", "blocking", "knn", "recommend")
-    earlier = {name: type(getattr(config, name)).model_validate(recorded[name]) for name in sections}
+    earlier = {name: recorded_settings(type(getattr(config, name)), recorded.get(name, {})) for name in sections}
     return config.model_copy(update=earlier)

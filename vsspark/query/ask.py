@@ -13,7 +13,7 @@ import numpy as np
 
 from vsspark import encoders
 from vsspark.blocks.head import Head
-from vsspark.config import BlockingConfig, Config, ImagesConfig, RecommendConfig
+from vsspark.config import BlockingConfig, Config, ImagesConfig, RecommendConfig, recorded_settings
 from vsspark.embed.version import stored_version
 from vsspark.encoders import Encoder
 from vsspark.encoders.registry import MLFLOW_SCHEMES
@@ -58,7 +58,7 @@ class Searcher:
         self._run = self._tables.published_run()
         self.run_id: str = self._run["run_id"]
         recorded = self._run["config"]
-        self._blocking = BlockingConfig.model_validate(recorded["blocking"])
+        self._blocking = recorded_settings(BlockingConfig, recorded["blocking"])
         self._pictures = _images_config(config, recorded)
         with self._progress.stage("encoder", f"loading {config.encoder.name}"):
             self._unit_norm = config.encoder.model_copy(update={"unit_norm": recorded["encoder"]["unit_norm"]})
