@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from invariants import check, connect
+from quick_spark import JVM_OPTIONS
 from shops import REPO, arguments, draw_shop
 
 from vsspark import encoders
@@ -22,7 +23,8 @@ BIN = Path(sys.executable).parent
 
 def _submit(*args: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
     """In the environment of a user's shell: without what the tests' own session has set."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK_", "SPARK_"))} | environment
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK_", "SPARK_"))}
+    env |= {"JAVA_TOOL_OPTIONS": JVM_OPTIONS, **environment}  # of executors, too
     command = [str(BIN / "spark-submit"), *args]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=500)
 
