@@ -85,7 +85,7 @@ def update_index(index: Index, rows: DataFrame, scratch: str, config: KnnConfig,
     change = Change(added, struck, blocks=index.blocks, label=label)
     index = commit(index, change, f"struck-{uuid.uuid4().hex[:12]}")
     log.info(
-        "index version %d: %d rows in %d tiles, %d rows added, %d struck out",
+        "index      version %d: %d rows in %d tiles, %d rows added, %d struck out",
         index.version, index.rows(), len(index.entries), sum(counts.values()), index_struck(index, before, added),
     )  # fmt: skip
     index = compact(spark, index)

@@ -93,7 +93,7 @@ def search_packed(
     done = _finished(spark, partial_lists, storage_options)
     dealt = plan.tasks(work, slots, done)
     log.info(
-        "knn %d tiles, %d units (%d done before) in %d tasks, %.3g pairs, %d partial lists",
+        "knn        %d tiles, %d units (%d done before) in %d tasks, %.3g pairs, %d partial lists",
         len(tiles),
         len(work),
         len(done),
