@@ -26,8 +26,8 @@ def to_matrix(column: pa.ListArray | pa.ChunkedArray) -> np.ndarray:
 
 
 def to_array(column: pa.Array | pa.ChunkedArray, null: int = 0) -> np.ndarray:
-    """(n,) of a column of integers, floats or booleans; a view where it is in one piece, without nulls and not of
-    booleans. null: what stands for one.
+    """(n,) of a column of integers, floats or booleans; a view where the column is one chunk without nulls and not of
+    booleans. null: the number that replaces a null.
 
     Like the two below it takes no way on which pyarrow imports pandas (`to_numpy`, `pa.array`, `pa.scalar`): half a
     second of a process that answers one query.

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import csv
-import shutil
 import subprocess
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, QUIET
 from small_shop import draw
 
 from vsspark.config import ImagesConfig
 from vsspark.evaluation.rating_sheet import blind_pairs, to_page, write_sheet
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 NEAREST = {"secret-a": np.array([3, 4, 5]), "secret-b": np.array([3, 5, -1]), "random": np.array([4, 5, 0])}
 QUERIES = np.array([0, 1, 2])
 

@@ -1,5 +1,5 @@
-"""Makes the graph that `encoders/default_graph.py` fills: `python -m vsspark.default_encoder.graph`, after the network's
-definition, its input size or its number of categories has changed.
+"""Makes the graph that `encoders/default_graph.py` fills: `python -m vsspark.default_encoder.graph`. Run it after the
+network's definition, its input size or its number of categories has changed.
 
 Needs TensorFlow and tf2onnx. The network is exported as any other, and every initializer that comes from weights is
 left out, with a note of where they lie.

@@ -53,9 +53,8 @@ def examine(config: Config) -> Iterator[tuple[str, str, bool]]:
         check: Callable[[], str] = getattr(patient, name)
         try:
             yield name, check(), True
-        except (
-            Exception
-        ) as error:  # whatever Java, a store or a model file may raise: the next check comes all the same
+        except Exception as error:
+            # Java, a store or a model file may raise anything; the checks behind this one are made all the same.
             known = error if isinstance(error, VssparkError) else raised_in_task(error)
             said = str(known) if known is not None else f"{type(error).__name__}: {first_line(error)}"
             unfit.add(name)

@@ -45,7 +45,7 @@ class Current:
         try:
             state = self._tables.publish_state()
             searcher = self.searcher if state == self._state else self._read()
-        except Exception as error:  # whatever a store or a table may do: the next look may find it mended
+        except Exception as error:  # a store or a table may raise anything; the next look tries again
             complaint = mask_text(f"{type(error).__name__}: {error}")
             if complaint != self.complaint:
                 log.warning("live       still run %s: %s", self.searcher.run_id, complaint)

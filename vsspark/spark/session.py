@@ -25,7 +25,7 @@ _DEFAULTS = {
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     # A run_id or model_version that looks like a number stays text when it is a partition column.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
-    # Looking up the caller's line for every column costs six more calls into the JVM. The jobs' messages do not show it.
+    # Finding the caller's line costs six more calls into the JVM for every column; the jobs' messages do not show it.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
     # HotSpot compiles no method of more bytes: a query with many expressions then runs interpreted, three times slower.
     "spark.sql.codegen.hugeMethodLimit": "8000",
