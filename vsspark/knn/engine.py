@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vsspark.knn import approximate, exact, metrics, topk
+from vsspark.knn.eligibility import Condition, Eligibility
 from vsspark.knn.exact import Rows
 
 MODES = ("exact", "approximate")
@@ -113,14 +114,22 @@ def offer(
     tile_rows: int = 8192,
     device: str | None = None,
     similarity: bool = False,
+    conditions: tuple[Condition, ...] = (),
 ) -> list[Audit]:
     """Offer right to left's lists and, if `both`, left to right's; `left is right` joins rows with themselves.
 
     The vectors are those of `prepared`; the lists then hold cosines, or minus distances, or with `similarity` 1 / (1
     + distance) for l2 and l1. Returns an audit of each approximate join, none where the join was exact from the
     start. device: TensorFlow's name of a GPU, on which cosine and l2 joins are then estimated, always exactly.
+    conditions: of the pairs that may be in a list, by the rows' `facts`; such joins are exact, and on the CPU.
     """
     directions = [(left, right)] if left is right or not both else [(left, right), (right, left)]
+    if conditions:
+        for queries, items in directions:
+            eligibility = Eligibility(conditions, queries.facts, items.facts)
+            offered = items._replace(top=topk.empty(len(items.ids), 1))  # a condition may hold in one direction alone
+            exact.join(queries, offered, metric, False, similarity, threads, tile_rows, eligibility)
+        return []
     if device is not None and metric in metrics.ON_GPU:
         from vsspark.knn import gpu  # TensorFlow is loaded only where a GPU is used
 

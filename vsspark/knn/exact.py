@@ -16,6 +16,7 @@ from threadpoolctl import ThreadpoolController
 
 from vsspark.knn import metrics, topk, values
 from vsspark.knn.compiled import read_only
+from vsspark.knn.eligibility import Eligibility, Facts
 from vsspark.knn.topk import Side, TopK
 
 TILE = 512  # rows: a tile of products is 1 MiB and stays in a core's own cache; larger ones gain under 2 %
@@ -29,6 +30,7 @@ class Rows(NamedTuple):
     ids: np.ndarray  # (n,) int64
     groups: np.ndarray  # (n,) int64
     top: TopK
+    facts: Facts | None = None  # of the rows, where conditions decide who may be whose neighbour
 
 
 @lru_cache(maxsize=1)
@@ -53,6 +55,7 @@ def join(
     similarity: bool = False,
     threads: int | None = None,
     tile: int = TILE,
+    eligibility: Eligibility | None = None,
 ) -> None:
     """Offer `right` to the lists of `left` and, if `both`, `left` to the lists of `right`.
 
@@ -62,14 +65,18 @@ def join(
     the distance. Memory beside the rows: threads * tile^2 * 4 bytes; a second copy of the rows for l2, and for cosine
     where rows are not of unit length. Cost: n^2 * d multiplications by BLAS, and a float64 sum for each pair whose
     estimate is within `Measure.slack` of its list's floor: about k * ln(n / k) a row, and all pairs of rows that are
-    nearer to each other than slack without being equal.
+    nearer to each other than slack without being equal. eligibility: which pairs may be in a list; for one direction
+    between two different sides.
     """
     measure, estimated = metrics.estimates(
         metric, similarity, *([left.vectors] if left is right else [left.vectors, right.vectors])
     )
     rows = side(left, estimated[0], measure, right.top.values.shape[1] if both or left is right else 0)
     cols = rows if left is right else side(right, estimated[-1], measure, left.top.values.shape[1])
-    join_sides(rows, cols, (estimated[0].vectors, estimated[-1].vectors), metric, measure, both, threads, tile)
+    if eligibility is not None:
+        cols = cols._replace(needed=np.ones(len(cols.ids), bool))  # of equal rows, the lower ids may not be eligible
+    vectors = estimated[0].vectors, estimated[-1].vectors
+    join_sides(rows, cols, vectors, metric, measure, both, threads, tile, eligibility)
 
 
 def join_sides(
@@ -81,6 +88,7 @@ def join_sides(
     both: bool,
     threads: int | None = None,
     tile: int = TILE,
+    eligibility: Eligibility | None = None,
 ) -> None:
     """`join` of sides whose estimates are computed from `vectors`; `rows is cols` joins rows with themselves."""
     tile = max(1, min(tile, TILE))
@@ -101,6 +109,8 @@ def join_sides(
         for i, j in pairs:
             a, b = rows.rows(i, i + tile), cols.rows(j, j + tile)
             out = metrics.fill(metric, vectors[0][i : i + tile], vectors[1][j : j + tile], space)
+            if eligibility is not None:
+                eligibility.strike_out(out, i, j, (len(a.ids), len(b.ids)))
             diagonal = itself and i == j
             held = [locks[0][i // tile]] + ([locks[1][j // tile]] if both and not diagonal else [])
             for lock in held:

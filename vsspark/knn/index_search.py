@@ -22,6 +22,7 @@ from pyspark.sql import functions as F
 
 from vsspark.config import KnnConfig
 from vsspark.knn import layout, packing, partials
+from vsspark.knn.facts import Rules
 from vsspark.knn.index import Index
 from vsspark.knn.index_update import index_contents, with_numbers
 from vsspark.knn.spark import LISTS, search_packed
@@ -42,18 +43,23 @@ def search_all(index: Index, rows: DataFrame, scratch: str, config: KnnConfig) -
 
 
 def search_queries(
-    index: Index, queries: DataFrame, scratch: str, config: KnnConfig, everywhere: bool = False
+    index: Index,
+    queries: DataFrame,
+    scratch: str,
+    config: KnnConfig,
+    everywhere: bool = False,
+    rules: Rules | None = None,
 ) -> DataFrame:
     """The nearest items of a few queries, by one pass over the tiles of the blocks that they probe.
 
     queries: image_id, group_id, embedding, probes array<string>. everywhere: whatever the block of an item and the
-    probes of a query.
+    probes of a query. rules: as in `search_neighbours`.
     """
     if everywhere:
         placed = _queries(queries.withColumn("probes", F.array(F.lit(EVERYTHING))))
-        return _search(index, placed, scratch, config, lambda tile: tile._replace(block=EVERYTHING, role=ITEMS))
+        return _search(index, placed, scratch, config, lambda tile: tile._replace(block=EVERYTHING, role=ITEMS), rules)
     placed = _queries(with_numbers(index, queries.withColumn("block", F.lit(None).cast("string"))))
-    return _search(index, placed, scratch, config, lambda tile: tile._replace(role=ITEMS))
+    return _search(index, placed, scratch, config, lambda tile: tile._replace(role=ITEMS), rules)
 
 
 def search_new_items(index: Index, queries: DataFrame, fresh: DataFrame, scratch: str, config: KnnConfig) -> DataFrame:
@@ -127,7 +133,12 @@ def _queries(rows: DataFrame) -> DataFrame:
 
 
 def _search(
-    index: Index, queries: DataFrame, scratch: str, config: KnnConfig, role_of: Callable[[Tile], Tile]
+    index: Index,
+    queries: DataFrame,
+    scratch: str,
+    config: KnnConfig,
+    role_of: Callable[[Tile], Tile],
+    rules: Rules | None = None,
 ) -> DataFrame:
     """Queries packed, items read from the index. role_of: the tile as this search sees it."""
 
@@ -142,7 +153,7 @@ def _search(
         tiles = {number: tile for number, tile in held.items() if tile.block in asked} | packed
         return packing.Packed(slots, config.tile_rows, index.row_bytes(), tiles)
 
-    return search_packed(queries.sparkSession, pack, scratch, config, index.storage_options)
+    return search_packed(queries.sparkSession, pack, scratch, config, index.storage_options, rules)
 
 
 def _meet(

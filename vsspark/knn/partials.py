@@ -14,9 +14,10 @@ import pyarrow as pa
 from vsspark.arrow import to_matrix
 from vsspark.config import KnnConfig
 from vsspark.knn import engine, metrics, topk
+from vsspark.knn.eligibility import Facts, Terms
 from vsspark.knn.exact import Rows
 from vsspark.knn.plan import EMITTED, Unit
-from vsspark.knn.tiles import Tile, TileRows, read_tile, write_text, write_tiles
+from vsspark.knn.tiles import Tile, TileRows, read_facts_of, read_tile, write_text, write_tiles
 
 
 class Search(NamedTuple):
@@ -29,6 +30,11 @@ class Search(NamedTuple):
     storage_options: Mapping[str, str] | None
     device: str | None = None  # TensorFlow's name of a GPU; None: the CPU
     threads: int | None = None  # cores to use; None: as `exact.default_threads` says
+    terms: Terms | None = None  # on which items may be in a list, by the facts beside the tiles
+
+    def facts(self, number: int, ids: np.ndarray) -> Facts | None:
+        """What the terms compare of a tile's rows."""
+        return None if self.terms is None else Facts(*read_facts_of(self.scratch, number, ids, self.storage_options))
 
     def read(self, number: int) -> TileRows:
         """A tile's rows."""
@@ -86,18 +92,21 @@ def search_unit(number: int, unit: Unit, search: Search, floors: dict[int, np.nd
     recall and the number of queries of each of its joins go to the file audit-NUMBER.json in scratch.
     """
     config, audits = search.config, []
+    conditions = () if search.terms is None else search.terms.conditions
     settings = (config.mode, config.target_recall, search.threads, config.seed, config.tile_rows, search.device)
 
     def offer(left: Rows, right: Rows, both: bool) -> None:
         # Similarities, not distances: lists are ordered by the number that readers see, and two distances may round
         # to one similarity.
-        audits.extend(engine.offer(left, right, config.metric, both, *settings, similarity=True))
+        audits.extend(engine.offer(left, right, config.metric, both, *settings, similarity=True, conditions=conditions))
 
     def rows(tile: int, searches: bool) -> Rows:
         content = search.read(tile)
         lowest = floors.get(tile, content.floors) if searches else None
         top = topk.empty(len(content.ids), config.k if searches else 1, lowest)
-        return Rows(content.vectors, content.ids, content.groups, top)
+        facts = search.facts(tile, content.ids)
+        groups = content.groups if facts is None else search.terms.groups(facts, content.groups)
+        return Rows(content.vectors, content.ids, groups, top, facts)
 
     def emit(tile: int, of: Rows) -> Iterator[pa.RecordBatch]:
         floors[tile] = of.top.floor

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from vsspark.config import KnnConfig
 from vsspark.errors import ConfigError
 from vsspark.knn import metrics, packing, partials, plan
+from vsspark.knn.facts import Rules, write_facts
 from vsspark.knn.tiles import holds_files, read_texts, write_text
 from vsspark.spark.gpus import cores_per_gpu, one_gpu_per_task, take_gpu
 from vsspark.spark.workers import map_in_arrow
@@ -29,7 +30,11 @@ _MERGE_BYTES = 128 * 2**20  # partial lists one merge task holds
 
 
 def search_neighbours(
-    items: DataFrame, scratch: str, config: KnnConfig, storage_options: Mapping[str, str] | None = None
+    items: DataFrame,
+    scratch: str,
+    config: KnnConfig,
+    storage_options: Mapping[str, str] | None = None,
+    rules: Rules | None = None,
 ) -> DataFrame:
     """query_image_id long, rank int (1 = nearest, no gaps), item_image_id long, similarity float: each query's k
     nearest images of other groups.
@@ -42,7 +47,8 @@ def search_neighbours(
     executors share, file: or s3a://; delete it once the result is written. Until then it is what a killed search goes
     on from: called again with the same rows, settings and scratch, it repeats no finished task that found anything.
     Name it after what is searched: tiles found there are taken for those of these rows. storage_options: Hadoop's
-    fs.s3a names, see `vsspark.storage.filesystems.open_filesystem`.
+    fs.s3a names, see `vsspark.storage.filesystems.open_filesystem`. rules: which items may be in a query's list; such a
+    search is exact, on the CPU.
 
     Packing and joining run at once, and the rows are read twice (sizes, then packing): pass what is read from
     storage. Merging the partial lists is left to whoever writes the result.
@@ -63,7 +69,7 @@ def search_neighbours(
     def pack(slots: int, config: KnnConfig) -> packing.Packed:
         return packing.pack_tiles(items, scratch, config, slots, storage_options)
 
-    return search_packed(items.sparkSession, pack, scratch, config, storage_options)
+    return search_packed(items.sparkSession, pack, scratch, config, storage_options, rules)
 
 
 def search_packed(
@@ -72,15 +78,20 @@ def search_packed(
     scratch: str,
     config: KnnConfig,
     storage_options: Mapping[str, str] | None,
+    rules: Rules | None = None,
 ) -> DataFrame:
     """What `search_neighbours` returns, of the tiles that `pack` gives for so many slots; it is called where scratch
     holds none yet.
     """
+    if rules is not None:
+        config = config.model_copy(update={"mode": "exact", "device": "cpu"})
     if config.mode == "approximate":
         config = config.model_copy(update={"tile_rows": plan.APPROXIMATE_TILE * config.tile_rows})
     packed = packing.packed_before(scratch, storage_options)
     if packed is None:
         packed = pack(_slots(spark, config), config)
+        if rules is not None:
+            write_facts(rules.facts, packed.tiles, scratch, storage_options)
         write_text(scratch, packing.PLAN, json.dumps(packed), storage_options)
     # With other slots or tiles than those it was packed for, the work would be cut into other units, and finished
     # ones would be taken for them.
@@ -102,7 +113,7 @@ def search_packed(
         lists,
     )
     if dealt:
-        search = partials.Search(tiles, config, chunks, scratch, storage_options)
+        search = partials.Search(tiles, config, chunks, scratch, storage_options, terms=rules and rules.terms)
         profile = one_gpu_per_task(_cores_beside_gpu(spark, config))
         numbers = spark.range(0, len(dealt), 1, len(dealt))
         found = map_in_arrow(numbers, partial(_join_units, dealt=dealt, search=search), _PARTIAL, profile=profile)

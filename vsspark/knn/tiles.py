@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from vsspark.arrow import to_array
+from vsspark.errors import StorageError
 from vsspark.storage.filesystems import open_filesystem
 
 MEMBERS, ITEMS, QUERIES = 0, 1, 2  # a tile's role: items that search their block; items alone; queries from elsewhere
@@ -142,6 +143,39 @@ def read_facts(tile: Tile, storage_options: Mapping[str, str] | None) -> pa.Reco
     batch = _read_batch(tile.uri, tile.batch, storage_options, ["id", "group", "content"])
     batch = batch.append_column("position", pa.array(np.arange(batch.num_rows, dtype=np.int32)))
     return batch if tile.struck is None else batch.take(pa.array(kept_positions(tile, batch.num_rows, storage_options)))
+
+
+def read_ids(tile: Tile, storage_options: Mapping[str, str] | None) -> pa.Array:
+    """The ids of a tile's rows; nothing else is read."""
+    ids = _read_batch(tile.uri, tile.batch, storage_options, ["id"]).column("id")
+    return ids if tile.struck is None else ids.take(pa.array(kept_positions(tile, len(ids), storage_options)))
+
+
+def write_facts_of(
+    folder: str, number: int, ids: np.ndarray, facts: tuple[np.ndarray, np.ndarray], options: Mapping[str, str] | None
+) -> None:
+    """Facts of a tile's rows, beside the tiles. facts: codes (n, columns) int64 and amounts (n,) float64."""
+    codes, amounts = facts
+    columns = {"id": pa.array(ids), "amount": pa.array(amounts)}
+    columns |= {f"code{column}": pa.array(codes[:, column]) for column in range(codes.shape[1])}
+    batch = pa.record_batch(columns)
+    uri = f"{folder.rstrip('/')}/facts/{number:06d}.arrow"
+    with _written_whole(uri, options) as stream, pa.ipc.new_file(stream, batch.schema) as writer:
+        writer.write_batch(batch)
+
+
+def read_facts_of(
+    folder: str, number: int, ids: np.ndarray, options: Mapping[str, str] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `write_facts_of` wrote, in the order of the ids. Raises StorageError where an id is not among them."""
+    batch = _read_batch(f"{folder.rstrip('/')}/facts/{number:06d}.arrow", 0, options)
+    known = to_array(batch.column("id"))
+    place = np.minimum(np.searchsorted(known, ids), max(0, len(known) - 1))
+    if len(ids) and (not len(known) or (known[place] != ids).any()):
+        raise StorageError(f"{folder}: the facts of tile {number} are of other rows; delete the folder and run again")
+    names = [name for name in batch.schema.names if name.startswith("code")]
+    codes = np.stack([to_array(batch.column(name))[place] for name in names], axis=1) if names else None
+    return np.empty((len(ids), 0), np.int64) if codes is None else codes, to_array(batch.column("amount"))[place]
 
 
 def kept_positions(tile: Tile, stored: int, storage_options: Mapping[str, str] | None) -> np.ndarray:
