@@ -80,7 +80,7 @@ def published_tables(folder: Path) -> dict[str, list[tuple]]:
     similar = [
         (product, rank, other, similarity, first_uri[product], first_uri[other],
          CATEGORY[product], CATEGORY[other], price[product], price[other],
-         "visual" if CATEGORY[product] == CATEGORY[other] else "backfill", MODEL, RUN_ID, dt.date(2026, 11, 21))
+         "visual" if CATEGORY[product] == CATEGORY[other] else "backfill", None, MODEL, RUN_ID, dt.date(2026, 11, 21))
         for product, others in LISTS.items()
         for rank, (other, similarity) in enumerate(others, 1)
     ]  # fmt: skip

@@ -113,9 +113,20 @@ SIMILAR_PRODUCTS = StructType([
     _field("price", DoubleType(), "where the catalogue gives one"),
     _field("similar_price", DoubleType(), "the same, of the similar product"),
     _field("source", StringType(), "visual: found in a probed category; backfill: nearest in the whole catalogue"),
+    _field("reason", StringType(),
+           "why it stands at this place, where not by similarity: max_per (recommend.max_per); null: by similarity"),
     _field("model_version", StringType(), "embeddings.model_version"),
     _field("run_id", StringType(), "the run that published it"),
     _field("run_date", DateType(), "the date the run was for"),
+])  # fmt: skip
+
+SHORT_LISTS = StructType([
+    _field("product_id", StringType(), "a product with an embedded image and fewer than recommend.k recommendations"),
+    _field("places", IntegerType(), "how many it has"),
+    _field("reason", StringType(),
+           "no_price: a price rule, and the product has none; rule: the rules let no more through; "
+           "no_eligible: the catalogue has no k other products that may be recommended"),
+    _field("run_id", StringType(), "the run that found it"),
 ])  # fmt: skip
 
 RUNS = StructType([
@@ -187,6 +198,7 @@ TABLES = {
     "rejected_rows": REJECTED_ROWS,
     "neighbours": NEIGHBOURS,
     "similar_products": SIMILAR_PRODUCTS,
+    "short_lists": SHORT_LISTS,
     "runs": RUNS,
     "_searched": SEARCHED,
     "_heads": HEADS,

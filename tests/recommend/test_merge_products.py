@@ -13,6 +13,7 @@ from vsspark.recommend.lists import (
     in_product_ranges,
     merge_neighbours,
     product_facts,
+    ranked,
     short_products,
     top_products,
     with_backfill,
@@ -59,14 +60,14 @@ def test_short_lists_are_filled_behind_the_visual_rows_without_repeating_them(sp
     fill = spark.createDataFrame([("A", "C", 0.9, 1, 4), ("A", "B", 0.3, 1, 3), ("A", "D", 0.8, 1, 6)], PAIRS)
     usable = spark.createDataFrame([("A",), ("B",)], "product_id string")
     assert {(r.product_id, r.have) for r in short_products(usable, visual, 2).collect()} == {("A", 1), ("B", 0)}
-    rows = {r.rank: (r.similar_product_id, r.source) for r in with_backfill(visual, fill, 2).collect()}
+    rows = {r.rank: (r.similar_product_id, r.source) for r in ranked(with_backfill(visual, fill), 2).collect()}
     assert rows == {1: ("B", "visual"), 2: ("C", "backfill")}
 
 
 def test_the_first_stated_fact_and_the_most_predicted_category_describe_a_product(spark):
     facts = {r.product_id: (r.category, r.price, r.in_stock) for r in product_facts(_images(spark)).collect()}
     assert facts == {"A": ("dress", 10.0, True), "B": ("hat", 5.0, False), "C": ("bag", None, None)}
-    lists = with_backfill(spark.createDataFrame([("C", "A", 0.7, 5, 2)], PAIRS), None, 3)
+    lists = ranked(with_backfill(spark.createDataFrame([("C", "A", 0.7, 5, 2)], PAIRS), None), 3)
     row = describe(lists, _images(spark)).first()
     assert (row.image_uri, row.similar_image_uri, row.category, row.similar_category, row.price, row.similar_price) == (
         "c1",

@@ -15,13 +15,16 @@ from vsspark.catalogue.text_feed import BLANK, EXTRA, FILE, LINE, REASON, TEXT
 from vsspark.config import CatalogueConfig, ColumnsConfig
 
 _KIND = "__vsspark_kind"
+_KEPT_ROLES = ("brand", "group", "currency")  # whose cells go into `attributes`, by these names
 _SHORTENED_REASON = "a number that a spreadsheet has shortened: several products may have become one"
 _SHORTENED = r"(?i)^\d([.,]\d+)?E\+\d{2}$"  # 1.23457E+12
 
 
 @dataclass(frozen=True)
 class Cells:
-    """The cells of a table whose columns have been found. style: the decimal separator of its prices, where known."""
+    """The cells of a table whose columns have been found. style: the decimal separator of its prices, where known.
+    min_stock: the least number that is in stock; None: any above 0.
+    """
 
     table: DataFrame
     columns: ColumnsConfig
@@ -29,6 +32,7 @@ class Cells:
     style: str | None
 
     more_images: list[str] = field(default_factory=list)
+    min_stock: int | None = None
 
     @property
     def images_are_listed(self) -> bool:
@@ -82,7 +86,8 @@ class Cells:
             parts = prices.price_parts(text(columns.price))
             price = prices.price_number(F.col("__vsspark_parts"), self.style)
         if columns.in_stock:
-            stock = words.stock_flag(text(columns.in_stock), config.in_stock_words, config.out_of_stock_words)
+            lists = config.in_stock_words, config.out_of_stock_words
+            stock = words.stock_flag(text(columns.in_stock), *lists, self.min_stock)
         rows = rows.withColumn("__vsspark_parts", parts).withColumns(
             {"__vsspark_price": price, "__vsspark_stock": stock}
         )
@@ -96,20 +101,21 @@ class Cells:
         )
 
     def attributes(self) -> Column:
-        """map<string,string> of the columns that have no role, and the price's currency where it says one; null where
-        there are none.
+        """map<string,string>: brand, group and currency by these names, and the columns that have no role by their own;
+        null where there are none.
         """
         mapped = {name for name in self.columns.model_dump().values() if name} | set(self.more_images)
         mapped |= {name.partition(".")[0] for name in mapped} | set(EXTRA.names)
-        further = [name for name in self.table.columns if name not in mapped]
-        cells = F.lit(None).cast("map<string,string>")
-        if further:
-            cells = F.map_from_arrays(F.array(*[F.lit(n) for n in further]), F.array(*[text(n) for n in further]))
-        if not self.columns.price or "currency" in further:
-            return cells
-        price = F.create_map(F.lit("currency"), F.col("__vsspark_currency"))
-        both = F.map_concat(cells, price) if further else price
-        return F.when(F.col("__vsspark_currency").isNotNull(), both).otherwise(cells)
+        roles = {role: getattr(self.columns, role) for role in _KEPT_ROLES if getattr(self.columns, role)}
+        cells = {role: text(name) for role, name in roles.items()}
+        cells |= {name: text(name) for name in self.table.columns if name not in mapped and name not in cells}
+        stated = F.col("__vsspark_currency")
+        plain = F.map_from_arrays(F.array(*map(F.lit, cells)), F.array(*cells.values())) if cells else None
+        if not self.columns.price or ("currency" in cells and "currency" not in roles):
+            return F.lit(None).cast("map<string,string>") if plain is None else plain
+        cells["currency"] = F.coalesce(stated, cells["currency"]) if "currency" in cells else stated
+        full = F.map_from_arrays(F.array(*map(F.lit, cells)), F.array(*cells.values()))
+        return F.when(stated.isNotNull(), full) if plain is None else F.when(stated.isNotNull(), full).otherwise(plain)
 
     def with_fault(self, box_mismatch: Column) -> DataFrame:
         """`parsed` with __vsspark_fault: struct<line, file, column, text, reason> of a row that cannot be used, null

@@ -25,19 +25,20 @@ from vsspark.schemas import CATALOGUE_COLUMNS, IMAGES, complete, conform
 _OF_THE_PRODUCT = ("name", "category", "price")
 
 
-def images_from(table: DataFrame, config: CatalogueConfig) -> DataFrame:
+def images_from(table: DataFrame, config: CatalogueConfig, min_stock: int | None = None) -> DataFrame:
     """Rows of `images`, one per image the catalogue names, and a row per row of the table that cannot be used.
 
     A list of images (array column, or text split by `catalogue.image_separator`) becomes one row each, and so does a
     list of boxes. A product's name, category and price hold for its rows that have none, and it is in stock if any of
     its rows is. Columns that are not mapped are carried along as text in `attributes`. A product without any image has
-    a row without `_image`. `_copy`: 1, 2, ... where a product lists an image more than once. Raises SchemaError for
-    mapped columns that the table lacks or that cannot hold what they should.
+    a row without `_image`. `_copy`: 1, 2, ... where a product lists an image more than once. min_stock: the least
+    number that is in stock; None: any above 0. Raises SchemaError for mapped columns that the table lacks or that cannot
+    hold what they should.
     """
     table, columns, more = with_found_columns(table, config)
     is_text = columns.price and isinstance(table.schema[columns.price].dataType, StringType)
     style = price_style(table, F.col(identifier(columns.price)), config) if is_text else None
-    cells = Cells(table, columns, config, style, more)
+    cells = Cells(table, columns, config, style, more, min_stock)
     images = F.col("__vsspark_images")
     box = F.lit(None).cast("array<string>")
     if columns.box:

@@ -17,8 +17,12 @@ def without_missing(cell: Column, words: Sequence[str]) -> Column:
     return F.when((text != "") & ~F.lower(text).isin(*none), text) if none else F.when(text != "", text)
 
 
-def stock_flag(cell: Column, in_stock: Sequence[str], out_of_stock: Sequence[str]) -> Column:
-    """boolean; null for a word that is in neither list. A number, such as a quantity, is in stock above 0."""
+def stock_flag(
+    cell: Column, in_stock: Sequence[str], out_of_stock: Sequence[str], min_stock: int | None = None
+) -> Column:
+    """boolean; null for a word that is in neither list. A number, such as a quantity, is in stock above 0, or from
+    min_stock on.
+    """
     text = F.trim(cell)
     word = _word(F.regexp_replace(text, r"^https?://schema\.org/", ""))
     number = F.regexp_replace(text, ",", ".").try_cast("double")
@@ -26,7 +30,7 @@ def stock_flag(cell: Column, in_stock: Sequence[str], out_of_stock: Sequence[str
     return (
         F.when(word.isin(*plain["in"]), True)
         .when(word.isin(*plain["out"]), False)
-        .when(text.rlike(_NUMBER), number > 0)
+        .when(text.rlike(_NUMBER), number > 0 if min_stock is None else number >= min_stock)
     )
 
 

@@ -11,6 +11,8 @@ from vsspark.config.catalogue import CsvConfig as CsvConfig
 from vsspark.config.load import load_config as load_config
 from vsspark.config.load import load_settings as load_settings
 from vsspark.config.load import recorded_settings as recorded_settings
+from vsspark.config.recommend import PriceConfig as PriceConfig
+from vsspark.config.recommend import RecommendConfig as RecommendConfig
 from vsspark.config.sections import BlockingConfig as BlockingConfig
 from vsspark.config.sections import Config as Config
 from vsspark.config.sections import DemoConfig as DemoConfig
@@ -23,5 +25,4 @@ from vsspark.config.sections import LiveConfig as LiveConfig
 from vsspark.config.sections import MlflowConfig as MlflowConfig
 from vsspark.config.sections import OutputConfig as OutputConfig
 from vsspark.config.sections import PreprocessingConfig as PreprocessingConfig
-from vsspark.config.sections import RecommendConfig as RecommendConfig
 from vsspark.config.sections import TrainingConfig as TrainingConfig

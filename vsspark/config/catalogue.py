@@ -31,7 +31,11 @@ class ColumnsConfig(Section):
     name: str | None = None  # shown in the report
     category: str | None = None
     price: str | None = None
+    currency: str | None = None  # of the price, where the price's own cell does not say
     in_stock: str | None = None
+    brand: str | None = None
+    # What variants of one product, such as its colours and sizes, have in common; null = every product is its own.
+    group: str | None = None
     # The product's box in the picture: left top right bottom, pixels of the picture as a viewer shows it, as text
     # ("12 30 200 400") or an array of four numbers; null = the whole picture. Where the image column is a list, a
     # list of boxes, one per image.

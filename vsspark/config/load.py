@@ -102,14 +102,16 @@ def _absolute(path: str) -> str:
 
 
 def _check_together(config: Config) -> None:
-    if (
-        config.recommend.in_stock_only
-        and config.catalogue.table is not None
-        and config.catalogue.columns.in_stock is None
-    ):
+    columns, own = config.catalogue.columns, config.catalogue.table is not None
+    stock_key = "min_stock" if config.recommend.min_stock is not None else "in_stock_only"
+    if config.recommend.stocked_only and own and columns.in_stock is None:
         raise ConfigError(
-            "recommend.in_stock_only: got true without catalogue.columns.in_stock, "
-            "which must name the catalogue's stock column"
+            f"recommend.{stock_key}: got {str(getattr(config.recommend, stock_key)).lower()} without "
+            "catalogue.columns.in_stock, which must name the catalogue's stock column"
+        )
+    if config.recommend.price is not None and own and columns.price is None:
+        raise ConfigError(
+            "recommend.price: got limits without catalogue.columns.price, which must name the catalogue's prices"
         )
     if config.report.path is not None and "://" in config.report.path:
         raise ConfigError(

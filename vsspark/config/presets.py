@@ -10,7 +10,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "shopify": {
         "columns": {
             "product_id": "Handle", "image": "Image Src", "name": "Title", "category": "Type",
-            "price": "Variant Price", "in_stock": "Variant Inventory Qty",
+            "price": "Variant Price", "in_stock": "Variant Inventory Qty", "brand": "Vendor",
         },
         "more_images": ["Variant Image"],
         "csv": {"separator": ","},
@@ -27,14 +27,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "woocommerce": {
         "columns": {
             "product_id": "ID", "image": "Images", "name": "Name", "category": "Categories", "price": "Regular price",
-            "in_stock": "In stock?",
+            "in_stock": "In stock?", "brand": "Brands",
         },
         "image_separator": ",",
     },
     "google_merchant": {
         "columns": {
             "product_id": "id", "image": "image_link", "name": "title", "category": "product_type", "price": "price",
-            "in_stock": "availability",
+            "in_stock": "availability", "brand": "brand", "group": "item_group_id",
         },
         "more_images": ["additional_image_link"],
         "image_separator": ",",
@@ -60,6 +60,9 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "title": ("g:title",),
     "price": ("g:price",),
     "availability": ("g:availability",),
+    "brand": ("g:brand",),
+    "item_group_id": ("item group id", "g:item_group_id"),
+    "Brands": ("Brand",),
 }
 
 

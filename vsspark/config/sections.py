@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vsspark.config.catalogue import CatalogueConfig
+from vsspark.config.recommend import RecommendConfig
 from vsspark.config.section import Positive, Section, Share
 from vsspark.masking import masked
 
@@ -162,12 +163,6 @@ class KnnConfig(Section):
     seed: int = 0
 
 
-class RecommendConfig(Section):
-    k: Positive = 20  # similar products per product
-    in_stock_only: bool = False  # recommend only products whose in_stock is true (needs catalogue.columns.in_stock)
-    backfill: bool = True  # fill short lists with the nearest products of the whole catalogue
-
-
 class GateConfig(Section):
     """Limits a run must keep to be published. Comparisons are with the run that is published now.
 
@@ -175,7 +170,8 @@ class GateConfig(Section):
     """
 
     max_quarantined: Share = 0.2  # share of the catalogue's images
-    min_coverage: Share = 0.9  # share of products with a usable image that got a full list
+    # Share of products with a usable image that got a full list, or all that the rules of `recommend` let through.
+    min_coverage: Share = 0.9
     min_products: Positive = 2  # products with at least one recommendation
     min_recommended: Share = 0.1  # share of the recommendable products that are in at least one list
     # How much better than chance categories must be, as a share of the way from chance to 1: rank-1 products against

@@ -10,9 +10,10 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vsspark.config import Config
+from vsspark.config import Config, RecommendConfig
 from vsspark.job.neighbours import searchable
 from vsspark.job.result import StageResult
+from vsspark.recommend.figures import full_list
 from vsspark.recommend.gate import Verdict, judge
 from vsspark.storage.run_tables import RunTables
 
@@ -42,7 +43,7 @@ def gate_stage(
     """Counts and judges. embedding_run: the run whose quarantine belongs to `images`. run: what its earlier stages
     measured, and what is published."""
     measured, published = run
-    counts = _counts(tables, config.recommend.in_stock_only, embedding_run)
+    counts = _counts(tables, config.recommend, embedding_run)
     verdict = judge(
         rows,
         counts,
@@ -69,15 +70,16 @@ def published_before(tables: RunTables, row: Mapping[str, Any] | None) -> Publis
     return Published(tables.read("similar_products"), (row or {}).get("metrics") or {})
 
 
-def _counts(tables: RunTables, in_stock_only: bool, embedding_run: str | None) -> dict[str, int]:
+def _counts(tables: RunTables, recommend: RecommendConfig, embedding_run: str | None) -> dict[str, int]:
     quarantine = tables.read("quarantine").where(F.col("run_id") == embedding_run)
-    usable = searchable(tables, in_stock_only).select("image_id", F.lit(True).alias("good"), "recommendable")
+    usable = searchable(tables, recommend).select("image_id", F.lit(True).alias("good"), "recommendable")
     rows = (
         tables.read("images")
         .select("image_id", "product_id")
         .join(usable, "image_id", "left")
         .join(quarantine.select("image_id", F.lit(True).alias("bad")), "image_id", "left")
     )
+    reasons = tables.read_or_empty("short_lists").where(F.col("run_id") == tables.run_id)
     totals = rows.agg(
         F.count("*").alias("images"),
         F.count("good").alias("embedded"),
@@ -86,4 +88,6 @@ def _counts(tables: RunTables, in_stock_only: bool, embedding_run: str | None) -
         F.countDistinct(F.when(F.col("good"), F.col("product_id"))).alias("usable_products"),
         F.countDistinct(F.when(F.col("recommendable"), F.col("product_id"))).alias("recommendable_products"),
     )
-    return totals.first().asDict()
+    counts = totals.first().asDict()
+    explained = reasons.where(F.col("places") < full_list(counts, recommend.k)).count()
+    return counts | {"explained_short_lists": explained}

@@ -11,9 +11,10 @@ from pyspark.sql import functions as F
 
 from vsspark.catalogue.checks import check_images, rejected_rows
 from vsspark.catalogue.spark import images_from, named_images, read_catalogue, unreadable
-from vsspark.config import CatalogueConfig
+from vsspark.config import CatalogueConfig, RecommendConfig
 from vsspark.embed.reuse import crop
 from vsspark.job.result import StageResult
+from vsspark.recommend.rules import check_fields
 from vsspark.schemas import IMAGES, complete
 from vsspark.spark.digest import rows_digest
 from vsspark.storage.run_tables import RunTables
@@ -30,14 +31,15 @@ class IngestResult(StageResult):
     rejected: DataFrame
 
 
-def ingest_stage(tables: RunTables, catalogue: CatalogueConfig) -> IngestResult:
+def ingest_stage(tables: RunTables, catalogue: CatalogueConfig, recommend: RecommendConfig) -> IngestResult:
     """The images that the catalogue names. Raises ConfigError, SchemaError and DataQualityError as the checks do."""
-    rows = images_from(read_catalogue(tables.spark, catalogue), catalogue)
+    rows = images_from(read_catalogue(tables.spark, catalogue), catalogue, recommend.min_stock)
     try:
         rows = tables.stage("catalogue", rows)
     except (PySparkException, Py4JJavaError) as error:
         raise unreadable(catalogue, error) from None
     counts = check_images(rows, catalogue)
+    check_fields(rows, recommend, catalogue.columns.category is not None)
     return IngestResult(named_images(rows), rejected_rows(rows), counts=counts)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -11,7 +13,7 @@ from pyspark.sql import functions as F
 from vsspark import __version__
 from vsspark.blocks.spark import number_blocks, with_blocks
 from vsspark.catalogue.spark import hash_id
-from vsspark.config import BlockingConfig, KnnConfig
+from vsspark.config import BlockingConfig, KnnConfig, RecommendConfig
 from vsspark.embed.reuse import with_content
 from vsspark.errors import StorageError
 from vsspark.job.embed import vectors_of, with_vectors
@@ -42,10 +44,10 @@ class NeighboursResult(StageResult):
 
 
 def neighbours_stage(
-    tables: RunTables, knn: KnnConfig, blocking: BlockingConfig, in_stock_only: bool
+    tables: RunTables, knn: KnnConfig, blocking: BlockingConfig, recommend: RecommendConfig
 ) -> NeighboursResult:
     """Writes `neighbours`, block by block, and `_searched`; unchanged queries meet only what is new."""
-    rows = searchable(tables, in_stock_only)
+    rows = searchable(tables, recommend)
     blocked = with_blocks(rows, blocking).withColumn("block", F.when(F.col("recommendable"), F.col("block")))
     blocked = tables.stage("blocked", blocked.select("image_id", "group_id", "content", "block", "probes"))
     search = _Search(tables, current_model_version(tables), knn, blocked.count())
@@ -68,18 +70,26 @@ def current_model_version(tables: RunTables) -> str:
     return row.model_version
 
 
-def searchable(tables: RunTables, in_stock_only: bool) -> DataFrame:
+def searchable(tables: RunTables, recommend: RecommendConfig) -> DataFrame:
     """Every embedded image, without its vector: image_id, product_id, category, content, predicted_category,
-    category_probabilities, group_id (a hash of its product), recommendable (whether it may be an item).
+    category_probabilities, group_id (a hash of its product), recommendable (whether it may be an item: the rules of
+    `recommend` that look at nothing but the item).
     """
     images = with_content(tables.read("images"))
     names = ["image_id", "product_id", "category", "content", "predicted_category", "category_probabilities"]
     embedded = images.where(F.col("content").isNotNull())
     rows = embedded.select(*names, hash_id("product_id").alias("group_id"))
-    if not in_stock_only:
+    price, wanted = recommend.price, []
+    if recommend.stocked_only:
+        wanted.append(F.col("in_stock"))
+    if price is not None and price.at_least is not None:
+        wanted.append(F.col("price") >= price.at_least)
+    if price is not None and price.at_most is not None:
+        wanted.append(F.col("price") <= price.at_most)
+    if not wanted:
         return rows.withColumn("recommendable", F.lit(True))
-    stocked = F.coalesce("in_stock", F.lit(False)).alias("recommendable")
-    return rows.join(product_facts(images).select("product_id", stocked), "product_id")
+    recommendable = F.coalesce(reduce(and_, wanted), F.lit(False)).alias("recommendable")
+    return rows.join(product_facts(images).select("product_id", recommendable), "product_id")
 
 
 class _Search:

@@ -38,6 +38,7 @@ from vsspark.job.products import products_stage
 from vsspark.job.run import Run
 from vsspark.knn.memory import check_memory
 from vsspark.recommend.lists import in_product_ranges
+from vsspark.recommend.rules import DEPTH, product_rules
 from vsspark.schemas import SIMILAR_PRODUCTS
 from vsspark.spark import session
 from vsspark.tracking import log_run
@@ -120,7 +121,8 @@ def _ingest(run: Run):
     catalogue = run.config.catalogue
     if catalogue.table is None:
         catalogue = _demo(run)
-    result = run.do("ingest", f"reading {catalogue.table}", ingest_stage, run.tables, catalogue)
+    recommend = run.config.recommend
+    result = run.do("ingest", f"reading {catalogue.table}", ingest_stage, run.tables, catalogue, recommend)
     write_rejected(run.tables, result.rejected, result.counts.get("rejected_rows", 0))
     return result.images
 
@@ -171,11 +173,12 @@ def _search(run: Run) -> None:
     config = run.config
     # Fewer neighbours than recommendations would leave every product of one image short, and send it through the
     # whole catalogue.
-    knn = config.knn.model_copy(update={"k": max(config.knn.k, config.recommend.k)})
+    rules = product_rules(config.recommend, config.catalogue)
+    depth = config.recommend.k if rules is None else DEPTH * config.recommend.k
+    knn = config.knn.model_copy(update={"k": max(config.knn.k, depth)})
     what = f"{knn.k} nearest products per image, {knn.metric}, {knn.mode}"
-    only = config.recommend.in_stock_only
     run.model_version = run.do(
-        "neighbours", what, neighbours_stage, run.tables, knn, config.blocking, only
+        "neighbours", what, neighbours_stage, run.tables, knn, config.blocking, config.recommend
     ).model_version
 
 
@@ -183,7 +186,8 @@ def _publish(run: Run) -> None:
     """`neighbours` -> product lists -> the gate -> `similar_products`, in one commit."""
     config, tables, store = run.config, run.tables, run.store
     what = f"merging images into {config.recommend.k} similar products each"
-    products = run.do("products", what, products_stage, tables, config.recommend, config.knn, run.run_date)
+    recommend, rules = config.recommend, product_rules(config.recommend, config.catalogue)
+    products = run.do("products", what, products_stage, tables, recommend, rules, config.knn, run.run_date)
     run.model_version = products.model_version
     before = published_before(tables, run.published)
     measured = (run.metrics, before)

@@ -5,6 +5,7 @@ Cost: 8 bytes a row for each column of facts, shuffled once; the ids of the sear
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -66,7 +67,7 @@ def _write(
     codes = to_array(codes.flatten()).reshape(len(rows), -1)
     amounts = rows["amount"].to_numpy()
     bounds = np.flatnonzero(np.diff(numbers, prepend=-1, append=-1))
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in itertools.pairwise(bounds.tolist()):
         part = slice(start, stop)
         write_facts_of(scratch, int(numbers[start]), ids[part], (codes[part], amounts[part]), storage_options)
         yield pa.record_batch([pa.array([numbers[start]], pa.int32())], names=["tile"])

@@ -38,9 +38,10 @@ def measure_lists(lists: DataFrame, counts: dict[str, int], k: int) -> tuple[dic
         F.sum("backfilled").alias("backfilled"),
     ).first()
     products, rows, usable = total["products"], total["rows"] or 0, counts["usable_products"]
+    explained = counts.get("explained_short_lists", 0)
     hubness, items = _hubness(lists)
     figures = {
-        "coverage": (total["full"] if full else usable) / usable if usable else 0.0,
+        "coverage": min(1.0, (total["full"] + explained) / usable if full else 1.0) if usable else 0.0,
         "quarantined_share": counts["quarantined"] / counts["images"] if counts["images"] else 0.0,
         "products_with_recommendations": float(products),
         "recommendations": float(rows),
@@ -50,6 +51,8 @@ def measure_lists(lists: DataFrame, counts: dict[str, int], k: int) -> tuple[dic
         "hubness": hubness,
         "recommended_share": min(1.0, items / max(1, counts["recommendable_products"])),
     } | _categories(lists)
+    if explained:
+        figures["short_by_rule_share"] = explained / usable
     return figures, {name: total[name] or 0 for name in ("repeated", "gaps", "own")}
 
 

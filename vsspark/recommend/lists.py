@@ -61,19 +61,25 @@ def short_products(usable: DataFrame, visual: DataFrame, k: int) -> DataFrame:
     )
 
 
-def with_backfill(visual: DataFrame, backfill: DataFrame | None, k: int) -> DataFrame:
-    """The lists with rank and source: the visual rows first, then the nearest products of the whole catalogue that
-    are not among them.
-    """
+def with_backfill(visual: DataFrame, backfill: DataFrame | None) -> DataFrame:
+    """The visual rows and, where they are not among them, the nearest products of the whole catalogue; with source."""
     rows = visual.withColumn("source", F.lit("visual"))
-    if backfill is not None:
-        fresh = backfill.join(
-            visual.select("product_id", "similar_product_id"), ["product_id", "similar_product_id"], "left_anti"
-        )
-        rows = rows.unionByName(fresh.withColumn("source", F.lit("backfill")))
-    order = Window.partitionBy("product_id").orderBy(
-        F.col("source").desc(), F.col("similarity").desc(), "similar_product_id"
+    if backfill is None:
+        return rows
+    fresh = backfill.join(
+        visual.select("product_id", "similar_product_id"), ["product_id", "similar_product_id"], "left_anti"
     )
+    return rows.unionByName(fresh.withColumn("source", F.lit("backfill")))
+
+
+def list_order() -> tuple[Column, ...]:
+    """The order of a list before any cap: of rows with source, similarity and similar_product_id."""
+    return F.col("source").desc(), F.col("similarity").desc(), F.col("similar_product_id")
+
+
+def ranked(rows: DataFrame, k: int) -> DataFrame:
+    """The k first of each product, with rank: visual rows first, nearer ones first, equal ones by similar_product_id."""
+    order = Window.partitionBy("product_id").orderBy(*list_order())
     return rows.withColumn("rank", F.row_number().over(order)).where(F.col("rank") <= k)
 
 
@@ -105,9 +111,9 @@ def product_facts(images: DataFrame) -> DataFrame:
     the first stated wins. images: rows of `images`.
     """
     return images.groupBy("product_id").agg(
-        F.coalesce(_first_value("category"), F.expr("mode(predicted_category, true)")).alias("category"),
-        _first_value("price").alias("price"),
-        _first_value("in_stock").alias("in_stock"),
+        F.coalesce(first_value(F.col("category")), F.expr("mode(predicted_category, true)")).alias("category"),
+        first_value(F.col("price")).alias("price"),
+        first_value(F.col("in_stock")).alias("in_stock"),
     )
 
 
@@ -119,5 +125,6 @@ def in_product_ranges(rows: DataFrame, count: int) -> DataFrame:
     return rows.repartitionByRange(files, "product_id").sortWithinPartitions("product_id", "rank")
 
 
-def _first_value(name: str) -> Column:
-    return F.min_by(name, F.when(F.col(name).isNotNull(), F.col("position")))
+def first_value(value: Column) -> Column:
+    """Of a product, the value of the first of its images that has one."""
+    return F.min_by(value, F.when(value.isNotNull(), F.col("position")))

@@ -27,9 +27,11 @@ from vsspark.storage.scratch import Scratch
 if TYPE_CHECKING:
     from vsspark.storage.lock import OutputLock
 
-_PUBLISHED_TOGETHER = ("images", "embeddings", "quarantine", "neighbours", "_searched", "similar_products")
+_PUBLISHED_TOGETHER = (
+    "images", "embeddings", "quarantine", "neighbours", "_searched", "short_lists", "similar_products",
+)  # fmt: skip
 # What a run that is not published has changed before its end. `embeddings` only grows: what a run has added stays good.
-_STATE = ("images", "neighbours", "_searched")
+_STATE = ("images", "neighbours", "_searched", "short_lists")
 
 
 class Store(Scratch):

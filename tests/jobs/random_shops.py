@@ -1,0 +1,161 @@
+"""Shops of random vectors and facts as a run's tables, and their lists by definition: filter first, then the nearest."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vsspark.config import CatalogueConfig, RecommendConfig
+from vsspark.schemas import EMBEDDINGS, IMAGES, complete
+
+MODEL = "random:1"
+
+
+class RandomShop:
+    """Products of one to three images, with gender, brand, colour group, price, currency and stock, some unknown."""
+
+    def __init__(self, seed: int, products: int = 60):
+        rng = self.rng = np.random.default_rng(seed)
+        unknown = rng.uniform(0, 0.3)
+
+        def some(values):
+            return None if rng.random() < unknown else str(rng.choice(values))
+
+        self.products = {}
+        for number in range(products):
+            self.products[f"P{number:03d}"] = {
+                "gender": some(["Women", "men ", "MEN"]),
+                "brand": some([f"brand {b}" for b in range(6)]),
+                "group": some([f"g{g}" for g in range(products // 3)]),
+                "currency": str(rng.choice(["EUR", "USD"], p=[0.85, 0.15])),
+                "price": None if rng.random() < unknown else float(np.round(rng.lognormal(3, 0.7), 2)),
+                "in_stock": bool(rng.random() < 0.8),
+                "category": str(rng.choice(["bag", "hat", "shoe"], p=[0.6, 0.3, 0.1])),
+            }
+        self.images = []  # (image id, product, content)
+        for product in self.products:
+            for _ in range(int(rng.integers(1, 4))):
+                number = len(self.images)
+                self.images.append((int(rng.integers(1, 2**62)), product, f"{number:064d}"))
+        self.x = rng.standard_normal((len(self.images), 8)).astype(np.float32)
+
+    def write(self, tables) -> None:
+        """Writes `images` and `embeddings`."""
+        images, seen = [], {}
+        for image_id, product, content in self.images:
+            facts = self.products[product]
+            position = seen[product] = seen.get(product, -1) + 1
+            attributes = {name: facts[name] for name in ("gender", "brand", "group", "currency")}
+            category = facts["category"]
+            images.append({
+                "image_id": image_id, "product_id": product, "uri": f"/{content}.jpg", "position": position,
+                "category": category, "price": facts["price"], "in_stock": facts["in_stock"], "attributes": attributes,
+                "content_hash": content, "model_version": MODEL, "predicted_category": category,
+                "category_probabilities": {category: 1.0}, "head": "encoder",
+            })  # fmt: skip
+        names = ["content_hash", "model_version", "embedding"]
+        vectors = [
+            dict(zip(names, (content, MODEL, self.x[i].tolist()), strict=True))
+            for i, (_, _, content) in enumerate(self.images)
+        ]
+        for table, rows, schema in (("images", images, IMAGES), ("embeddings", vectors, EMBEDDINGS)):
+            given = [field for field in schema.fields if field.name in rows[0]]
+            frame = tables.spark.createDataFrame(
+                [tuple(row[f.name] for f in given) for row in rows], type(schema)(given)
+            )
+            tables.overwrite(table, complete(frame, schema))
+
+    def lists(self, recommend: RecommendConfig, catalogue: CatalogueConfig) -> dict[str, list[tuple[str, str]]]:
+        """product -> [(similar product, source)] without caps, by the words of the settings."""
+        owners = np.array([product for _, product, _ in self.images])
+        x = self.x.astype(np.float64) / np.linalg.norm(self.x.astype(np.float64), axis=1, keepdims=True)
+        cosine = x @ x.T
+        found = {}
+        for product in self.products:
+            own = cosine[owners == product]
+            nearest = {other: float(own[:, owners == other].max()) for other in self.products}
+            eligible = [other for other in self.products if self._is_eligible(product, other, recommend, catalogue)]
+            ordered = sorted(eligible, key=lambda other: (-nearest[other], other))
+            category = self.products[product]["category"]
+            inside = [other for other in ordered if self.products[other]["category"] == category]
+            rows = [(other, "visual") for other in self._one_per_group(inside, recommend, catalogue, ())]
+            rows = rows[: recommend.k]
+            if recommend.backfill and len(rows) < recommend.k:
+                shown = [other for other, _ in rows]
+                fill = self._one_per_group([o for o in ordered if o not in shown], recommend, catalogue, shown)
+                rows += [(other, "backfill") for other in fill][: recommend.k - len(rows)]
+            found[product] = rows
+        return found
+
+    def _one_per_group(self, products, recommend, catalogue, shown):
+        if catalogue.columns.group is None or recommend.variants != "one_per_group":
+            return list(products)
+        seen, kept = {self._group(product) for product in shown}, []
+        for product in products:
+            if self._group(product) not in seen:
+                seen.add(self._group(product))
+                kept.append(product)
+        return kept
+
+    def _group(self, product):
+        return self.products[product]["group"] or product
+
+    def _is_eligible(self, query, item, recommend, catalogue):
+        a, b = self.products[query], self.products[item]
+        if query == item or (recommend.stocked_only and not b["in_stock"]):
+            return False
+        for names, wanted in ((recommend.match, True), (recommend.differ, False)):
+            for name in names:
+                values = [None if facts[name] is None else facts[name].strip().lower() for facts in (a, b)]
+                if None in values:
+                    if recommend.unknown == "exclude":
+                        return False
+                elif (values[0] == values[1]) != wanted:
+                    return False
+        if (
+            catalogue.columns.group is not None
+            and recommend.variants != "all"
+            and self._group(query) == self._group(item)
+        ):
+            return False
+        return recommend.price is None or self._is_affordable(a, b, recommend.price)
+
+    @staticmethod
+    def _is_affordable(a, b, price):
+        if b["price"] is None:
+            return False
+        if price.at_most is not None and b["price"] > price.at_most:
+            return False
+        if price.at_least is not None and b["price"] < price.at_least:
+            return False
+        for low, high in ((0.0, price.at_most_times), price.between_times or (0.0, None)):
+            if high is not None and (
+                a["price"] is None
+                or a["currency"] != b["currency"]
+                or not low * a["price"] <= b["price"] <= high * a["price"]
+            ):
+                return False
+        return True
+
+
+def random_rules(rng: np.random.Generator) -> tuple[dict, bool]:
+    """(keys of `recommend`, whether the catalogue has a group column)."""
+    rules: dict = {"k": int(rng.choice([2, 4, 7])), "backfill": bool(rng.random() < 0.7)}
+    fields = ["gender", "brand", "category", "currency"]
+    rng.shuffle(fields)
+    if rng.random() < 0.6:
+        rules["match"] = fields[: int(rng.integers(1, 3))]
+    if rng.random() < 0.4:
+        rules["differ"] = fields[2:3]
+    rules["unknown"] = str(rng.choice(["allow", "exclude"]))
+    prices = [
+        {"at_most_times": 0.9},
+        {"between_times": [0.5, 2.0]},
+        {"at_most": 25.0},
+        {"at_least": 8, "at_most_times": 1.1},
+    ]
+    if rng.random() < 0.6:
+        rules["price"] = prices[int(rng.integers(len(prices)))]
+    if rng.random() < 0.3:
+        rules["in_stock_only"] = True
+    rules["variants"] = str(rng.choice(["one_per_group", "other_groups", "all"]))
+    return rules, bool(rng.random() < 0.6)

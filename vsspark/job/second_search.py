@@ -1,0 +1,82 @@
+"""Searches of a few products after the main one: whole lists, exact, by one pass over the tiles that they probe.
+
+The tiles are those of the kept index; where it does not fit, such as for hamming, they are packed for this search.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from vsspark.blocks.spark import number_blocks
+from vsspark.config import KnnConfig
+from vsspark.job.embed import vectors_of, with_vectors
+from vsspark.job.neighbours import fitting_index
+from vsspark.knn.facts import Rules
+from vsspark.knn.index import Index
+from vsspark.knn.index_search import search_queries
+from vsspark.knn.spark import search_neighbours
+from vsspark.storage.run_tables import RunTables
+
+
+class SecondSearch:
+    """The searches of one run, of embeddings of one model version."""
+
+    def __init__(self, tables: RunTables, knn: KnnConfig, model_version: str):
+        self._tables, self._knn, self._version = tables, knn, model_version
+        self._index: tuple[Index | None] | None = None
+
+    def everywhere(
+        self, name: str, items: DataFrame, products: DataFrame, k: int, rules: Rules | None = None
+    ) -> DataFrame:
+        """The k nearest items of the whole catalogue, for the images of some products. items: of `searchable`."""
+        index = self._fitting_index()
+        if index is not None:
+            queries = items.join(products, "product_id", "left_semi")
+            queries = queries.withColumn("probes", F.array().cast("array<string>"))
+            return self._search(index, name, queries, k, rules, everywhere=True)
+        rows = items.join(products.withColumn("searches", F.lit(True)), "product_id", "left")
+        block, none = F.lit(0), F.array().cast("array<int>")
+        rows = rows.withColumns(
+            {
+                "block": F.when(F.col("recommendable"), block),
+                "probes": F.when(F.col("searches"), F.array(block)).otherwise(none),
+            }
+        )
+        return self._pack_and_search(name, rows, k, rules)
+
+    def in_probed_blocks(self, name: str, products: DataFrame, k: int, rules: Rules | None = None) -> DataFrame:
+        """The k nearest items of the blocks that the last search probed, for the images of some products."""
+        images = self._tables.read("images").select("image_id", "product_id")
+        searched = self._tables.read("_searched").withColumn("content", F.col("content_hash"))
+        rows = searched.join(images, "image_id").join(
+            products.withColumn("searches", F.lit(True)), "product_id", "left"
+        )
+        index = self._fitting_index()
+        if index is not None:
+            return self._search(index, name, rows.where("searches"), k, rules)
+        none = F.array().cast("array<string>")
+        rows = rows.withColumn("probes", F.when(F.col("searches"), F.col("probes")).otherwise(none))
+        return self._pack_and_search(name, number_blocks(rows), k, rules)
+
+    def _search(
+        self, index: Index, name: str, queries: DataFrame, k: int, rules: Rules | None, everywhere: bool = False
+    ) -> DataFrame:
+        queries = self._with_vectors(queries.select("image_id", "group_id", "content", "probes"))
+        return search_queries(index, queries, self._tables.staging(name), self._exact(k), everywhere, rules)
+
+    def _pack_and_search(self, name: str, rows: DataFrame, k: int, rules: Rules | None) -> DataFrame:
+        rows = self._with_vectors(rows.select("image_id", "group_id", "content", "block", "probes"))
+        options = self._tables.storage_options
+        return search_neighbours(rows, self._tables.staging(name), self._exact(k), options, rules)
+
+    def _with_vectors(self, rows: DataFrame) -> DataFrame:
+        return with_vectors(rows, vectors_of(self._tables, self._version), rows.count())
+
+    def _exact(self, k: int) -> KnnConfig:
+        return self._knn.model_copy(update={"k": k, "mode": "exact"})
+
+    def _fitting_index(self) -> Index | None:
+        if self._index is None:
+            self._index = (fitting_index(self._tables, self._version, self._knn.metric),)
+        return self._index[0]
