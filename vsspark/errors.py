@@ -59,6 +59,7 @@ class Reason(StrEnum):
     TOO_SLOW = "too_slow"  # not decoded within images.decode_timeout_s: a file made to keep the decoder busy
     TOO_SMALL = "too_small"  # a side shorter than images.min_side
     BAD_BOX = "bad_box"  # the catalogue's box is no box, or not one in this picture
+    PLACEHOLDER = "placeholder"  # more products than images.shared_by_at_most share its bytes: "no image available"
     NOT_FINITE = "not_finite"  # the network gave NaN or infinity
 
 

@@ -24,6 +24,9 @@ class ImagesConfig(Section):
     max_bytes: Positive = 64 * 2**20  # larger files are quarantined unread
     max_pixels: Positive = 50_000_000  # width x height; a decode needs 12 bytes a pixel, of WebP and AVIF 19
     min_side: Positive = 8  # pixels; tracking pixels and placeholders are no product photos
+    # Products that may share one picture; one that more share is a placeholder, and set aside. null = 10, or three times
+    # what 90 % of the catalogue's pictures stay below, whichever is more.
+    shared_by_at_most: Positive | None = None
     # Local files may lie only below these, links followed; null = catalogue.allowed_roots.
     link_roots: tuple[str, ...] | None = None
     # Requests in flight per Python worker: a store 50 ms away then costs 1.2 times what local files do, 1.3 with 8.
@@ -169,7 +172,7 @@ class GateConfig(Section):
     Where a limit is on a share of a sample, what that sample's size shows by chance once in a hundred times is allowed.
     """
 
-    max_quarantined: Share = 0.2  # share of the catalogue's images
+    max_quarantined: Share = 0.2  # share of the catalogue's images, placeholders left out
     # Share of products with a usable image that got a full list, or all that the rules of `recommend` let through.
     min_coverage: Share = 0.9
     min_products: Positive = 2  # products with at least one recommendation

@@ -51,6 +51,7 @@ def categories_stage(
         predicted = with_content(vectors_of(tables, model.version)).select(_PREDICTED)
     known = embed.contents.join(predicted, "content").drop("content")
     known = known.withColumns({"model_version": F.lit(model.version), "head": F.lit(digest)})
+    known = known.unionByName(embed.placeholders, allowMissingColumns=True)
     rows = tables.stage("images", images.join(known, "image_id", "left"))
     before = tables.read_or_empty("images")
     if rows_digest(rows.select(IMAGES.names)) != rows_digest(before.select(IMAGES.names)):

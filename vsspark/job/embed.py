@@ -7,6 +7,7 @@ one commit to `embeddings`; none that is there is read or written again.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from pyspark.sql import functions as F
 
 from vsspark.blocks.spark import predict_categories
 from vsspark.config import EncoderConfig, ImagesConfig
+from vsspark.embed.placeholders import most_shared, placeholder_contents, shared_contents, without_placeholders
 from vsspark.embed.reuse import known_contents, outcomes, to_read, unchanged, with_bundles, with_content
 from vsspark.embed.spark import EMBEDDED, embed_images, spread
 from vsspark.errors import DataQualityError, GateRefused, Reason, StorageError
@@ -24,18 +26,22 @@ from vsspark.job.result import StageResult
 from vsspark.schemas import EMBEDDINGS
 from vsspark.storage.run_tables import RunTables
 
+log = logging.getLogger("vsspark")
+
 _SMALL = 200_000  # rows of names and hashes, about 50 MB: fit to be sent to every task
 
 
 @dataclass(frozen=True)
 class EmbedResult(StageResult):
     """contents: image_id, content, content_hash, fingerprint of the images that have an embedding; embedded: how many.
+    placeholders: image_id, fingerprint of the images that are set aside as placeholders.
 
     content: content_hash and box as one text, see `embed.reuse.with_content`.
     """
 
     contents: DataFrame
     embedded: int
+    placeholders: DataFrame
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,8 @@ def embed_stage(
         left = check.files.join(rows.where("content IS NULL AND reason IS NULL"), "image_id", "left_semi")
         wanted = left.withColumn("size_bytes", F.lit(None).cast("long"))
     total = check.counts["images"]
+    rows, placeholders = _set_aside_placeholders(now, images, rows)
+    good -= placeholders
     tables.replace("quarantine", _quarantine(tables.run_id, images, rows, check.outside), tables.run_id)
     refused = tables.read("quarantine").where(F.col("run_id") == tables.run_id)
     if good == 0:
@@ -106,7 +114,9 @@ def embed_stage(
     contents = rows.where("content IS NOT NULL").select("image_id", "content").join(fingerprints, "image_id")
     contents = tables.stage("contents", contents.withColumn("content_hash", F.substring("content", 1, 64)))
     counts = {"images": total, "inferred": inferred, "embedded": good, "quarantined": total - good}
-    return EmbedResult(contents, good, counts=counts)
+    counts |= {"placeholders": placeholders} if placeholders else {}
+    aside = rows.where(F.col("reason") == Reason.PLACEHOLDER.value).select("image_id").join(fingerprints, "image_id")
+    return EmbedResult(contents, good, aside, counts=counts)
 
 
 def vectors_of(tables: RunTables, model_version: str) -> DataFrame:
@@ -124,10 +134,28 @@ def with_vectors(rows: DataFrame, embeddings: DataFrame, count: int) -> DataFram
     return vectors.join(F.broadcast(rows) if count <= _SMALL else rows, "content")
 
 
+def _set_aside_placeholders(now: _Session, images: DataFrame, rows: DataFrame) -> tuple[DataFrame, int]:
+    """(the outcomes without placeholders, how many images these are)."""
+    contents = rows.where("content IS NOT NULL").select("image_id", "content")
+    shared = now.tables.stage("shared", shared_contents(contents, images))
+    most = most_shared(shared, now.images.shared_by_at_most)
+    found = shared.where(F.col("products") > most).agg(F.count("*"), F.max("products")).first()
+    if not found[0]:
+        return rows, 0
+    rows = now.tables.stage("without-placeholders", without_placeholders(rows, shared, most))
+    count = rows.where(F.col("reason") == Reason.PLACEHOLDER.value).count()
+    about = "embed      placeholders: %d pictures stand for %s images, the commonest for %s products (more than %d)"
+    log.warning(about, found[0], f"{count:,}", f"{found[1]:,}", most)
+    return rows, count
+
+
 def _last_seen(now: _Session) -> DataFrame:
     """uri, box, fingerprint, content of the files that the run before, or a killed one, has read."""
     names = ["uri", "box", "fingerprint", "content"]
-    table = with_content(now.tables.read_or_empty("images")).where(F.col("content").isNotNull())
+    images = now.tables.read_or_empty("images")
+    table = with_content(images).where(F.col("content").isNotNull()).select(names)
+    refused = now.tables.read_or_empty("quarantine").where(F.col("run_id") == now.tables.store.embedding_run())
+    table = table.unionByName(placeholder_contents(images, refused))
     return table.select(names).unionByName(now.work().where("reason IS NULL").select(names))
 
 

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vsspark.config import Config, RecommendConfig
+from vsspark.errors import Reason
 from vsspark.job.neighbours import searchable
 from vsspark.job.result import StageResult
 from vsspark.recommend.figures import full_list
@@ -77,13 +78,14 @@ def _counts(tables: RunTables, recommend: RecommendConfig, embedding_run: str | 
         tables.read("images")
         .select("image_id", "product_id")
         .join(usable, "image_id", "left")
-        .join(quarantine.select("image_id", F.lit(True).alias("bad")), "image_id", "left")
+        .join(quarantine.select("image_id", F.lit(True).alias("bad"), "reason"), "image_id", "left")
     )
     reasons = tables.read_or_empty("short_lists").where(F.col("run_id") == tables.run_id)
     totals = rows.agg(
         F.count("*").alias("images"),
         F.count("good").alias("embedded"),
         F.count("bad").alias("quarantined"),
+        F.count_if(F.col("reason") == Reason.PLACEHOLDER.value).alias("placeholders"),
         F.countDistinct("product_id").alias("products"),
         F.countDistinct(F.when(F.col("good"), F.col("product_id"))).alias("usable_products"),
         F.countDistinct(F.when(F.col("recommendable"), F.col("product_id"))).alias("recommendable_products"),

@@ -39,7 +39,7 @@ def ingest_stage(tables: RunTables, catalogue: CatalogueConfig, recommend: Recom
     except (PySparkException, Py4JJavaError) as error:
         raise unreadable(catalogue, error) from None
     counts = check_images(rows, catalogue)
-    check_fields(rows, recommend, catalogue.columns.category is not None)
+    check_fields(rows, recommend)
     return IngestResult(named_images(rows), rejected_rows(rows), counts=counts)
 
 
@@ -52,7 +52,7 @@ def write_rejected(tables: RunTables, rejected: DataFrame, count: int) -> None:
 def write_images(tables: RunTables, images: DataFrame) -> None:
     """Writes `images` for a stage that runs alone: with what the table knew of the same file and box."""
     before = tables.read_or_empty("images")
-    known = before.where("content_hash IS NOT NULL").select("uri", crop(), *_OF_THE_FILE)
+    known = before.where("content_hash IS NOT NULL OR fingerprint IS NOT NULL").select("uri", crop(), *_OF_THE_FILE)
     rows = images.withColumn("crop", crop()).join(known.dropDuplicates(["uri", "crop"]), ["uri", "crop"], "left")
     rows = tables.stage("images", complete(rows.drop("crop"), IMAGES))
     if not tables.exists("images") or rows_digest(rows.select(IMAGES.names)) != rows_digest(

@@ -39,10 +39,11 @@ def measure_lists(lists: DataFrame, counts: dict[str, int], k: int) -> tuple[dic
     ).first()
     products, rows, usable = total["products"], total["rows"] or 0, counts["usable_products"]
     explained = counts.get("explained_short_lists", 0)
+    broken = counts["quarantined"] - counts.get("placeholders", 0)  # a shop without a photo is no fault of the night
     hubness, items = _hubness(lists)
     figures = {
         "coverage": min(1.0, (total["full"] + explained) / usable if full else 1.0) if usable else 0.0,
-        "quarantined_share": counts["quarantined"] / counts["images"] if counts["images"] else 0.0,
+        "quarantined_share": broken / counts["images"] if counts["images"] else 0.0,
         "products_with_recommendations": float(products),
         "recommendations": float(rows),
         "backfill_share": (total["backfilled"] or 0) / rows if rows else 0.0,

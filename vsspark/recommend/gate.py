@@ -43,7 +43,8 @@ def judge(
     """The verdict on staged rows of `similar_products`.
 
     counts: images, embedded, quarantined, products (of the catalogue), usable_products (with an embedded image),
-    recommendable_products, explained_short_lists (lists that rules leave shorter than a full one; they count as full).
+    recommendable_products, explained_short_lists (lists that rules leave shorter than a full one; they count as full),
+    placeholders (quarantined, and not counted against gate.max_quarantined).
     A full list has k rows, or one for every other recommendable product where there are fewer.
     published: the rows that readers have now; None where nothing is published yet. Similarities are compared only
     within a model version, lists with a limit of their own across versions, categories and hubs whatever the version.

@@ -193,7 +193,8 @@ def _code(field: str, missing_words: Sequence[str]) -> Column:
         value = F.coalesce(first_value(F.col("category")), F.expr("mode(predicted_category, true)"))
     elif field == _CURRENCY:  # of the price that counts
         stated = without_missing(F.col("attributes")[field], missing_words)
-        value = F.min_by(stated, F.when(F.col("price").isNotNull(), F.col("position")))
+        of_price = F.min_by(stated, F.when(F.col("price").isNotNull(), F.col("position")))
+        value = F.coalesce(of_price, first_value(stated))
     else:
         value = first_value(without_missing(F.col("attributes")[field], missing_words))
     code = F.xxhash64(F.lower(F.trim(value)))

@@ -25,6 +25,7 @@ REASONS = {
     Reason.TOO_SLOW: "The picture takes too long to open",
     Reason.TOO_SMALL: "The picture is too small",
     Reason.BAD_BOX: "The box the catalogue gives is no box, or none in this picture",
+    Reason.PLACEHOLDER: "Too many products share the picture: a stand-in for a missing photo",
     Reason.NOT_FINITE: "The network could not make sense of the picture",
 }
 
