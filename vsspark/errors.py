@@ -49,6 +49,7 @@ class Reason(StrEnum):
 
     MISSING = "missing"  # no such file or object
     UNREADABLE = "unreadable"  # it exists and cannot be read: a directory, no permission, the store kept failing
+    REFUSED = "refused"  # never read: another scheme, a private web address, a redirect to another host
     OUTSIDE_ROOT = "outside_root"  # the name leads outside the roots the catalogue may read from
     EMPTY = "empty"  # zero bytes
     TOO_MANY_BYTES = "too_many_bytes"  # larger than images.max_bytes

@@ -13,6 +13,7 @@ from vsspark.config import CatalogueConfig
 from vsspark.errors import ConfigError
 
 ABSOLUTE = r"^([A-Za-z][A-Za-z0-9+.\-]*://|file:/|/)"  # a URI, or a local path
+_OF_A_HOST = r"^//[A-Za-z0-9\-]+(\.[A-Za-z0-9\-]+)*\.[A-Za-z]{2,}/"
 
 
 def resolve_root(config: CatalogueConfig) -> str:
@@ -35,7 +36,8 @@ def image_uri(name: Column, config: CatalogueConfig) -> Column:
     """
     root = resolve_root(config)
     below = (config.leading_slash or ("images_root" if config.images_root else "disk")) == "images_root"
-    uri = F.when(name.rlike(ABSOLUTE), name).otherwise(F.concat(F.lit(root + "/"), name))
+    uri = F.when(name.rlike(_OF_A_HOST), F.concat(F.lit("https:"), name)).when(name.rlike(ABSOLUTE), name)
+    uri = uri.otherwise(F.concat(F.lit(root + "/"), name))
     if not below:
         return uri
     slashed = name.startswith("/") & ~name.startswith("//") & ~name.startswith(root + "/")

@@ -36,8 +36,13 @@ class ImagesConfig(Section):
     foreground: Literal["none", "crop", "blank"] = "none"
     # Seconds that decoding one picture may take, else it is quarantined as too_slow. 49 million pixels take 1 to 9 s.
     decode_timeout_s: Annotated[float, Field(gt=0)] = 30.0
-    timeout_s: Annotated[float, Field(gt=0)] = 20.0  # per request to object storage
+    timeout_s: Annotated[float, Field(gt=0)] = 20.0  # per request to object storage or a web server
     attempts: Positive = 4  # per object, with exponential backoff in between
+    host_requests: Positive = 8  # requests in flight to one web server, per Python worker
+    # Other hosts that a web address may lead to by a redirect, such as cdn.example.com or *.example.com.
+    redirect_hosts: tuple[str, ...] = ()
+    # Web servers that may have an address inside a network; a feed's other addresses must be public.
+    private_hosts: tuple[str, ...] = ()
 
 
 class PreprocessingConfig(Section):

@@ -1,41 +1,41 @@
-"""The bytes behind an image's URI: a local file, or an object on S3. A URI is a plain name: see storage.filesystems."""
+"""The bytes behind an image's URI: a local file, an object on S3, or a web address.
+
+A URI is a plain name, see storage.filesystems; a web address is what a browser takes.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError, Reason
+from vsspark.images import web
+from vsspark.images.retries import TransientError, retry
 from vsspark.storage.filesystems import S3_SCHEMES, s3_client, split_uri
-
-_Answer = TypeVar("_Answer")
-
-
-class TransientError(Exception):
-    """A failure that a retry may overcome: throttled, reset, timed out, cut short."""
 
 
 def read_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str] | None = None) -> bytes:
     """All bytes of one image file.
 
-    uri: a local path, `file:/...`, or `s3a://bucket/key` (also s3://, s3n://). storage_options: Hadoop's own names,
-    `fs.s3a.endpoint` and so on; see `storage.filesystems`. Raises ImageError: MISSING, UNREADABLE (directory, no
-    permission, the store kept failing), OUTSIDE_ROOT (by a link), EMPTY, TOO_MANY_BYTES (seen before reading).
+    uri: a local path, `file:/...`, `s3a://bucket/key` (also s3://, s3n://), or an http: or https: address.
+    storage_options: Hadoop's own names, `fs.s3a.endpoint` and so on; see `storage.filesystems`. Raises ImageError:
+    MISSING, UNREADABLE (directory, no permission, the store kept failing), REFUSED (a scheme or address that is never
+    read), OUTSIDE_ROOT (by a link), EMPTY, TOO_MANY_BYTES (seen before reading).
     """
-    scheme, path = split_uri(uri)
+    scheme, path = _split(uri)
     if scheme == "file":
         return _read_local(path, config)
-    if scheme not in S3_SCHEMES:
-        raise ImageError(Reason.UNREADABLE, f"{scheme}:// is not read here; use a local path, file: or s3a://")
+    if scheme not in (*S3_SCHEMES, *web.SCHEMES):
+        raise ImageError(Reason.REFUSED, f"{scheme}:// is not read here; use a local path, file:, s3a:// or https://")
     try:
+        if scheme in web.SCHEMES:
+            return retry(web.read_web, config, uri, config)
         return retry(_read_s3, config, path, config, dict(storage_options or {}))
     except TransientError as error:
         raise ImageError(Reason.UNREADABLE, f"the store failed {config.attempts} times, last: {error}") from None
@@ -47,10 +47,10 @@ def stat_image(
     """(size in bytes, fingerprint) of the file, without reading it; None where it cannot be reached: `read_image` gives
     the reason.
 
-    The fingerprint is size and modification time of a local file, the ETag of an object: where it is the same, so is
-    the content.
+    The fingerprint is size and modification time of a local file, the ETag of an object or web page, or the time that a
+    web server states: where it is the same, so is the content.
     """
-    scheme, path = split_uri(uri)
+    scheme, path = _split(uri)
     if scheme == "file":
         try:
             status = os.stat(path)
@@ -59,14 +59,22 @@ def stat_image(
         if _leads_outside(path, config.link_roots):
             return None
         return (status.st_size, f"{status.st_size:x}-{status.st_mtime_ns:x}") if stat.S_ISREG(status.st_mode) else None
-    if scheme not in S3_SCHEMES:
+    if scheme not in (*S3_SCHEMES, *web.SCHEMES):
         return None
     try:
+        if scheme in web.SCHEMES:
+            return retry(web.stat_web, config, uri, config)
         # Twice as often as a picture: a file that could not be asked for counts as changed, and is read.
         often = config.model_copy(update={"attempts": 2 * config.attempts})
         return retry(_stat_s3, often, path, config, dict(storage_options or {}))
     except TransientError:
         return None
+
+
+def _split(uri: str) -> tuple[str, str]:
+    """As `split_uri`, the scheme of a web address in small letters."""
+    scheme, path = split_uri(uri)
+    return (scheme.lower() if scheme.lower() in web.SCHEMES else scheme), path
 
 
 def _read_local(path: str, config: ImagesConfig) -> bytes:
@@ -107,19 +115,6 @@ def _real_folders(roots: tuple[str, ...]) -> tuple[str, ...]:
     """The local ones among the roots, links followed, each with a slash behind it."""
     split = [split_uri(root) for root in roots]
     return tuple(os.path.join(os.path.realpath(path), "") for scheme, path in split if scheme == "file")
-
-
-def retry(request: Callable[..., _Answer], config: ImagesConfig, *values: object) -> _Answer:
-    """What the request returns, made up to config.attempts times while the store's trouble may pass; raises the last
-    TransientError.
-    """
-    retrying = Retrying(
-        retry=retry_if_exception_type(TransientError),
-        stop=stop_after_attempt(config.attempts),
-        wait=wait_random_exponential(multiplier=0.2, max=10),
-        reraise=True,
-    )
-    return retrying(request, *values)
 
 
 def _client(path: str, config: ImagesConfig, options: Mapping[str, str]) -> fs.S3FileSystem:

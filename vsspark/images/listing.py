@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from vsspark.config import ImagesConfig
-from vsspark.images.fetch import TransientError, retry
+from vsspark.images.retries import TransientError, retry
 from vsspark.storage.filesystems import S3_SCHEMES, s3_settings, split_uri
 
 if TYPE_CHECKING:

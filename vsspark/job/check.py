@@ -49,7 +49,15 @@ def inputs_digest(images: DataFrame, files: DataFrame, model_version: str, confi
     """`runs.inputs`: equal for two runs that would publish the same table, but for a head that was kept."""
     settings = {name: getattr(config, name).model_dump(mode="json") for name in _SETTINGS}
     settings |= {"roots": config.catalogue.allowed_roots, "format": config.output.format, "vsspark": __version__}
-    limits = ("max_bytes", "max_pixels", "min_side", "shared_by_at_most", "link_roots")
+    limits = (
+        "max_bytes",
+        "max_pixels",
+        "min_side",
+        "shared_by_at_most",
+        "link_roots",
+        "redirect_hosts",
+        "private_hosts",
+    )
     settings |= {name: getattr(config.images, name) for name in limits}
     settings |= {"values": values.VERSION}
     return settings_digest([rows_digest(images), rows_digest(files), model_version, settings])

@@ -15,6 +15,7 @@ from vsspark.report.contents import CATEGORIES_SHOWN, Contents, longest_list
 REASONS = {
     Reason.MISSING: "The file does not exist",
     Reason.UNREADABLE: "The file exists but could not be read",
+    Reason.REFUSED: "The address is not one that pictures are read from",
     Reason.OUTSIDE_ROOT: "The path leads outside the picture folders",
     Reason.EMPTY: "The file is empty",
     Reason.TOO_MANY_BYTES: "The file is too large",
