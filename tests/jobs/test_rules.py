@@ -11,7 +11,7 @@ from random_shops import RandomShop, random_rules
 from vsspark.config import BlockingConfig, CatalogueConfig, KnnConfig, OutputConfig, RecommendConfig
 from vsspark.job.neighbours import neighbours_stage
 from vsspark.job.products import products_stage
-from vsspark.recommend.rules import DEPTH, product_rules
+from vsspark.recommend.terms import DEPTH, product_rules
 from vsspark.storage.run_tables import RunTables
 from vsspark.storage.store import Store
 

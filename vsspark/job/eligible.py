@@ -14,8 +14,6 @@ from vsspark.knn.eligibility import RATIO
 from vsspark.knn.facts import Rules
 from vsspark.recommend.lists import merge_neighbours, ranked, short_products, top_products, with_backfill
 from vsspark.recommend.rules import (
-    DEPTH,
-    ProductRules,
     best_of_groups,
     capped,
     eligible_pairs,
@@ -23,6 +21,7 @@ from vsspark.recommend.rules import (
     open_products,
     product_codes,
 )
+from vsspark.recommend.terms import DEPTH, ProductRules
 from vsspark.storage.run_tables import RunTables
 
 log = logging.getLogger("vsspark")

@@ -65,6 +65,14 @@ def query(config: Config, args: argparse.Namespace) -> None:
         )
 
 
+def explain(config: Config, args: argparse.Namespace) -> None:
+    """Prints why a product is on another one's page, or is not."""
+    from vsspark.query.explain import explain as trace
+
+    run_id, found = trace(config, store_settings(config), args.product, args.other)
+    print(f"{found.answer}: {found.detail} (run {run_id})")
+
+
 def live(config: Config, args: argparse.Namespace) -> None:
     """Serves the page on which one points a phone at a garment, until it is told to end."""
     from vsspark.live.serve import serve
@@ -127,6 +135,11 @@ def _pictures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
+def _pair(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("product", metavar="PRODUCT", help="the product on whose page the list is shown")
+    parser.add_argument("other", metavar="OTHER", help="the product that is asked about")
+
+
 def _address(parser: argparse.ArgumentParser) -> None:
     about = "address to listen on (default: live.host, 127.0.0.1: this machine alone); 0.0.0.0 is every network"
     parser.add_argument("--host", default=None, help=about)
@@ -168,6 +181,7 @@ JOBS = {
     "rollback": Job("make an earlier published run current again", _stage("rollback"), _target),
     "report": Job("draw the report of the published run once more", report),
     "evaluate": Job("compare encoders on a sample of the catalogue", evaluate, _ratings),
+    "explain": Job("say why a product is on another one's page, or is not", explain, _pair, starts_spark=False),
     "query": Job("print products similar to given pictures", query, _pictures, starts_spark=False),
     "live": Job("serve a page: take a picture, get similar products", live, _address, starts_spark=False),
     "train": Job("fit an encoder to the shop's pictures and register it in MLflow", train),

@@ -38,7 +38,7 @@ from vsspark.job.products import products_stage
 from vsspark.job.run import Run
 from vsspark.knn.memory import check_memory
 from vsspark.recommend.lists import in_product_ranges
-from vsspark.recommend.rules import DEPTH, product_rules
+from vsspark.recommend.terms import DEPTH, product_rules
 from vsspark.schemas import SIMILAR_PRODUCTS
 from vsspark.spark import session
 from vsspark.tracking import log_run

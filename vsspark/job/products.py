@@ -22,7 +22,7 @@ from vsspark.recommend.lists import (
     top_products,
     with_backfill,
 )
-from vsspark.recommend.rules import ProductRules
+from vsspark.recommend.terms import ProductRules
 from vsspark.storage.run_tables import RunTables
 
 

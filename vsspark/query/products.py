@@ -80,12 +80,19 @@ class Products:
 
     def in_stock(self) -> np.ndarray:
         """(products,) bool: those of which the catalogue says that they are in stock."""
-        ordered = _chunk(self.table["in_stock"]).take(to_integers(self._by_product))
+        return to_array(pc.fill_null(self.stated(self.table["in_stock"]), False))
+
+    def stated(self, column: pa.ChunkedArray) -> pa.Array:
+        """(products,) the value of each product's first image that has one; null where none has. column: by image."""
+        ordered = _chunk(column).take(to_integers(self._by_product))
         stated = np.flatnonzero(to_array(ordered.is_valid()))
         products, first = np.unique(self.product[self._by_product[stated]], return_index=True)
-        stocked = np.zeros(len(self.product_names), bool)
-        stocked[products] = to_array(ordered)[stated[first]]
-        return stocked
+        places = np.full(len(self.product_names), -1)
+        places[products] = stated[first]
+        chosen = to_integers(np.maximum(places, 0))
+        if not len(ordered):
+            return pa.nulls(len(places), ordered.type)
+        return pc.if_else(pc.greater_equal(to_integers(places), 0), ordered.take(chosen), pa.nulls(1, ordered.type)[0])
 
     def place(self, image_id: int) -> int | None:
         """The image's place; None where the run has no such image."""

@@ -18,9 +18,7 @@ products the rules leave with too few of the DEPTH * k.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -30,58 +28,12 @@ from pyspark.sql.types import IntegerType, StringType, StructField, StructType
 from pyspark.sql.window import Window
 
 from vsspark.catalogue.words import without_missing
-from vsspark.config import CatalogueConfig, RecommendConfig
+from vsspark.config import RecommendConfig
 from vsspark.errors import ConfigError
-from vsspark.knn.eligibility import DIFFERENT, EQUAL, RATIO, SAME_OR_UNKNOWN_BOTH, UNKNOWN, Condition, Terms
+from vsspark.knn.eligibility import EQUAL, RATIO, SAME_OR_UNKNOWN_BOTH, UNKNOWN, Condition
 from vsspark.recommend.caps import capped_order
 from vsspark.recommend.lists import first_value, list_order
-
-log = logging.getLogger("vsspark")
-
-DEPTH = 3  # neighbours searched for each place of a list
-_GROUP, _CURRENCY = "group", "currency"
-
-
-@dataclass(frozen=True)
-class ProductRules:
-    """fields: whose codes the terms compare, by column. caps: (column, most) of `max_per`. window: of the caps.
-    missing_words: the catalogue's words for "no value".
-    """
-
-    terms: Terms
-    fields: tuple[str, ...]
-    caps: tuple[tuple[int, int], ...]
-    window: int
-    missing_words: tuple[str, ...]
-
-
-def product_rules(recommend: RecommendConfig, catalogue: CatalogueConfig) -> ProductRules | None:
-    """The rules on pairs and lists; None where there are none."""
-    fields: list[str] = []
-
-    def column(field: str) -> int:
-        if field not in fields:
-            fields.append(field)
-        return fields.index(field)
-
-    allowed = recommend.unknown == "allow"
-    conditions = [Condition(EQUAL, column(field), allowed) for field in recommend.match]
-    conditions += [Condition(DIFFERENT, column(field), allowed) for field in recommend.differ]
-    price = recommend.price
-    ratios = [] if price is None else [(0.0, price.at_most_times), price.between_times or (0.0, None)]
-    ratios = [(low, high) for low, high in ratios if high is not None]
-    conditions += [Condition(RATIO, low=low, high=high) for low, high in ratios]
-    if ratios:
-        conditions.append(Condition(SAME_OR_UNKNOWN_BOTH, column(_CURRENCY)))
-    group_column = None
-    if catalogue.columns.group is not None and recommend.variants != "all":
-        group_column = column(_GROUP) if recommend.variants == "one_per_group" else None
-        conditions.append(Condition(DIFFERENT, column(_GROUP)))
-    caps = tuple((column(field), most) for field, most in sorted(recommend.max_per.items()))
-    if not conditions and not caps:
-        return None
-    terms = Terms(tuple(conditions), group_column)
-    return ProductRules(terms, tuple(fields), caps, recommend.window, catalogue.missing_words)
+from vsspark.recommend.terms import CURRENCY, GROUP, ProductRules
 
 
 def check_fields(rows: DataFrame, recommend: RecommendConfig) -> None:
@@ -191,14 +143,14 @@ def _code(field: str, missing_words: Sequence[str]) -> Column:
     """64 bits of a product's value of the field."""
     if field == "category":
         value = F.coalesce(first_value(F.col("category")), F.expr("mode(predicted_category, true)"))
-    elif field == _CURRENCY:  # of the price that counts
+    elif field == CURRENCY:  # of the price that counts
         stated = without_missing(F.col("attributes")[field], missing_words)
         of_price = F.min_by(stated, F.when(F.col("price").isNotNull(), F.col("position")))
         value = F.coalesce(of_price, first_value(stated))
     else:
         value = first_value(without_missing(F.col("attributes")[field], missing_words))
     code = F.xxhash64(F.lower(F.trim(value)))
-    if field == _GROUP:
+    if field == GROUP:
         return F.when(value.isNotNull(), code).otherwise(F.xxhash64(F.lit(0), F.first("product_id")))
     return F.when(value.isNotNull(), code).otherwise(F.lit(UNKNOWN))
 

@@ -1,0 +1,221 @@
+"""Why a product is on another one's page, or is not: the published run's own rules and vectors, step by step. No Spark.
+
+| answer | |
+|---|---|
+| shown@R | at rank R of the published list |
+| no_image | one of the two has no usable picture |
+| out_of_stock | `recommend.in_stock_only` or `min_stock` |
+| filtered by KEY | a rule of `recommend` that the pair does not pass, the first of them |
+| not_probed | in none of the categories that the product's pictures search, and the list is full without it |
+| variant_of P | `variants: one_per_group`: P, of the same group, is nearer |
+| capped | near enough, and `max_per` gave its place to another |
+| rank N | the N-th nearest of the eligible products, behind the last place |
+
+Cost: the vectors of the searched categories are read once, as for a query by picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vsspark.config import CatalogueConfig, Config, RecommendConfig, recorded_settings
+from vsspark.errors import DataQualityError, StorageError
+from vsspark.knn.eligibility import Eligibility, Facts
+from vsspark.query.medians import median_thresholds
+from vsspark.query.products import read_products
+from vsspark.query.rule_facts import RuleFacts
+from vsspark.query.search import Space, nearest_products
+from vsspark.query.vectors import read_vectors
+from vsspark.recommend.caps import capped_order
+from vsspark.recommend.terms import CURRENCY, DEPTH, GROUP, product_rules
+from vsspark.storage.reader import PublishedTables
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """answer: one of the table above. detail: the figures behind it."""
+
+    answer: str
+    detail: str
+
+
+def explain(config: Config, storage_options: Mapping[str, str], product: str, other: str) -> tuple[str, Explanation]:
+    """(id of the published run, why `other` is on the page of `product`, or is not).
+
+    Raises DataQualityError for a product that the run does not know, StorageError where nothing is published.
+    """
+    tables = PublishedTables(config.output, storage_options)
+    run = tables.published_run()
+    return run["run_id"], _Trace(tables, run).explain(product, other)
+
+
+class _Trace:
+    def __init__(self, tables: PublishedTables, run: Mapping[str, Any]):
+        self._tables, self._run = tables, run
+        recorded = run["config"]
+        self._recommend = recorded_settings(RecommendConfig, recorded["recommend"])
+        self._rules = product_rules(self._recommend, recorded_settings(CatalogueConfig, recorded["catalogue"]))
+        self._products = read_products(tables, run, recorded["blocking"]["by"] == "catalogue_category", attributes=True)
+        self._facts = RuleFacts(self._products, self._rules)
+        self._names = {name: number for number, name in enumerate(self._products.product_names.to_pylist())}
+
+    def explain(self, product: str, other: str) -> Explanation:
+        for name in (product, other):
+            if name not in self._names:
+                raise DataQualityError(f"product {name!r}: the published run {self._run['run_id']} has no such product")
+        query, item = self._names[product], self._names[other]
+        shown = self._shown(product)
+        if other in shown:
+            rank, similarity, source = shown[other]
+            return Explanation(f"shown@{rank}", f"similarity {similarity:.4f}, {source}")
+        for name, number in ((product, query), (other, item)):
+            if not self._images(number).size:
+                return Explanation("no_image", f"{name} has no usable picture, see quarantine")
+        if query == item:
+            return Explanation("filtered by product", "no product is recommended on its own page")
+        recommendable = self._recommendable()
+        if not recommendable[item]:
+            return self._unavailable(other, item)
+        facts = self._facts.numbers
+        passing, failed = self._eligible(facts, query)
+        if failed[item] is not None:
+            return Explanation(f"filtered by {failed[item]}", self._values(failed[item], query, item))
+        eligible = passing & recommendable
+        eligible[query] = False
+        return self._placed(query, item, eligible, facts, list(shown.values()))
+
+    def _shown(self, product: str) -> dict[str, tuple[int, float, str]]:
+        names = ["similar_product_id", "rank", "similarity", "source"]
+        rows = self._tables.read("similar_products", self._run, names, ("product_id", product)).to_pylist()
+        return {row["similar_product_id"]: (row["rank"], row["similarity"], row["source"]) for row in rows}
+
+    def _images(self, product: int) -> np.ndarray:
+        """Places of the product's embedded images."""
+        return np.flatnonzero((self._products.product == product) & self._products.embedded)
+
+    def _recommendable(self) -> np.ndarray:
+        """(products,) bool: by the rules that look at nothing but the item."""
+        count, price = len(self._names), self._recommend.price
+        allowed = self._products.in_stock() if self._recommend.stocked_only else np.ones(count, bool)
+        amounts = self._facts.prices
+        with np.errstate(invalid="ignore"):
+            if price is not None and price.at_least is not None:
+                allowed &= amounts >= price.at_least
+            if price is not None and price.at_most is not None:
+                allowed &= amounts <= price.at_most
+        return allowed
+
+    def _unavailable(self, name: str, item: int) -> Explanation:
+        if self._recommend.stocked_only and not self._products.in_stock()[item]:
+            return Explanation("out_of_stock", f"{name} is not in stock, or its stock is not known")
+        price, amount = self._recommend.price, self._facts.prices[item]
+        key = "at_most" if price.at_most is not None and not amount <= price.at_most else "at_least"
+        return Explanation(f"filtered by price.{key}", f"price {amount:g}, {key} {getattr(price, key):g}")
+
+    def _eligible(self, facts: Facts, query: int) -> tuple[np.ndarray, list[str | None]]:
+        """((products,) bool: pass every condition; by product, the key of the first that it fails)."""
+        passing, failed = np.ones(len(self._names), bool), [None] * len(self._names)
+        if self._rules is None:
+            return passing, failed
+        for key, condition in zip(self._rules.keys, self._rules.terms.conditions, strict=True):
+            row = np.zeros((1, len(self._names)), np.float32)
+            Eligibility((condition,), facts.rows(query, query + 1), facts).strike_out(row, 0, 0, row.shape)
+            for product in np.flatnonzero(np.isnan(row[0]) & passing):
+                failed[product] = key
+            passing &= ~np.isnan(row[0])
+        return passing, failed
+
+    def _values(self, key: str, query: int, item: int) -> str:
+        """What a rule compared."""
+        if key.startswith("price."):
+            prices = self._facts.prices
+            return f"prices {prices[query]:g} and {prices[item]:g}"
+        field = CURRENCY if key.startswith("price:") else GROUP if key.startswith("variants") else key.split(" ", 1)[1]
+        texts = self._facts.text(field)
+        return f"{field} {texts[query]!r} and {texts[item]!r}"
+
+    def _placed(self, query: int, item: int, eligible: np.ndarray, facts: Facts, shown: list) -> Explanation:
+        """Where an eligible product stands."""
+        products, k = self._products, self._recommend.k
+        space, queries = self._space(eligible, query)
+        probes = self._probes(query)
+        found = self._merged(space, queries, probes)
+        inside, detail = item in found, "in the searched categories"
+        full = sum(source == "visual" for _, _, source in shown) >= k
+        if not inside and (full or not self._recommend.backfill):
+            own = sorted({self._category(image) for image in self._images(item)})
+            searched = sorted({name for names in probes.values() for name in names})
+            return Explanation("not_probed", f"it is in {', '.join(own)}; searched are {', '.join(searched)}")
+        if not full:
+            found, detail = self._merged(space, queries, None), "in the whole catalogue"
+        order = sorted(found, key=lambda number: (-found[number], str(products.product_names[number])))
+        column = None if self._rules is None else self._rules.terms.group_column
+        if column is not None:
+            best: dict[int, int] = {}
+            for number in order:
+                best.setdefault(int(facts.codes[number, column]), number)
+            nearer = best[int(facts.codes[item, column])]
+            if nearer != item:
+                name = products.product_names[nearer]
+                return Explanation(f"variant_of {name}", f"similarity {found[item]:.4f}, of {name} {found[nearer]:.4f}")
+            order = [number for number in order if best[int(facts.codes[number, column])] == number]
+        rank = order.index(item) + 1
+        if self._rules is not None and self._rules.caps and rank <= k:
+            pool = order[: DEPTH * k]
+            shown_at = capped_order(facts.codes[pool], np.zeros(len(pool)), self._rules.caps, self._rules.window)
+            if pool.index(item) not in shown_at[:k]:
+                return Explanation(
+                    "capped", f"nearest but {rank - 1}, similarity {found[item]:.4f}; max_per gave its place to others"
+                )
+        last = f", the last shown has {min(similarity for _, similarity, _ in shown):.4f}" if shown else ""
+        return Explanation(f"rank {rank}", f"{detail}, similarity {found[item]:.4f}{last}")
+
+    def _space(self, eligible: np.ndarray, query: int) -> tuple[Space, dict[int, np.ndarray]]:
+        """(the eligible products' images, the vectors of the query's own by place)."""
+        products, metric = self._products, self._run["config"]["knn"]["metric"]
+        wanted = eligible[products.product] & products.embedded
+        own = (products.product == query) & products.embedded
+        all_images = metric == "hamming"  # whose thresholds are medians of all
+        parts = read_vectors(self._tables, self._run, products, products.embedded if all_images else wanted | own)
+        thresholds = median_thresholds(parts, products.image_ids) if all_images else None
+        queries = {
+            int(i): part.vectors[row] for part in parts for row, i in zip(part.rows, part.images, strict=True) if own[i]
+        }
+        items = [part.only(wanted) for part in parts]
+        return Space(items, products.image_ids, products.product, products.category, metric, thresholds), queries
+
+    def _probes(self, query: int) -> dict[int, list[str]]:
+        """The blocks that each of the product's images searched, by the image's place."""
+        if not self._tables.exists("_searched"):
+            raise StorageError("the published run has kept no record of its search: run jobs/recommend.py")
+        rows = self._tables.read("_searched", self._run, ["image_id", "probes"])
+        ids = self._products.image_ids[self._images(query)]
+        chosen = rows.filter(pc.is_in(rows["image_id"], pa.array(ids))).to_pylist()
+        return {self._products.place(row["image_id"]): row["probes"] or [] for row in chosen}
+
+    def _category(self, image: int) -> str:
+        code = int(self._products.category[image])
+        return self._products.category_names[code] if code >= 0 else "no category"
+
+    def _merged(
+        self, space: Space, queries: dict[int, np.ndarray], probes: dict[int, list[str]] | None
+    ) -> dict[int, float]:
+        """product -> similarity of its best pair of images. probes: None = the whole catalogue."""
+        codes = {name: code for code, name in enumerate(self._products.category_names)}
+        one_block = self._run["config"]["blocking"]["by"] == "none"
+        found: dict[int, float] = {}
+        for image, vector in queries.items():
+            names = None if probes is None or one_block else probes.get(image, [])
+            categories = None if names is None else [codes[name] for name in names if name in codes]
+            nearest = nearest_products(space, np.asarray(vector), categories, len(self._names))
+            values = nearest.values if space.metric == "cosine" else 1 / (1 + nearest.values)
+            for value, place in zip(values.tolist(), nearest.images.tolist(), strict=True):
+                product = int(self._products.product[place])
+                found[product] = max(found.get(product, -np.inf), value)
+        return found
