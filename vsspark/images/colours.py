@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageCms
 
+QUICK_PROFILE = 4096  # bytes of a profile that is only curves and a matrix
+_INVISIBLE = 3  # levels between two profiles of the same colours
+_LEVELS = np.arange(0, 256, 51, np.uint8)
+_PROBE = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS, indexing="ij"), axis=-1).reshape(12, 18, 3)
 _BAND = 2**20  # pixels converted at a time: PIL holds an RGB pixel in 4 bytes, and converts into a copy
 
 
@@ -24,8 +29,8 @@ def in_bands(image: Image.Image, to_array: Callable[[Image.Image], np.ndarray], 
 
 
 def flatten(image: Image.Image) -> np.ndarray:
-    """(h, w, 3) uint8: palettes looked up, 16 bits cut to 8, alpha composited on white."""
-    if image.mode.startswith("I;16") or image.mode == "I":
+    """(h, w, 3) uint8: palettes looked up, integers of 16 bits cut to 8, alpha composited on white."""
+    if image.mode == "I":
         gray = np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)
         return np.repeat(gray[:, :, None], 3, axis=2)
     if image.mode == "F":
@@ -36,17 +41,37 @@ def flatten(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
+def opaque_bitmap(image: Image.Image) -> Image.Image:
+    """The picture without an alpha that hides all of it, as programs leave it in 32-bit BMP files; else the same one."""
+    if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+        return image.convert("RGB")
+    return image
+
+
+@lru_cache(maxsize=64)
 def foreign(profile: bytes | None) -> bool:
-    """Whether a colour profile is anything but sRGB, which names itself in ASCII or, since version 4, UTF-16."""
-    return bool(profile) and b"sRGB" not in profile and "sRGB".encode("utf-16-be") not in profile
+    """Whether a colour profile shows RGB otherwise than sRGB does, by its numbers, whatever its name; False for one that
+    is of no use for RGB.
+    """
+    if not profile:
+        return False
+    if len(profile) > QUICK_PROFILE:
+        return True  # it may hold programs over a grid: converted, with the time limit of a decode
+    shown = _through(Image.fromarray(_PROBE), profile)
+    return shown is not None and int(np.abs(np.asarray(shown, np.int16) - _PROBE).max()) > _INVISIBLE
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> np.ndarray:
     """(h, w, 3) uint8 through the file's own profile; without a usable one, PIL's plain conversion."""
-    if foreign(profile):
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            image = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        except (ImageCms.PyCMSError, OSError, ValueError):
-            pass  # a profile for another colour space, or a broken one: viewers ignore it too
-    return np.asarray(image.convert("RGB"))
+    wanted = profile and (image.mode == "CMYK" or foreign(profile))
+    shown = _through(image, profile) if wanted else None
+    return np.asarray(image.convert("RGB") if shown is None else shown)
+
+
+def _through(image: Image.Image, profile: bytes) -> Image.Image | None:
+    """The picture through a profile; None for one of another colour space, or a broken one: viewers ignore it too."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None

@@ -1,9 +1,11 @@
-"""Pixels as a viewer shows them, from the bytes of a JPEG, PNG, GIF (first frame), WebP, AVIF, BMP or TIFF file.
+"""Pixels as a viewer shows them, from the bytes of a JPEG, PNG, GIF, WebP, AVIF, BMP or TIFF file, and of HEIC and JPEG
+XL where their libraries are installed (`formats`). Of an animation the first frame.
 
-Turned by its EXIF orientation, CMYK and foreign colour profiles brought to sRGB, 16 bits to 8, alpha laid on white.
+Turned by its EXIF orientation, CMYK and foreign colour profiles brought to sRGB, 16 bits to 8 (`depth`), alpha laid on
+white. What viewers overlook in a file is overlooked (`repair`).
 The header is read first: a file that is too small or too large is refused before one pixel is decoded. Peak memory of
-a decode, measured with 25 million pixels: 6 bytes a pixel for a progressive JPEG, 12 for the other formats, 19 for WebP
-and AVIF, which hold a picture several times over.
+a decode, measured with 25 million pixels, the file's own bytes included: 7 bytes a pixel for a progressive JPEG, 8 for
+GIF, 13 for AVIF, 17 for PNG and BMP, 21 for WebP and a CMYK TIFF.
 
 Time of a decode: images.decode_timeout_s at most. Plain JPEG, PNG and WebP files of little work (`structure`) are
 decoded by the calling thread, in about a second at most; all other files in a process that ends with the time
@@ -29,31 +31,30 @@ category of the nearest other product; clothing: category at rank 1, the same wi
 from __future__ import annotations
 
 import io
-import struct
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageChops, features
+from PIL import Image, ImageChops
 
 from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError, Reason
 from vsspark.images.box import Box
-from vsspark.images.colours import flatten, foreign, in_bands, to_srgb
+from vsspark.images.colours import QUICK_PROFILE, flatten, foreign, in_bands, opaque_bitmap, to_srgb
 from vsspark.images.decoder_process import decode_in_process
+from vsspark.images.depth import eight_bits
 from vsspark.images.fit import Fit
+from vsspark.images.refusals import FORMATS, refusal
+from vsspark.images.repair import repaired
 from vsspark.images.structure import Plain, check_structure
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF") + (("AVIF",) if features.check("avif") else ())
 # Enters every model version: change it when decode_image gives other pixels for the same bytes.
-PREPROCESSING = "squash-1"
+PREPROCESSING = "squash-2"
 
 # A plain file within these is decoded in about a second at most. A colour profile may hold programs to run over a grid.
-_QUICK_PIXELS, _QUICK_BYTES, _QUICK_PROFILE = 32_000_000, 2**24, 4096
+_QUICK_PIXELS, _QUICK_BYTES = 32_000_000, 2**24
 _JPEG = ("JPEG", "MPO")  # MPO: a phone's JPEG with a second picture behind the first
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
-_END = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND", b"GIF87a": b";", b"GIF89a": b";"}
 _EXIF_ORIENTATION = 0x0112
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 # How many quarter turns (counter-clockwise), then whether mirrored left to right, for EXIF orientations 1 to 8.
@@ -101,13 +102,14 @@ def decode_here(
 
     plain: what `check_structure` says of the file; None is returned where the decoder finds more work than that.
     """
+    data = repaired(data)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:  # each format's parser raises whatever its arithmetic on broken bytes runs into
-        raise _refusal(data, error) from None
+        raise refusal(data, error) from None
     width, height = image.size
     profile = image.info.get("icc_profile")
-    if plain is not None and (image.size != plain[:2] or (foreign(profile) and len(profile) > _QUICK_PROFILE)):
+    if plain is not None and (image.size != plain[:2] or (profile and len(profile) > QUICK_PROFILE)):
         return None
     if width * height > config.max_pixels:
         raise ImageError(Reason.TOO_MANY_PIXELS, f"{width}x{height}, allowed are {config.max_pixels} pixels")
@@ -127,7 +129,7 @@ def decode_here(
     except MemoryError:
         raise ImageError(Reason.TOO_MANY_PIXELS, f"{width}x{height}: out of memory") from None
     except Exception as error:
-        raise _refusal(data, error) from None
+        raise refusal(data, error) from None
     if turns or mirror:
         pixels = np.rot90(pixels, turns)
         pixels = np.ascontiguousarray(pixels[:, ::-1] if mirror else pixels)
@@ -163,6 +165,7 @@ def _stored_pixels(data: bytes, image: Image.Image, size: tuple[int, int] | Fit,
                 return to_srgb(Image.fromarray(small), profile) if foreign(profile) else small
         image.draft(None, (width, height))
     image.load()
+    image = opaque_bitmap(eight_bits(image, data))
     if part is not None:
         image = image.crop(_scale(part, whole, image.size))
     if image.mode == "CMYK":
@@ -223,20 +226,12 @@ def _whole_ratio(have: int, want: int) -> int:
 
 
 def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation; one that stands in XMP alone is no viewer's concern."""
     try:
-        return image.getexif().get(_EXIF_ORIENTATION, 1)
+        if image.format == "TIFF":
+            return image.tag_v2.get(_EXIF_ORIENTATION, 1)
+        exif = Image.Exif()
+        exif.load(image.info.get("exif", b""))
+        return exif.get(_EXIF_ORIENTATION, 1)
     except Exception:
         return 1  # broken EXIF says nothing about the picture
-
-
-def _refusal(data: bytes, error: Exception) -> ImageError:
-    """The reason for bytes that the decoder gave up on: no image, one that ends early, or one that is corrupt."""
-    magic = next((m for m in _MAGIC if data.startswith(m)), None)
-    avif = data[4:12] in (b"ftypavif", b"ftypavis")
-    if (magic is None and not avif) or (magic == b"RIFF" and data[8:12] != b"WEBP"):
-        return ImageError(Reason.NOT_AN_IMAGE, f"begins with {bytes(data[:16])!r}; read are {', '.join(FORMATS)}")
-    short = magic == b"RIFF" and len(data) >= 8 and struct.unpack_from("<I", data, 4)[0] + 8 > len(data)
-    endless = magic in _END and _END[magic] not in data[-32:]
-    if short or endless or "truncated" in str(error):
-        return ImageError(Reason.TRUNCATED, f"{len(data)} bytes: {error}")
-    return ImageError(Reason.CORRUPT, f"{type(error).__name__}: {error}")

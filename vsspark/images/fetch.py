@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import stat
+import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
+from urllib.parse import unquote
 
 import pyarrow as pa
 from pyarrow import fs
@@ -26,8 +28,23 @@ def read_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str
     uri: a local path, `file:/...`, `s3a://bucket/key` (also s3://, s3n://), or an http: or https: address.
     storage_options: Hadoop's own names, `fs.s3a.endpoint` and so on; see `storage.filesystems`. Raises ImageError:
     MISSING, UNREADABLE (directory, no permission, the store kept failing), REFUSED (a scheme or address that is never
-    read), OUTSIDE_ROOT (by a link), EMPTY, TOO_MANY_BYTES (seen before reading).
+    read), OUTSIDE_ROOT (by a link), EMPTY, TOO_MANY_BYTES (seen before reading). A name is also looked for in Unicode's
+    other normal form: a Mac decomposes the letters that a feed writes as one.
     """
+    try:
+        return _read(uri, config, storage_options)
+    except ImageError as error:
+        if error.reason is not Reason.MISSING:
+            raise
+        for spelling in _spellings(uri):
+            try:
+                return _read(spelling, config, storage_options)
+            except ImageError:
+                continue
+        raise ImageError(Reason.MISSING, error.detail + _advice(uri)) from None
+
+
+def _read(uri: str, config: ImagesConfig, storage_options: Mapping[str, str] | None) -> bytes:
     scheme, path = _split(uri)
     if scheme == "file":
         return _read_local(path, config)
@@ -50,6 +67,11 @@ def stat_image(
     The fingerprint is size and modification time of a local file, the ETag of an object or web page, or the time that a
     web server states: where it is the same, so is the content.
     """
+    names = (uri, *_spellings(uri))
+    return next((found for name in names if (found := _stat(name, config, storage_options)) is not None), None)
+
+
+def _stat(uri: str, config: ImagesConfig, storage_options: Mapping[str, str] | None) -> tuple[int, str] | None:
     scheme, path = _split(uri)
     if scheme == "file":
         try:
@@ -69,6 +91,23 @@ def stat_image(
         return retry(_stat_s3, often, path, config, dict(storage_options or {}))
     except TransientError:
         return None
+
+
+def _spellings(uri: str) -> list[str]:
+    """The same name in Unicode's normal forms, but for the one it is in."""
+    if uri.isascii():
+        return []
+    forms = {unicodedata.normalize(form, uri) for form in ("NFC", "NFD")}
+    return sorted(forms - {uri})
+
+
+def _advice(uri: str) -> str:
+    """What to change where a local name without its percent-encoding is there."""
+    scheme, path = _split(uri)
+    plain = unquote(path)
+    if scheme != "file" or plain == path or not os.path.exists(plain):
+        return ""
+    return f"; {plain!r} is there: names stand for themselves, write it in the catalogue without percent-encoding"
 
 
 def _split(uri: str) -> tuple[str, str]:

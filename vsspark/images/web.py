@@ -12,19 +12,21 @@ from __future__ import annotations
 import ipaddress
 import socket
 import time
+import warnings
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from urllib.parse import urljoin
 
-import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-
 from vsspark import __version__
 from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError, Reason
 from vsspark.images.retries import TransientError
+
+with warnings.catch_warnings():  # urllib3 adds filters for its own warnings to those of the process
+    import urllib3
+    from urllib3.connection import HTTPConnection, HTTPSConnection
 
 SCHEMES = ("http", "https")
 AGENT = f"vsspark/{__version__} (a shop's own catalogue pictures)"
