@@ -129,6 +129,13 @@ SHORT_LISTS = StructType([
     _field("run_id", StringType(), "the run that found it"),
 ])  # fmt: skip
 
+DUPLICATE_GROUPS = StructType([
+    _field("group_id", StringType(), "the product that has been in the group for longest"),
+    _field("product_id", StringType(), "a product all of whose pictures are those of the others of the group"),
+    _field("since", DateType(), "the date of the run that first found it in a group"),
+    _field("run_id", StringType(), "the run that found it last"),
+])  # fmt: skip
+
 RUNS = StructType([
     _field("run_id", StringType(), "unique"),
     _field("run_date", DateType(), "the date the run was for"),
@@ -199,6 +206,7 @@ TABLES = {
     "neighbours": NEIGHBOURS,
     "similar_products": SIMILAR_PRODUCTS,
     "short_lists": SHORT_LISTS,
+    "duplicate_groups": DUPLICATE_GROUPS,
     "runs": RUNS,
     "_searched": SEARCHED,
     "_heads": HEADS,

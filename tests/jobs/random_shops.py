@@ -31,12 +31,24 @@ class RandomShop:
                 "in_stock": bool(rng.random() < 0.8),
                 "category": str(rng.choice(["bag", "hat", "shoe"], p=[0.6, 0.3, 0.1])),
             }
+        self._labels: dict = {}  # of `_joined`
         self.images = []  # (image id, product, content)
         for product in self.products:
             for _ in range(int(rng.integers(1, 4))):
                 number = len(self.images)
                 self.images.append((int(rng.integers(1, 2**62)), product, f"{number:064d}"))
         self.x = rng.standard_normal((len(self.images), 8)).astype(np.float32)
+
+    def share_pictures(self, sets: int) -> None:
+        """Give products the pictures of others: as many twins of each as there are sets."""
+        owners = list(self.products)
+        for first in range(0, 3 * sets, 3):
+            shared = [(content, self.x[i]) for i, (_, name, content) in enumerate(self.images) if name == owners[first]]
+            for other in owners[first + 1 : first + 3]:
+                rows = [i for i, (_, name, _) in enumerate(self.images) if name != other]
+                self.x = np.concatenate([self.x[rows], [vector for _, vector in shared]]).astype(np.float32)
+                new = [(int(self.rng.integers(1, 2**62)), other, content) for content, _ in shared]
+                self.images = [self.images[i] for i in rows] + new
 
     def write(self, tables) -> None:
         """Writes `images` and `embeddings`."""
@@ -53,10 +65,8 @@ class RandomShop:
                 "category_probabilities": {category: 1.0}, "head": "encoder",
             })  # fmt: skip
         names = ["content_hash", "model_version", "embedding"]
-        vectors = [
-            dict(zip(names, (content, MODEL, self.x[i].tolist()), strict=True))
-            for i, (_, _, content) in enumerate(self.images)
-        ]
+        by_content = {content: self.x[i].tolist() for i, (_, _, content) in enumerate(self.images)}
+        vectors = [dict(zip(names, (content, MODEL, x), strict=True)) for content, x in by_content.items()]
         for table, rows, schema in (("images", images, IMAGES), ("embeddings", vectors, EMBEDDINGS)):
             given = [field for field in schema.fields if field.name in rows[0]]
             frame = tables.spark.createDataFrame(
@@ -68,7 +78,7 @@ class RandomShop:
         """product -> [(similar product, source)] without caps, by the words of the settings."""
         owners = np.array([product for _, product, _ in self.images])
         x = self.x.astype(np.float64) / np.linalg.norm(self.x.astype(np.float64), axis=1, keepdims=True)
-        cosine = x @ x.T
+        cosine = (x @ x.T).round(7)  # twins are equal
         found = {}
         for product in self.products:
             own = cosine[owners == product]
@@ -87,14 +97,36 @@ class RandomShop:
         return found
 
     def _one_per_group(self, products, recommend, catalogue, shown):
-        if catalogue.columns.group is None or recommend.variants != "one_per_group":
+        if not self._one_of_each(recommend, catalogue) and recommend.twins == "show":
             return list(products)
-        seen, kept = {self._group(product) for product in shown}, []
+        seen, kept = {self._joined(product, recommend, catalogue) for product in shown}, []
         for product in products:
-            if self._group(product) not in seen:
-                seen.add(self._group(product))
+            if self._joined(product, recommend, catalogue) not in seen:
+                seen.add(self._joined(product, recommend, catalogue))
                 kept.append(product)
         return kept
+
+    @staticmethod
+    def _one_of_each(recommend, catalogue):
+        return catalogue.columns.group is not None and recommend.variants == "one_per_group"
+
+    def _joined(self, product, recommend, catalogue):
+        """What a list holds one of: the variants of a product, its twins, or all that these connect."""
+        kinds = (recommend.twins == "hide", self._one_of_each(recommend, catalogue))
+        if kinds not in self._labels:
+            label = {name: name for name in self.products}
+            keys = [{name: self._pictures(name) for name in label}, {name: self._group(name) for name in label}]
+            for _ in label:
+                for key in (key for key, used in zip(keys, kinds, strict=True) if used):
+                    least: dict = {}
+                    for name in label:
+                        least[key[name]] = min(least.get(key[name], label[name]), label[name])
+                    label = {name: least[key[name]] for name in label}
+            self._labels[kinds] = label
+        return self._labels[kinds][product]
+
+    def _pictures(self, product):
+        return frozenset(content for _, name, content in self.images if name == product)
 
     def _group(self, product):
         return self.products[product]["group"] or product
@@ -115,6 +147,10 @@ class RandomShop:
             catalogue.columns.group is not None
             and recommend.variants != "all"
             and self._group(query) == self._group(item)
+        ):
+            return False
+        if recommend.twins == "hide" and self._joined(query, recommend, catalogue) == self._joined(
+            item, recommend, catalogue
         ):
             return False
         return recommend.price is None or self._is_affordable(a, b, recommend.price)
@@ -157,5 +193,6 @@ def random_rules(rng: np.random.Generator) -> tuple[dict, bool]:
         rules["price"] = prices[int(rng.integers(len(prices)))]
     if rng.random() < 0.3:
         rules["in_stock_only"] = True
+    rules["twins"] = str(rng.choice(["show", "hide"]))
     rules["variants"] = str(rng.choice(["one_per_group", "other_groups", "all"]))
     return rules, bool(rng.random() < 0.6)

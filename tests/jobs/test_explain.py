@@ -17,7 +17,7 @@ from vsspark.schemas import RUNS, SIMILAR_PRODUCTS
 
 RULES = {
     "k": 4, "match": ["gender"], "differ": ["brand"], "unknown": "exclude", "in_stock_only": True,
-    "price": {"at_most_times": 1.5, "at_least": 6},
+    "price": {"at_most_times": 1.5, "at_least": 6}, "twins": "hide",
 }  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def _trace(shop, recommend, catalogue, lists, product, other):
         return "filtered by price.at_least"
     steps = [(f"match {name}", {"match": (name,)}) for name in recommend.match]
     steps += [(f"differ {name}", {"differ": (name,)}) for name in recommend.differ]
-    plain = {"match": (), "differ": (), "in_stock_only": False, "price": None, "variants": "all"}
+    plain = {"match": (), "differ": (), "in_stock_only": False, "price": None, "variants": "all", "twins": "show"}
     for key, one in steps:
         if not shop._is_eligible(product, other, recommend.model_copy(update=plain | one), catalogue):
             return f"filtered by {key}"
@@ -60,21 +60,25 @@ def _trace(shop, recommend, catalogue, lists, product, other):
         return "filtered by price.at_most_times"
     if recommend.price and a["currency"] != b["currency"]:
         return "filtered by price: another currency"
-    if not shop._is_eligible(product, other, recommend, catalogue):
+    if catalogue.columns.group and shop._group(product) == shop._group(other):
         return f"filtered by variants {recommend.variants}"
+    if not shop._is_eligible(product, other, recommend, catalogue):
+        return "filtered by twins"
     full = sum(source == "visual" for _, source in lists.get(product, [])) >= recommend.k
     if a["category"] != b["category"] and full:
         return "not_probed"
-    wide = recommend.model_copy(update={"k": 1000, "backfill": not full, "variants": "other_groups"})
-    every = [name for name, _ in shop.lists(wide, catalogue)[product]]
-    if not full:  # of the whole catalogue, by similarity alone
-        owners = np.array([name for _, name, _ in shop.images])
-        x = shop.x.astype(np.float64) / np.linalg.norm(shop.x.astype(np.float64), axis=1, keepdims=True)
-        cosine = (x @ x.T)[owners == product]
-        every.sort(key=lambda name: (-cosine[:, owners == name].max(), name))
+    owners = np.array([name for _, name, _ in shop.images])
+    x = shop.x.astype(np.float64) / np.linalg.norm(shop.x.astype(np.float64), axis=1, keepdims=True)
+    cosine = (x @ x.T)[owners == product].round(7)  # twins are equal
+    every = [name for name in shop.products if shop._is_eligible(product, name, recommend, catalogue)]
+    every = [name for name in every if not full or shop.products[name]["category"] == a["category"]]
+    every.sort(key=lambda name: (-cosine[:, owners == name].max(), name))
     kept = shop._one_per_group(every, recommend, catalogue, ())
     if other not in kept:
-        return "variant_of " + next(name for name in kept if shop._group(name) == shop._group(other))
+        joined = [shop._joined(name, recommend, catalogue) for name in kept]
+        nearer = kept[joined.index(shop._joined(other, recommend, catalogue))]
+        same = shop._pictures(nearer) == shop._pictures(other)
+        return f"{'duplicate' if same else 'variant'}_of {nearer}"
     return f"rank {kept.index(other) + 1}"
 
 
@@ -83,10 +87,11 @@ def _trace(shop, recommend, catalogue, lists, product, other):
 )
 def test_every_pair_has_the_answer_of_the_trace(spark, tmp_path, capsys, rules, grouped):
     shop = RandomShop(21, products=45)
+    shop.share_pictures(4 if grouped else 0)
     config, lists = _publish(spark, tmp_path, shop, rules, grouped)
     rng, names = np.random.default_rng(0), list(shop.products)
     seen = set()
-    for product, other in rng.choice(names, (90, 2)).tolist() + [
+    for product, other in rng.choice(names, (200, 2)).tolist() + [
         (p, o) for p in names[:8] for o, _ in lists.get(p, [])
     ]:
         wanted = _trace(shop, config.recommend, config.catalogue, lists, product, other)

@@ -11,7 +11,9 @@ from random_shops import RandomShop, random_rules
 from vsspark.config import BlockingConfig, CatalogueConfig, KnnConfig, OutputConfig, RecommendConfig
 from vsspark.job.neighbours import neighbours_stage
 from vsspark.job.products import products_stage
+from vsspark.recommend.rules import twin_groups
 from vsspark.recommend.terms import DEPTH, product_rules
+from vsspark.schemas import DUPLICATE_GROUPS
 from vsspark.storage.run_tables import RunTables
 from vsspark.storage.store import Store
 
@@ -58,19 +60,28 @@ def _agrees(spark, folder, shop, rules, grouped, knn):
 
 
 CASES = [
-    ({"k": 4, "match": ["gender"], "price": {"at_most_times": 0.9}, "unknown": "exclude"}, True, "cosine"),
-    ({"k": 5, "differ": ["brand"], "variants": "other_groups", "backfill": False}, True, "l2"),
+    (
+        {"k": 4, "match": ["gender"], "price": {"at_most_times": 0.9}, "unknown": "exclude", "twins": "hide"},
+        True,
+        "cosine",
+    ),
+    pytest.param(
+        {"k": 5, "differ": ["brand"], "variants": "other_groups", "backfill": False}, True, "l2", marks=pytest.mark.slow
+    ),
     pytest.param(
         {"k": 4, "match": ["category"], "price": {"between_times": [0.5, 2]}, "in_stock_only": True}, False, "cosine",
         marks=pytest.mark.slow,
     ),
-    pytest.param({"k": 6, "variants": "one_per_group"}, True, "cosine", marks=pytest.mark.slow),
+    pytest.param({"k": 6, "variants": "one_per_group", "twins": "hide"}, True, "cosine", marks=pytest.mark.slow),
+    pytest.param({"k": 6, "twins": "hide"}, False, "cosine", marks=pytest.mark.slow),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("rules", "grouped", "metric"), CASES)
 def test_lists_under_rules_are_the_definition(spark, tmp_path, rules, grouped, metric):
     shop = RandomShop(3)
+    if rules.get("twins") == "hide":
+        shop.share_pictures(6)
     if metric == "l2":  # of one length, so that both metrics have one order
         shop.x /= np.linalg.norm(shop.x, axis=1, keepdims=True)
     _agrees(spark, tmp_path, shop, rules, grouped, KnnConfig(k=4, metric=metric, tile_rows=40))
@@ -80,7 +91,26 @@ def test_lists_under_rules_are_the_definition(spark, tmp_path, rules, grouped, m
 @pytest.mark.parametrize("seed", range(200))
 def test_random_shops_under_random_rules_are_the_definition(spark, tmp_path, seed):
     shop = RandomShop(1000 + seed, products=int(np.random.default_rng(seed).integers(8, 70)))
+    shop.share_pictures(int(shop.rng.integers(0, 3)))
     _agrees(spark, tmp_path, shop, *random_rules(shop.rng), KnnConfig(k=4, tile_rows=40))
+
+
+def test_a_group_of_twins_keeps_its_name_while_its_first_member_stays(spark):
+    columns = "product_id string, content_hash string, box string"
+    before = spark.createDataFrame([], DUPLICATE_GROUPS)
+
+    def night(day, *rows):
+        nonlocal before
+        images = spark.createDataFrame([(*row, None) for row in rows], columns)
+        found = twin_groups(images, before, dt.date(2026, 11, day)).collect()
+        before = spark.createDataFrame([(*row, "run") for row in found], DUPLICATE_GROUPS)
+        return {row.product_id: (row.group_id, row.since.day) for row in found}
+
+    pair = [("M", "1"), ("M", "2"), ("N", "2"), ("N", "1")]
+    assert night(1, *pair, ("P", "1"), ("Q", None)) == {"M": ("M", 1), "N": ("M", 1)}
+    assert night(2, *pair, ("A", "1"), ("A", "2")) == {"A": ("M", 2), "M": ("M", 1), "N": ("M", 1)}
+    assert night(3, *pair[2:], ("A", "1"), ("A", "2")) == {"A": ("N", 2), "N": ("N", 1)}
+    assert night(4, *pair[2:]) == {}
 
 
 def test_a_cap_chooses_among_the_nearest_and_says_so(spark, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 from functools import cached_property
 
@@ -20,8 +21,10 @@ from vsspark.recommend.rules import (
     image_facts,
     open_products,
     product_codes,
+    twin_groups,
+    with_equal_items,
 )
-from vsspark.recommend.terms import DEPTH, ProductRules
+from vsspark.recommend.terms import DEPTH, TWINS, ProductRules
 from vsspark.storage.run_tables import RunTables
 
 log = logging.getLogger("vsspark")
@@ -41,7 +44,7 @@ class EligibleLists:
 
     @cached_property
     def _codes(self) -> DataFrame:
-        return self._tables.stage("codes", product_codes(self._images, self._rules))
+        return self._tables.stage("codes", product_codes(self._images, self._rules, self._tables.stage))
 
     @cached_property
     def image_rules(self) -> Rules:
@@ -61,9 +64,15 @@ class EligibleLists:
             return tables.stage("visual", top_products(eligible, self._places))
         log.info("rules      %s products are searched again: their neighbours hold too few eligible ones", f"{count:,}")
         lists = self._search.in_probed_blocks("again", again, self._places, self.image_rules)
-        found = self._eligible(merge_neighbours(lists, self._images))
+        found = self._eligible(merge_neighbours(self.settled(lists, everywhere=False), self._images))
         both = eligible.join(again, "product_id", "left_anti").unionByName(found)
         return tables.stage("visual", top_products(both, self._places))
+
+    def settled(self, lists: DataFrame, everywhere: bool) -> DataFrame:
+        """The rows of a search under the rules, with all that is equal to what it found."""
+        owners = self._images.select("image_id", "product_id")
+        items = self._tables.read("_searched").withColumn("content", F.col("content_hash")).join(owners, "image_id")
+        return with_equal_items(lists, items, self._codes, self._rules, everywhere)
 
     def backfill(self, merged: DataFrame) -> DataFrame:
         """The nearest eligible products of a search of the whole catalogue."""
@@ -100,6 +109,19 @@ class EligibleLists:
             said = ", ".join(f"{count:,} {reason}" for reason, count in sorted(counts.items()))
             log.info("rules      %s products have fewer than %d places: %s", f"{sum(counts.values()):,}", k, said)
         return sum(counts.values())
+
+    def write_duplicate_groups(self, run_date: dt.date) -> int:
+        """Writes `duplicate_groups`; how many groups there are. The id of a group is its earliest member."""
+        tables = self._tables
+        if TWINS not in self._rules.fields and not tables.exists("duplicate_groups"):
+            return 0
+        groups = tables.stage("twins", twin_groups(self._images, tables.read_or_empty("duplicate_groups"), run_date))
+        count = groups.select("group_id").distinct().count()
+        if count or tables.exists("duplicate_groups"):
+            tables.overwrite("duplicate_groups", groups.withColumn("run_id", F.lit(tables.run_id)))
+        if count:
+            log.info("rules      %s groups of products have the same pictures, see duplicate_groups", f"{count:,}")
+        return count
 
     def _eligible(self, merged: DataFrame) -> DataFrame:
         """The eligible pairs with item_codes, of each variant group the best."""

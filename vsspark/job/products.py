@@ -62,6 +62,7 @@ def products_stage(
         backfill = _backfill(tables, items, visual, recommend, search, eligible)
         lists = eligible.arranged(visual, backfill)
         counts["short_lists"] = eligible.write_short_lists(items, lists)
+        counts["duplicate_groups"] = eligible.write_duplicate_groups(run_date)
     rows = describe(lists, images)
     names = {"model_version": version, "run_id": tables.run_id, "run_date": run_date}
     rows = rows.withColumns({name: F.lit(value) for name, value in names.items()})
@@ -89,7 +90,9 @@ def _backfill(
     if short.isEmpty():
         return None
     lists = search.everywhere("backfill", items, short, recommend.k, eligible and eligible.image_rules)
-    merged = merge_neighbours(lists, tables.read("images"))
+    merged = merge_neighbours(
+        lists if eligible is None else eligible.settled(lists, everywhere=True), tables.read("images")
+    )
     return tables.stage(
         "backfill", top_products(merged, recommend.k) if eligible is None else eligible.backfill(merged)
     )

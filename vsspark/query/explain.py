@@ -7,7 +7,7 @@
 | out_of_stock | `recommend.in_stock_only` or `min_stock` |
 | filtered by KEY | a rule of `recommend` that the pair does not pass, the first of them |
 | not_probed | in none of the categories that the product's pictures search, and the list is full without it |
-| variant_of P | `variants: one_per_group`: P, of the same group, is nearer |
+| variant_of P, duplicate_of P | `variants: one_per_group`, `twins: hide`: P, of the same group or with the same pictures, is nearer |
 | capped | near enough, and `max_per` gave its place to another |
 | rank N | the N-th nearest of the eligible products, behind the last place |
 
@@ -136,6 +136,8 @@ class _Trace:
         if key.startswith("price."):
             prices = self._facts.prices
             return f"prices {prices[query]:g} and {prices[item]:g}"
+        if key == "twins":
+            return "the same pictures, or pictures of a variant"
         field = CURRENCY if key.startswith("price:") else GROUP if key.startswith("variants") else key.split(" ", 1)[1]
         texts = self._facts.text(field)
         return f"{field} {texts[query]!r} and {texts[item]!r}"
@@ -162,8 +164,9 @@ class _Trace:
                 best.setdefault(int(facts.codes[number, column]), number)
             nearer = best[int(facts.codes[item, column])]
             if nearer != item:
-                name = products.product_names[nearer]
-                return Explanation(f"variant_of {name}", f"similarity {found[item]:.4f}, of {name} {found[nearer]:.4f}")
+                name, same = products.product_names[nearer], self._facts.same_pictures()
+                relation = "duplicate_of" if same[nearer] == same[item] else "variant_of"
+                return Explanation(f"{relation} {name}", f"similarity {found[item]:.4f}, of {name} {found[nearer]:.4f}")
             order = [number for number in order if best[int(facts.codes[number, column])] == number]
         rank = order.index(item) + 1
         if self._rules is not None and self._rules.caps and rank <= k:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from vsspark.knn.eligibility import UNKNOWN, Facts
 from vsspark.query.products import Products
-from vsspark.recommend.terms import CURRENCY, GROUP, ProductRules
+from vsspark.recommend.terms import CURRENCY, GROUP, TWINS, ProductRules
 
 
 class RuleFacts:
@@ -29,6 +29,9 @@ class RuleFacts:
         """Codes and prices of all products; two codes are equal where the texts are."""
         count, columns = len(self._products.product_names), []
         for field in self._rules.fields if self._rules else ():
+            if field == TWINS:
+                columns.append(self._twins())
+                continue
             texts = self.text(field)
             if field == GROUP:
                 texts = [f"product {n}" if text is None else f"group {text}" for n, text in enumerate(texts)]
@@ -36,6 +39,34 @@ class RuleFacts:
             columns.append([UNKNOWN if text is None else known.setdefault(text, len(known) + 1) for text in texts])
         codes = np.array(columns, np.int64).reshape(len(columns), count).T
         return Facts(np.ascontiguousarray(codes), self.prices)
+
+    def same_pictures(self) -> np.ndarray:
+        """(products,) int64: equal where two products have the same pictures, all of them."""
+        products = self._products
+        pictures: list[set[str]] = [set() for _ in range(len(products.product_names))]
+        for product, content in zip(products.product.tolist(), products.contents.to_pylist(), strict=True):
+            if content is not None:
+                pictures[product].add(content)
+        known: dict[object, int] = {}
+        keys = [frozenset(each) if each else number for number, each in enumerate(pictures)]
+        return np.array([known.setdefault(key, len(known) + 1) for key in keys], np.int64)
+
+    def _twins(self) -> list[int]:
+        """Codes of TWINS: of the same pictures or, where variants count as one, connected with each other."""
+        label = self.same_pictures()
+        if not self._rules.twins_with_variants:
+            return label.tolist()
+        groups = [f"product {n}" if text is None else f"group {text}" for n, text in enumerate(self.text(GROUP))]
+        _, group = np.unique(groups, return_inverse=True)
+        _, pictures = np.unique(label, return_inverse=True)
+        while True:
+            before = label
+            for of in (group, pictures):
+                least = np.full(of.max() + 1, np.iinfo(np.int64).max)
+                np.minimum.at(least, of, label)
+                label = least[of]
+            if (label == before).all():
+                return label.tolist()
 
     def text(self, field: str) -> list[str | None]:
         """A field's text by product, as the rules compare it."""

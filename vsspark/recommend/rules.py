@@ -18,7 +18,8 @@ products the rules leave with too few of the DEPTH * k.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +34,7 @@ from vsspark.errors import ConfigError
 from vsspark.knn.eligibility import EQUAL, RATIO, SAME_OR_UNKNOWN_BOTH, UNKNOWN, Condition
 from vsspark.recommend.caps import capped_order
 from vsspark.recommend.lists import first_value, list_order
-from vsspark.recommend.terms import CURRENCY, GROUP, ProductRules
+from vsspark.recommend.terms import CURRENCY, GROUP, TWINS, ProductRules
 
 
 def check_fields(rows: DataFrame, recommend: RecommendConfig) -> None:
@@ -41,7 +42,8 @@ def check_fields(rows: DataFrame, recommend: RecommendConfig) -> None:
     asked = {name: f"recommend.match: got {name}" for name in recommend.match}
     asked |= {name: f"recommend.differ: got {name}" for name in recommend.differ}
     asked |= {name: f"recommend.max_per: got {name}" for name in recommend.max_per}
-    asked.pop("category", None)
+    for name in ("category", CURRENCY):
+        asked.pop(name, None)
     if not asked:
         return
     names = rows.select(F.explode(F.map_keys("attributes")).alias("name")).distinct().collect()
@@ -51,16 +53,54 @@ def check_fields(rows: DataFrame, recommend: RecommendConfig) -> None:
         raise ConfigError(f"{'; '.join(missing)}; expected a column of the catalogue: {', '.join(have)}")
 
 
-def product_codes(images: DataFrame, rules: ProductRules) -> DataFrame:
+def product_codes(images: DataFrame, rules: ProductRules, stage: Callable[[str, DataFrame], DataFrame]) -> DataFrame:
     """product_id, codes array<long>, amount double (the price), a row per product: what the rules compare.
 
-    A code is 64 bits of a field's text, 0 where there is none. A product without a variant group is a group of its own.
-    images: rows of `images`; a product's first image that states a value says it.
+    A code is 64 bits of a field's text, 0 where there is none. A product without a variant group is a group of its own,
+    and so is one whose pictures no other product has all of. images: rows of `images`; a product's first image that
+    states a value says it. stage: writes rows and reads them back, see `storage.run_tables`.
     """
-    columns = [_code(field, rules.missing_words).alias(f"code{place}") for place, field in enumerate(rules.fields)]
+    fields = list(rules.fields)
+    columns = [_code(field, rules.missing_words).alias(f"code{place}") for place, field in enumerate(fields)]
     facts = images.groupBy("product_id").agg(first_value(F.col("price")).alias("amount"), *columns)
+    if rules.twins_with_variants:
+        pair = f"code{fields.index(GROUP)}", f"code{fields.index(TWINS)}"
+        facts = connected(facts, pair, stage)
     codes = F.array(*[F.col(f"code{place}") for place in range(len(columns))]).cast("array<bigint>")
     return facts.select("product_id", codes.alias("codes"), "amount")
+
+
+def connected(rows: DataFrame, columns: tuple[str, str], stage: Callable[[str, DataFrame], DataFrame]) -> DataFrame:
+    """The rows with one code, in the second column, for all that are equal in either column, directly or through others.
+
+    Cost: two shuffles of the rows for each step of the longest chain; two steps where twins link no more than two groups.
+    """
+    first, second = columns
+    rows, step = rows.withColumn("_label", F.col(first)), 0
+    while True:
+        least = F.min("_label").over(Window.partitionBy(second))
+        rows = rows.withColumn("_next", least).withColumn("_next", F.min("_next").over(Window.partitionBy(first)))
+        rows, step = stage(f"connected-{step}", rows), step + 1
+        changed = rows.where("_next <> _label").count()
+        rows = rows.withColumn("_label", F.col("_next")).drop("_next")
+        if not changed:
+            return rows.withColumn(second, F.col("_label")).drop("_label")
+
+
+def twin_groups(images: DataFrame, before: DataFrame, run_date: dt.date) -> DataFrame:
+    """group_id, product_id, since date: the products all of whose pictures another product has, too.
+
+    before: the rows of the last run. group_id: the member that has been in a group for longest, of several the first by
+    name; so an id lasts while that member does.
+    """
+    pictures = F.array_sort(F.collect_set(F.concat_ws(" ", "content_hash", "box")))
+    sets = images.where("content_hash IS NOT NULL").groupBy("product_id").agg(F.xxhash64(pictures).alias("pictures"))
+    known = before.select("product_id", F.col("since").alias("earlier"))
+    rows = sets.join(known, "product_id", "left").withColumn("since", F.coalesce("earlier", F.lit(run_date)))
+    same = Window.partitionBy("pictures")
+    first = F.min(F.struct("since", "product_id")).over(same)
+    rows = rows.withColumns({"members": F.count("*").over(same), "group_id": first["product_id"]})
+    return rows.where("members > 1").select("group_id", "product_id", "since")
 
 
 def image_facts(images: DataFrame, codes: DataFrame) -> DataFrame:
@@ -122,6 +162,27 @@ def _capped(rows: pa.Table, caps: Sequence[tuple[int, int]], window: int, k: int
     return shown.append_column("rank", ranks).append_column("reason", reasons)
 
 
+def with_equal_items(
+    lists: DataFrame, items: DataFrame, codes: DataFrame, rules: ProductRules, everywhere: bool
+) -> DataFrame:
+    """The rows of a search under rules, and the same for the items' copies: other members of the item's group with the
+    same picture. The search keeps one of a group, of equals by image; a list keeps the first by product.
+
+    lists: query_image_id, item_image_id, similarity. items: image_id, product_id, content, block (null: no item).
+    everywhere: whether a copy may be in another block. Cost: one join of the rows with the items by image, one by content
+    and group.
+    """
+    column = rules.terms.group_column
+    if column is None:
+        return lists
+    keys = ["content", "_group"] if everywhere else ["content", "_group", "block"]
+    rows = items.where("block IS NOT NULL").join(codes, "product_id")
+    rows = rows.select("image_id", "content", "block", F.get("codes", F.lit(column)).alias("_group"))
+    copies = rows.withColumnRenamed("image_id", "item_image_id")
+    own = lists.join(copies, "item_image_id").drop("item_image_id", *({"block"} - set(keys)))
+    return own.join(copies, keys).select("query_image_id", "item_image_id", "similarity")
+
+
 def open_products(eligible: DataFrame, searched: DataFrame, neighbours: DataFrame, owners: DataFrame, places: int):
     """product_id of the products whose eligible pairs may not be the nearest `places`: a list that ends before all
     items are in it hides what lies below its last place.
@@ -141,6 +202,9 @@ def open_products(eligible: DataFrame, searched: DataFrame, neighbours: DataFram
 
 def _code(field: str, missing_words: Sequence[str]) -> Column:
     """64 bits of a product's value of the field."""
+    if field == TWINS:
+        pictures = F.array_sort(F.collect_set(F.concat_ws(" ", "content_hash", "box")))
+        return F.when(F.count("content_hash") > 0, F.xxhash64(pictures)).otherwise(F.xxhash64(F.first("product_id")))
     if field == "category":
         value = F.coalesce(first_value(F.col("category")), F.expr("mode(predicted_category, true)"))
     elif field == CURRENCY:  # of the price that counts

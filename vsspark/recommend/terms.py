@@ -9,12 +9,14 @@ from vsspark.knn.eligibility import DIFFERENT, EQUAL, RATIO, SAME_OR_UNKNOWN_BOT
 
 DEPTH = 3  # neighbours searched for each place of a list
 GROUP, CURRENCY = "group", "currency"
+TWINS = "twins"  # products of the same pictures; with `one_per_group`, variants and what is a twin of any of them, too
 
 
 @dataclass(frozen=True)
 class ProductRules:
     """fields: whose codes the terms compare, by column. keys: of `recommend`, by condition. caps: (column, most) of
-    `max_per`. window: of the caps. missing_words: the catalogue's words for "no value".
+    `max_per`. window: of the caps. missing_words: the catalogue's words for "no value". twins_with_variants: whether
+    TWINS takes in the variants.
     """
 
     terms: Terms
@@ -23,6 +25,7 @@ class ProductRules:
     caps: tuple[tuple[int, int], ...]
     window: int
     missing_words: tuple[str, ...]
+    twins_with_variants: bool = False
 
 
 def product_rules(recommend: RecommendConfig, catalogue: CatalogueConfig) -> ProductRules | None:
@@ -45,12 +48,18 @@ def product_rules(recommend: RecommendConfig, catalogue: CatalogueConfig) -> Pro
     if any(condition.kind == RATIO for _, condition in rules):
         rules.append(("price: another currency", Condition(SAME_OR_UNKNOWN_BOTH, column(CURRENCY))))
     group_column = None
-    if catalogue.columns.group is not None and recommend.variants != "all":
-        group_column = column(GROUP) if recommend.variants == "one_per_group" else None
+    grouped = catalogue.columns.group is not None and recommend.variants != "all"
+    one_per_group = grouped and recommend.variants == "one_per_group"
+    if grouped:
+        group_column = column(GROUP) if one_per_group else None
         rules.append((f"variants {recommend.variants}", Condition(DIFFERENT, column(GROUP))))
+    if recommend.twins == "hide":
+        group_column = column(TWINS)
+        rules.append(("twins", Condition(DIFFERENT, column(TWINS))))
     caps = tuple((column(field), most) for field, most in sorted(recommend.max_per.items()))
     if not rules and not caps:
         return None
     terms = Terms(tuple(condition for _, condition in rules), group_column)
     keys = tuple(key for key, _ in rules)
-    return ProductRules(terms, tuple(fields), keys, caps, recommend.window, catalogue.missing_words)
+    joined = one_per_group and recommend.twins == "hide"
+    return ProductRules(terms, tuple(fields), keys, caps, recommend.window, catalogue.missing_words, joined)
