@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 from vsspark.config import GateConfig
+from vsspark.recommend.figures import exposure
 from vsspark.recommend.gate import judge
 
 ROW = (
@@ -50,8 +52,21 @@ def test_a_good_run_passes_with_its_figures(spark):
         "commonest_category": pytest.approx(2 / 3),
         "hubness": 1.0,
         "recommended_share": 1.0,
+        "exposure_gini": pytest.approx(0),
+        "exposure_skewness": 0.0,
     }
     assert verdict.broken == ()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_exposure_is_the_definition(seed):
+    rng = np.random.default_rng(seed)
+    lists = rng.poisson(rng.exponential(3, 200))  # that each product is in, some in none
+    shown = {int(number): int((lists == number).sum()) for number in np.unique(lists) if number > 0}
+    found = exposure(shown, 200)
+    differences = np.abs(lists[:, None] - lists[None]).sum()
+    assert found["exposure_gini"] == pytest.approx(differences / (2 * 200**2 * lists.mean()))
+    assert found["exposure_skewness"] == pytest.approx(((lists - lists.mean()) ** 3).mean() / lists.std() ** 3)
 
 
 @pytest.mark.parametrize(

@@ -103,10 +103,7 @@ class Searcher:
     @cached_property
     def _space(self) -> Space:
         products, metric = self.products, self._run["config"]["knn"]["metric"]
-        recommend = self._config.recommend
-        stocked = products.embedded.copy()
-        if recommend.in_stock_only:
-            stocked &= products.in_stock()[products.product]
+        stocked = products.embedded & products.recommendable(self._config.recommend)[products.product]
         all_images = metric == "hamming"  # whose thresholds are medians of all
         parts = read_vectors(self._tables, self._run, products, products.embedded if all_images else stocked)
         thresholds = median_thresholds(parts, products.image_ids) if all_images else None

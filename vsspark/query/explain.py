@@ -79,7 +79,7 @@ class _Trace:
                 return Explanation("no_image", f"{name} has no usable picture, see quarantine")
         if query == item:
             return Explanation("filtered by product", "no product is recommended on its own page")
-        recommendable = self._recommendable()
+        recommendable = self._products.recommendable(self._recommend)
         if not recommendable[item]:
             return self._unavailable(other, item)
         facts = self._facts.numbers
@@ -99,22 +99,10 @@ class _Trace:
         """Places of the product's embedded images."""
         return np.flatnonzero((self._products.product == product) & self._products.embedded)
 
-    def _recommendable(self) -> np.ndarray:
-        """(products,) bool: by the rules that look at nothing but the item."""
-        count, price = len(self._names), self._recommend.price
-        allowed = self._products.in_stock() if self._recommend.stocked_only else np.ones(count, bool)
-        amounts = self._facts.prices
-        with np.errstate(invalid="ignore"):
-            if price is not None and price.at_least is not None:
-                allowed &= amounts >= price.at_least
-            if price is not None and price.at_most is not None:
-                allowed &= amounts <= price.at_most
-        return allowed
-
     def _unavailable(self, name: str, item: int) -> Explanation:
         if self._recommend.stocked_only and not self._products.in_stock()[item]:
             return Explanation("out_of_stock", f"{name} is not in stock, or its stock is not known")
-        price, amount = self._recommend.price, self._facts.prices[item]
+        price, amount = self._recommend.price, self._products.prices()[item]
         key = "at_most" if price.at_most is not None and not amount <= price.at_most else "at_least"
         return Explanation(f"filtered by price.{key}", f"price {amount:g}, {key} {getattr(price, key):g}")
 
@@ -134,7 +122,7 @@ class _Trace:
     def _values(self, key: str, query: int, item: int) -> str:
         """What a rule compared."""
         if key.startswith("price."):
-            prices = self._facts.prices
+            prices = self._products.prices()
             return f"prices {prices[query]:g} and {prices[item]:g}"
         if key == "twins":
             return "the same pictures, or pictures of a variant"

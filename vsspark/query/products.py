@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vsspark.arrow import to_array, to_integers, to_scalar
+from vsspark.config import RecommendConfig
 from vsspark.storage.reader import PublishedTables
 
 _CATALOGUE = [
@@ -81,6 +82,21 @@ class Products:
     def in_stock(self) -> np.ndarray:
         """(products,) bool: those of which the catalogue says that they are in stock."""
         return to_array(pc.fill_null(self.stated(self.table["in_stock"]), False))
+
+    def recommendable(self, recommend: RecommendConfig) -> np.ndarray:
+        """(products,) bool: by the rules of `recommend` that look at nothing but the item."""
+        allowed = self.in_stock() if recommend.stocked_only else np.ones(len(self.product_names), bool)
+        price = recommend.price
+        for limit, compare in (
+            () if price is None else ((price.at_least, np.greater_equal), (price.at_most, np.less_equal))
+        ):
+            if limit is not None:
+                allowed &= compare(self.prices(), limit)
+        return allowed
+
+    def prices(self) -> np.ndarray:
+        """(products,) float64, NaN where the catalogue gives none."""
+        return self.stated(self.table["price"]).to_numpy(zero_copy_only=False).astype(np.float64)
 
     def stated(self, column: pa.ChunkedArray) -> pa.Array:
         """(products,) the value of each product's first image that has one; null where none has. column: by image."""

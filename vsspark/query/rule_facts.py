@@ -20,11 +20,6 @@ class RuleFacts:
         self._products, self._rules = products, rules
 
     @cached_property
-    def prices(self) -> np.ndarray:
-        """(products,) float64, NaN where the catalogue gives none."""
-        return self._products.stated(self._products.table["price"]).to_numpy(zero_copy_only=False).astype(np.float64)
-
-    @cached_property
     def numbers(self) -> Facts:
         """Codes and prices of all products; two codes are equal where the texts are."""
         count, columns = len(self._products.product_names), []
@@ -38,7 +33,7 @@ class RuleFacts:
             known: dict[str, int] = {}
             columns.append([UNKNOWN if text is None else known.setdefault(text, len(known) + 1) for text in texts])
         codes = np.array(columns, np.int64).reshape(len(columns), count).T
-        return Facts(np.ascontiguousarray(codes), self.prices)
+        return Facts(np.ascontiguousarray(codes), self._products.prices())
 
     def same_pictures(self) -> np.ndarray:
         """(products,) int64: equal where two products have the same pictures, all of them."""

@@ -40,7 +40,7 @@ def measure_lists(lists: DataFrame, counts: dict[str, int], k: int) -> tuple[dic
     products, rows, usable = total["products"], total["rows"] or 0, counts["usable_products"]
     explained = counts.get("explained_short_lists", 0)
     broken = counts["quarantined"] - counts.get("placeholders", 0)  # a shop without a photo is no fault of the night
-    hubness, items = _hubness(lists)
+    hubness, shown = _hubness(lists)
     figures = {
         "coverage": min(1.0, (total["full"] + explained) / usable if full else 1.0) if usable else 0.0,
         "quarantined_share": broken / counts["images"] if counts["images"] else 0.0,
@@ -50,8 +50,9 @@ def measure_lists(lists: DataFrame, counts: dict[str, int], k: int) -> tuple[dic
         "mean_rank1_similarity": float(total["best"] or 0.0),
         "rank1_same_category": float(total["same"] or 0.0),
         "hubness": hubness,
-        "recommended_share": min(1.0, items / max(1, counts["recommendable_products"])),
-    } | _categories(lists)
+        "recommended_share": min(1.0, sum(shown.values()) / max(1, counts["recommendable_products"])),
+    }
+    figures |= exposure(shown, counts["recommendable_products"]) | _categories(lists)
     if explained:
         figures["short_by_rule_share"] = explained / usable
     return figures, {name: total[name] or 0 for name in ("repeated", "gaps", "own")}
@@ -101,12 +102,36 @@ def _same_category() -> Column:
     return F.col("category").eqNullSafe(F.col("similar_category")).cast("int")
 
 
-def _hubness(lists: DataFrame) -> tuple[float, int]:
-    """(lists the most recommended product is in, as a multiple of rows per list; products that are in any list)."""
-    uses = lists.groupBy("similar_product_id").count()
-    totals = uses.agg(F.max("count").alias("most"), F.count("*").alias("items"), F.sum("count").alias("rows")).first()
+def _hubness(lists: DataFrame) -> tuple[float, dict[int, int]]:
+    """(lists the most recommended product is in, as a multiple of rows per list; how many products are in so many lists,
+    by that number).
+    """
+    uses = lists.groupBy("similar_product_id").count().groupBy("count").agg(F.count("*").alias("products")).collect()
     queries = lists.select("product_id").distinct().count()
-    return (float(totals["most"] * queries / totals["rows"]) if totals["rows"] else 0.0), totals["items"]
+    shown = {row["count"]: row["products"] for row in uses}
+    rows = sum(number * products for number, products in shown.items())
+    return (max(shown) * queries / rows if rows else 0.0), shown
+
+
+def exposure(shown: dict[int, int], recommendable: int) -> dict[str, float]:
+    """How unevenly lists show the products: exposure_gini (0: all equally often, 1: one alone) and exposure_skewness, the
+    third standardised moment of how often each is shown (k-occurrence skewness: Radovanovic et al., Hubs in Space, 2010).
+
+    shown: products by the number of lists that they are in. recommendable: products, those in no list among them.
+    """
+    missing = max(0, recommendable - sum(shown.values()))
+    numbers = np.array(sorted([0, *shown]), np.float64)
+    weights = np.array([missing if number == 0 else shown[int(number)] for number in numbers], np.float64)
+    total, rows = weights.sum(), (numbers * weights).sum()
+    if rows == 0:
+        return {}
+    below = np.cumsum(weights) - weights  # products shown less often
+    ranks = (below + (weights + 1) / 2) * weights  # sum of the ranks of each number's products
+    gini = 2 * (ranks * numbers).sum() / (total * rows) - (total + 1) / total
+    centred = numbers - rows / total
+    spread = np.sqrt((weights * centred**2).sum() / total)
+    skewness = (weights * centred**3).sum() / total / spread**3 if spread > 0 else 0.0
+    return {"exposure_gini": float(gini), "exposure_skewness": float(skewness)}
 
 
 def _categories(lists: DataFrame) -> dict[str, float]:
