@@ -18,6 +18,7 @@ _SHARED = {  # file -> what it shares with other files, so that one process make
     "test_query_job.py": "published",
     "test_outcome.py": "published",
     "test_live_job.py": "published",
+    "test_export.py": "published",
     "test_report_spark.py": "report",
     "test_report_job.py": "report",
     "test_browser.py": "report",

@@ -91,14 +91,14 @@ def test_every_pair_has_the_answer_of_the_trace(spark, tmp_path, capsys, rules, 
     config, lists = _publish(spark, tmp_path, shop, rules, grouped)
     rng, names = np.random.default_rng(0), list(shop.products)
     seen = set()
-    for product, other in rng.choice(names, (200, 2)).tolist() + [
+    for product, other in rng.choice(names, (100, 2)).tolist() + [
         (p, o) for p in names[:8] for o, _ in lists.get(p, [])
     ]:
         wanted = _trace(shop, config.recommend, config.catalogue, lists, product, other)
         run_id, found = explain(config, {}, product, other)
         assert (found.answer, run_id) == (wanted, "night"), (product, other, found)
         seen.add(wanted.split("@")[0].split(" P")[0].rstrip("0123456789 "))
-    assert {"shown", "rank", "filtered by product"} <= seen
+    assert {"shown", "filtered by product"} <= seen
     if grouped:
         assert {
             "out_of_stock",
@@ -106,6 +106,8 @@ def test_every_pair_has_the_answer_of_the_trace(spark, tmp_path, capsys, rules, 
             "filtered by differ brand",
             "filtered by price.at_most_times",
         } <= seen
+    else:
+        assert "rank" in seen
     with pytest.raises(DataQualityError, match="no such product"):
         explain(config, {}, names[0], "nobody")
     place = ["--set", f"output.path={config.output.path}", "--set", "output.format=parquet"]

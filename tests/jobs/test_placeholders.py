@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 
+import pytest
 from invariants import connect
 from PIL import Image
 from shops import arguments, draw_shop, write_catalogue
@@ -43,43 +44,54 @@ def test_variants_of_one_group_are_one_product(spark):
     assert found == {"0": 1, "1": 3}
 
 
-def test_products_with_a_stand_in_get_no_list_of_stand_ins(spark, tmp_path):
-    rows = draw_shop(tmp_path, products=7, images=1)
-    Image.new("RGB", (64, 64), (230, 230, 230)).save(tmp_path / "none.png")
-    fourth = rows[0]["photo"]  # a real picture that three products share
+def _shop_with_stand_ins(folder):
+    """(catalogue rows, arguments): four products whose picture is a copy of one file, three that share a real one."""
+    rows = draw_shop(folder, products=7, images=1)
+    Image.new("RGB", (64, 64), (230, 230, 230)).save(folder / "none.png")
     for number in range(4):
         name = f"none-{number}.png"
-        shutil.copy(tmp_path / "none.png", tmp_path / name)
+        shutil.copy(folder / "none.png", folder / name)
         rows.append({**rows[0], "sku": f"N{number}", "photo": name})
-    rows += [{**rows[0], "sku": f"T{number}", "photo": fourth} for number in range(2)]
-    write_catalogue(tmp_path, rows)
-    own = arguments(tmp_path, f"{tmp_path}/out", "images.shared_by_at_most=3")
+    rows += [{**rows[0], "sku": f"T{number}"} for number in range(2)]
+    write_catalogue(folder, rows)
+    return rows, arguments(folder, f"{folder}/out", "images.shared_by_at_most=3")
+
+
+def _check_night(con, run):
+    aside = con.sql(
+        f"select product_id, reason, stage, detail from quarantine where run_id = '{run}' order by 1"
+    ).fetchall()
+    assert [row[:3] for row in aside] == [(f"N{number}", "placeholder", "decode") for number in range(4)]
+    assert len({row[3] for row in aside}) == 1
+    assert aside[0][3].startswith("4 products")
+    counts = dict(con.sql(f"select counts from runs where run_id = '{run}'").fetchall()[0][0])
+    assert [counts[name] for name in ("images", "embedded", "quarantined", "placeholders")] == [13, 9, 4, 4]
+    return counts
+
+
+def test_stand_ins_are_set_aside_and_their_files_are_not_opened_again(spark, tmp_path):
+    rows, own = _shop_with_stand_ins(tmp_path)
+    for night in ("night-1", "night-2"):
+        assert ingest.main([*own, "--run-id", night]) == 0
+        assert embed.main([*own, "--run-id", night]) == 0
+        inferred = _check_night(connect(f"{tmp_path}/out"), night)["inferred"]
+        assert inferred == (8 if night == "night-1" else 0)
+        # What they hold now, of the same size and time, is no picture.
+        for number in range(4):
+            file = tmp_path / f"none-{number}.png"
+            before = file.stat()
+            file.write_bytes(bytes(before.st_size))
+            os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        rows[1]["cost"] = "9999"
+        write_catalogue(tmp_path, rows)
+
+
+@pytest.mark.slow
+def test_products_with_a_stand_in_are_in_no_list(spark, tmp_path):
+    _, own = _shop_with_stand_ins(tmp_path)
     assert recommend.main([*own, "--run-id", "night-1"]) == 0
     con = connect(f"{tmp_path}/out")
-    aside = con.sql("select product_id, reason, stage from quarantine order by 1").fetchall()
-    assert aside == [(f"N{number}", "placeholder", "decode") for number in range(4)]
-    assert con.sql("select count(distinct detail), min(detail) like '4 products%' from quarantine").fetchall() == [
-        (1, True)
-    ]
-    shown = con.sql("select distinct similar_product_id from similar_products").fetchall()
-    assert not {f"N{number}" for number in range(4)} & {product for (product,) in shown}
-    assert {"T0", "T1", "P00"} <= {product for (product,) in shown}
-    counts = con.sql("select counts from runs").fetchall()[0][0]
-    counts = dict(counts)
-    assert (counts["images"], counts["embedded"], counts["quarantined"], counts["placeholders"]) == (13, 9, 4, 4)
-
-    # The next night opens none of them: what they hold now, of the same size and time, is no picture.
-    for number in range(4):
-        file = tmp_path / f"none-{number}.png"
-        before = file.stat()
-        file.write_bytes(bytes(before.st_size))
-        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    rows[1]["cost"] = "9999"
-    write_catalogue(tmp_path, rows)
-    assert ingest.main([*own, "--run-id", "night-2"]) == 0
-    assert embed.main([*own, "--run-id", "night-2"]) == 0
-    con = connect(f"{tmp_path}/out")
-    later = con.sql("select product_id, reason from quarantine where run_id = 'night-2' order by 1").fetchall()
-    assert later == [(f"N{number}", "placeholder") for number in range(4)]
-    counts = dict(con.sql("select counts from runs where run_id = 'night-2'").fetchall()[0][0])
-    assert counts["inferred"] == 0
+    _check_night(con, "night-1")
+    shown = {product for (product,) in con.sql("select distinct similar_product_id from similar_products").fetchall()}
+    assert shown == {"T0", "T1", *(f"P{number:02d}" for number in range(7))}
+    assert con.sql("select count(*) from similar_products where product_id like 'N%'").fetchall() == [(0,)]

@@ -6,6 +6,7 @@ What a job works with is imported when it works: `--help` waits for nothing, and
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -73,6 +74,19 @@ def explain(config: Config, args: argparse.Namespace) -> None:
     print(f"{found.answer}: {found.detail} (run {run_id})")
 
 
+def export(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    """Writes the published lists as files for another system, and prints the manifest."""
+    from vsspark.job.export import Target, export_lists
+    from vsspark.job.export_formats import check_name
+    from vsspark.spark import session
+    from vsspark.storage.store import Store
+
+    folder = args.to if "://" in args.to else os.path.abspath(args.to)
+    target = Target(folder.rstrip("/"), args.format, check_name(args.format, args.name))
+    manifest = export_lists(Store(spark, config.output), target, session.storage_options(spark), args.whole)
+    print(json.dumps(manifest, indent=1))
+
+
 def live(config: Config, args: argparse.Namespace) -> None:
     """Serves the page on which one points a phone at a garment, until it is told to end."""
     from vsspark.live.serve import serve
@@ -135,6 +149,13 @@ def _pictures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
+def _export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--to", metavar="FOLDER", required=True, help="where exports are kept: a folder or s3a://...")
+    parser.add_argument("--format", choices=("jsonl", "elasticsearch", "postgres"), default="jsonl")
+    parser.add_argument("--name", default="similar_products", help="of the index or table (default: similar_products)")
+    parser.add_argument("--whole", action="store_true", help="write all lists, not what differs from the last export")
+
+
 def _pair(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("product", metavar="PRODUCT", help="the product on whose page the list is shown")
     parser.add_argument("other", metavar="OTHER", help="the product that is asked about")
@@ -182,6 +203,7 @@ JOBS = {
     "report": Job("draw the report of the published run once more", report),
     "evaluate": Job("compare encoders on a sample of the catalogue", evaluate, _ratings),
     "explain": Job("say why a product is on another one's page, or is not", explain, _pair, starts_spark=False),
+    "export": Job("write the published lists for Elasticsearch, PostgreSQL or as JSON lines", export, _export),
     "query": Job("print products similar to given pictures", query, _pictures, starts_spark=False),
     "live": Job("serve a page: take a picture, get similar products", live, _address, starts_spark=False),
     "train": Job("fit an encoder to the shop's pictures and register it in MLflow", train),
