@@ -59,6 +59,10 @@ def test_an_id_column_that_is_mostly_empty_comes_last():
     assert likely_columns("product_id", _sample(sku=["A", None, "", None], id=["1", "2", "3", "4"])) == ["id", "sku"]
 
 
+def test_a_feed_without_rows_is_taken_by_its_names():
+    assert likely_columns("image", Sample(["sku", "image", "url"], [])) == ["image"]
+
+
 def test_further_images_are_other_pictures():
     sample = _sample(
         image=["a.jpg", "b.jpg"], image_2=["c.jpg", None], small_image=["s.jpg", "t.jpg"], base_image=["a.jpg", "b.jpg"]

@@ -93,6 +93,23 @@ def test_a_feed_whose_columns_say_nothing(spark, tmp_path, capsys):
     assert "columns.product_id=CHANGE_ME" in _checked(tmp_path, capsys, code=2)
 
 
+def test_an_empty_feed(spark, tmp_path, capsys):
+    _, text, said = _init(tmp_path, capsys, "feed.csv", "")
+    assert "the feed has no columns" in text
+    assert "set catalogue.columns.image" in said
+
+
+def test_a_table_of_the_metastore_has_no_folder(spark, tmp_path, capsys):
+    spark.sql("SELECT 7L AS id, 'a.jpg' AS image").createOrReplaceTempView("new_shop")
+    output = tmp_path / "shop.yaml"
+    arguments = ["new_shop", "--set", "catalogue.format=table", "--output", str(output)]
+    assert init.main(arguments) == 0
+    assert "set catalogue.images_root" in capsys.readouterr().out
+    assert "catalogue.images_root: needed" in _checked(tmp_path, capsys, code=2)
+    assert init.main([*arguments, "--images", "photos", "--force"]) == 0
+    assert "1 products, 1 images" in _checked(tmp_path, capsys)
+
+
 def test_a_column_that_the_job_cannot_read_is_left_out(spark, tmp_path, capsys):
     feed = "sku,photo,price,stock\n" + "".join(f"P{i},{i}.jpg,1.{i}99,soon\n" for i in range(1, 9))
     catalogue, text, said = _init(tmp_path, capsys, "feed.csv", feed)

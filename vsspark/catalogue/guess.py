@@ -80,7 +80,7 @@ def _likely_images(exact: list[str], near: list[str], sample: Sample) -> list[st
     pictures.sort(key=_is_small)
     files = [n for n in sample.names if _share(sample.cells(n), _FILE) > 0.5]
     # A name without an ending may be a file's all the same, but not in a column called `file` or `path`.
-    rest = [n for n in exact if WORDS["image"].intersection(words_of(n)) and sample.cells(n)]
+    rest = [n for n in exact if WORDS["image"].intersection(words_of(n)) and (sample.cells(n) or not sample.rows)]
     return list(dict.fromkeys((*pictures, *files, *rest)))
 
 

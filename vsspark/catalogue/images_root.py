@@ -53,7 +53,7 @@ def find_images_root(names: Sequence[str], folder: str | None, given: str | None
     best = max(counts, key=lambda root: counts[root], default=None)
     if best is not None and counts[best]:
         return Found(best, True, f"{counts[best]} of the first {len(below)} pictures are there")
-    looked = f" below {folder} or a folder in it" if folder else ""
+    looked = "" if folder is None else f" below {folder or '.'} or a folder in it"
     return Found(None, False, f"none of the first {len(below)} pictures, such as {below[0]}, is a file{looked}")
 
 

@@ -102,7 +102,7 @@ def _comment(text: str, indent: str) -> list[str]:
 
 
 def _names(names: list[str]) -> str:
-    return "the feed has the columns " + ", ".join(map(repr, names))
+    return f"the feed has the columns {', '.join(map(repr, names))}" if names else "the feed has no columns"
 
 
 def _plain(value: Any) -> str:
