@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, Row, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame, SparkSession
 
 from vsspark.catalogue.checks import check_images, rejected_rows
-from vsspark.catalogue.columns import identifier, own_columns, text
+from vsspark.catalogue.guess import fitting_preset, likely_columns
 from vsspark.catalogue.spark import images_from
 from vsspark.catalogue.tables import read_catalogue, table_format, unreadable
-from vsspark.catalogue.text_feed import REASON
-from vsspark.config import CatalogueConfig
-from vsspark.config.presets import PRESETS
+from vsspark.catalogue.understood import first_rows
+from vsspark.config import CatalogueConfig, ColumnsConfig
 from vsspark.errors import DataQualityError, SchemaError
 
-_SAMPLE, _ROWS, _REJECTED, _WIDTH = 500, 10, 20, 40
-_PICTURE = re.compile(r"(?i)\.(jpe?g|png|webp|gif|avif|bmp|tiff?|heic)\b|^https?://|/image")
-_NAMES = {
-    "product_id": r"(?i)^(product[ _-]?id|sku|id|item[ _-]?(id|number)|handle|asin|gtin|ean|article.*|artikel.*|ref.*)$",
-    "image": r"(?i)(image|picture|photo|img|bild|foto)",
-    "name": r"(?i)^(name|title|product[ _-]?name|titel|bezeichnung|nom|nombre|titolo)$",
-    "category": r"(?i)(categor|product[ _-]?type|^type$|kategorie|catégorie|department)",
-    "price": r"(?i)(price|preis|prix|precio|prezzo|^cost$)",
-    "in_stock": r"(?i)(stock|availability|inventory|^qty$|quantity|bestand|lager)",
-}
+_ROWS, _REJECTED, _WIDTH = 10, 20, 40
 
 
 def preview(spark: SparkSession, config: CatalogueConfig, say: Callable[[str], None]) -> None:
@@ -60,51 +48,38 @@ def preview(spark: SparkSession, config: CatalogueConfig, say: Callable[[str], N
 
 def _say_columns(table: DataFrame, config: CatalogueConfig, say: Callable[[str], None]) -> None:
     """A line per column: its name, type, role, how often it is filled and what is in it."""
-    names = own_columns(table)
-    good = table.where(F.col(REASON).isNull()) if REASON in table.columns else table
-    sample = good.limit(_SAMPLE).select(*[text(name).alias(f"c{i}") for i, name in enumerate(names)]).collect()
+    sample = first_rows(table)
     roles = {name: role for role, name in config.columns.model_dump().items() if name}
     roles |= dict.fromkeys(config.more_images, "more_images")
     lines = [("column", "type", "used as", "filled", "for example")]
-    for i, name in enumerate(names):
-        cells = [row[i] for row in sample if row[i] is not None and row[i].strip()]
+    for name in sample.names:
+        cells = sample.cells(name)
         role = next(
             (role for wanted, role in roles.items() if wanted.partition(".")[0].strip() in (name, name.strip())), ""
         )
-        filled = f"{len(cells) / len(sample):.0%}" if sample else ""
+        filled = f"{sample.share_filled(name):.0%}" if sample.rows else ""
         examples = ", ".join(_short(cell) for cell in dict.fromkeys(cells[:50]))
         kind = table.schema[name].dataType.simpleString()
         lines.append((repr(name), _short(kind), role, filled, _short(examples, 2 * _WIDTH)))
-    say(f"columns   {len(names)}, filled in the first {len(sample)} rows")
+    say(f"columns   {len(sample.names)}, filled in the first {len(sample.rows)} rows")
     _say_table(lines, say)
 
 
 def _say_advice(table: DataFrame, say: Callable[[str], None]) -> None:
     """Which preset or columns a user may have meant."""
-    names = own_columns(table)
-    for preset, keys in PRESETS.items():
-        hits = sum(name in names for name in keys["columns"].values())
-        if hits >= 3:
-            say(f"advice    looks like {preset}: --set catalogue.preset={preset}")
-    good = table.where(F.col(REASON).isNull()) if REASON in table.columns else table
-    sample = good.limit(_SAMPLE).select(*[F.col(identifier(name)).cast("string") for name in names]).collect()
-    for role, pattern in _NAMES.items():
-        likely = [name for name in names if re.search(pattern, name.strip())]
-        if role == "image":
-            shown = [n for i, n in enumerate(names) if _share(sample, i) > 0.5]
-            likely = [n for n in likely if n in shown] or shown or likely
+    sample = first_rows(table)
+    preset = fitting_preset(sample.names)
+    if preset is not None:
+        say(f"advice    looks like {preset}: --set catalogue.preset={preset}")
+    for role in ColumnsConfig.model_fields:
+        likely = likely_columns(role, sample)
         if likely:
             say(f"advice    {role}: --set 'catalogue.columns.{role}={likely[0]}'" + _others(likely[1:]))
+    say("advice    `vsspark init` writes a configuration with these columns")
 
 
 def _others(names: list[str]) -> str:
     return f" (or {', '.join(map(repr, names[:4]))})" if names else ""
-
-
-def _share(sample: list[Row], column: int) -> float:
-    """Share of the filled cells that look like a picture's name."""
-    cells = [row[column] for row in sample if row[column]]
-    return sum(bool(_PICTURE.search(cell)) for cell in cells) / len(cells) if cells else 0.0
 
 
 def _say_rows(rows: DataFrame, config: CatalogueConfig, say: Callable[[str], None]) -> None:

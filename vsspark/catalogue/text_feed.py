@@ -30,7 +30,7 @@ from vsspark.catalogue.uris import absolute
 from vsspark.config import CatalogueConfig
 from vsspark.errors import ConfigError, SchemaError
 from vsspark.spark import session
-from vsspark.storage.filesystems import open_filesystem
+from vsspark.storage.filesystems import S3_SCHEMES, open_filesystem, split_uri
 
 log = logging.getLogger("vsspark")
 
@@ -85,6 +85,16 @@ def read_text_feed(spark: SparkSession, config: CatalogueConfig) -> DataFrame:
     for guess in dict.fromkeys(guess for layout in layouts for guess in layout.guesses):
         log.info("catalogue  %s: %s", config.table, guess)
     return read_records(spark, source, files, layouts, distinct(first.columns, config.table))
+
+
+def written_as(spark: SparkSession, config: CatalogueConfig) -> Dialect | None:
+    """How the files of a text feed are written; None where they differ, or where only Spark reaches them."""
+    scheme, _ = split_uri(config.table)
+    if scheme != "file" and scheme not in S3_SCHEMES:
+        return None
+    source = Source(session.storage_options(spark))
+    dialects = {_layout(path, source, config).dialect for path, _ in find_files(config.table, source)}
+    return dialects.pop() if len(dialects) == 1 else None
 
 
 def read_records(

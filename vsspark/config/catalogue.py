@@ -26,14 +26,14 @@ Root = Annotated[str, AfterValidator(_without_credentials)]
 class ColumnsConfig(Section):
     """The catalogue table's own column names; null = the table has no such column."""
 
-    product_id: str = "product_id"
+    product_id: str = "product_id"  # whole numbers or text; rows with the same id are images of one product
     image: str = "image"  # a path or URI, or a list of them (array column, or text split by catalogue.image_separator)
     name: str | None = None  # shown in the report
-    category: str | None = None
-    price: str | None = None
+    category: str | None = None  # what the category head is fitted to; see blocking.by
+    price: str | None = None  # a number, or a text such as 19,99 €; docs/catalogue.md has the forms
     currency: str | None = None  # of the price, where the price's own cell does not say
-    in_stock: str | None = None
-    brand: str | None = None
+    in_stock: str | None = None  # a word of catalogue.in_stock_words or out_of_stock_words, or a quantity
+    brand: str | None = None  # a field of the rules of `recommend`
     # What variants of one product, such as its colours and sizes, have in common; null = every product is its own.
     group: str | None = None
     # The product's box in the picture: left top right bottom, pixels of the picture as a viewer shows it, as text
@@ -92,11 +92,12 @@ class CatalogueConfig(Section):
     missing_words: tuple[str, ...] = (
         "null", "\\N", "n/a", "#n/a", "na", "nan", "none", "nil", "<na>", "no_selection", "-",
     )  # fmt: skip
-    # Words of the stock column; case, blanks, - and _ do not count. A number is in stock above 0.
+    # Words of the stock column for "can be bought"; case, blanks, - and _ do not count. A number is in stock above 0.
     in_stock_words: tuple[str, ...] = (
         "true", "t", "yes", "y", "in stock", "available", "limited availability", "preorder", "backorder",
         "on backorder", "made to order", "active",
     )  # fmt: skip
+    # Words of the stock column for "cannot be bought".
     out_of_stock_words: tuple[str, ...] = (
         "false", "f", "no", "n", "out of stock", "sold out", "unavailable", "not available", "discontinued", "inactive",
     )  # fmt: skip
@@ -109,7 +110,7 @@ class CatalogueConfig(Section):
     # Rows that cannot be read are set aside in `rejected_rows`. More than this share of the rows, and more than
     # max_rejected_rows of them, is an error; so is half of the rows or more.
     max_rejected: Share = 0.0005
-    max_rejected_rows: Annotated[int, Field(ge=0)] = 10
+    max_rejected_rows: Annotated[int, Field(ge=0)] = 10  # that many may be set aside, whatever their share
 
     @model_validator(mode="before")
     @classmethod

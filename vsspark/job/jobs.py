@@ -104,6 +104,13 @@ def store_settings(config: Config) -> dict[str, str]:
     return storage_options(config.spark, jvm.submitted_settings())
 
 
+def init(config: Config, args: argparse.Namespace) -> None:
+    """Writes a first configuration for a feed, and says what was guessed."""
+    from vsspark.job.init import write_config
+
+    write_config(config, args, print)
+
+
 def doctor(config: Config, args: argparse.Namespace) -> None:
     """Prints a line per check; exit code 2 where something would keep a run from working."""
     from vsspark.job.doctor import examine
@@ -121,6 +128,14 @@ def train(spark: SparkSession, config: Config, args: argparse.Namespace) -> None
     from vsspark.training.train import train_encoder  # Petastorm is there only where training happens
 
     train_encoder(spark, config, args)
+
+
+def _feed(parser: argparse.ArgumentParser) -> None:
+    about = "the shop's table: anything that catalogue.table may be; --set catalogue.KEY=VALUE helps to read it"
+    parser.add_argument("feed", metavar="FEED", help=about)
+    parser.add_argument("--output", metavar="FILE", default="conf.yaml", help="the file to write (default: conf.yaml)")
+    parser.add_argument("--images", metavar="FOLDER", default=None, help="what image names are relative to")
+    parser.add_argument("--force", action="store_true", help="overwrite the file where it exists")
 
 
 def _force(parser: argparse.ArgumentParser) -> None:
@@ -191,6 +206,7 @@ class Job(NamedTuple):
 
 
 JOBS = {
+    "init": Job("write a first configuration for a feed, its columns guessed", init, _feed, starts_spark=False),
     "doctor": Job("look at Java, Spark, stores, encoder and tracking before a run does", doctor, starts_spark=False),
     "recommend": Job(
         "read the catalogue, embed, search, judge and publish: the nightly job", _stage("recommend"), _force
