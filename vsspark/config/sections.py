@@ -21,7 +21,8 @@ class DemoConfig(Section):
 
 class ImagesConfig(Section):
     max_bytes: Positive = 64 * 2**20  # larger files are quarantined unread
-    max_pixels: Positive = 50_000_000  # width x height; a decode needs 12 bytes a pixel, of WebP and AVIF 19
+    # width x height; a decode needs 12 bytes a pixel, of WebP and AVIF 19. Cameras have up to 64 million.
+    max_pixels: Positive = 65_000_000
     min_side: Positive = 8  # pixels; tracking pixels and placeholders are no product photos
     # Local files may lie only below these, links followed; null = catalogue.allowed_roots.
     link_roots: tuple[str, ...] | None = None
