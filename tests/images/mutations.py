@@ -28,13 +28,18 @@ def segment(marker: int, body: bytes) -> bytes:
     return b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body
 
 
-def tiff(tags: dict[int, int], payload: bytes) -> bytes:
-    """A TIFF of one strip or tile: every tag one LONG; the value -1 stands for the payload's place."""
+def tiff(tags: dict[int, int], payload: bytes, shorts: bytes = b"") -> bytes:
+    """A TIFF of one strip or tile: every tag one LONG; the value -1 stands for the payload's place, -2 for the place of
+    `shorts`, numbers of 16 bits.
+    """
     place = 8 + 2 + 12 * len(tags) + 4
-    entries = b"".join(
-        struct.pack("<HHLL", tag, 4, 1, place if value == -1 else value) for tag, value in sorted(tags.items())
-    )
-    return b"II*\0" + struct.pack("<LH", 8, len(tags)) + entries + bytes(4) + payload
+    entries = b""
+    for tag, value in sorted(tags.items()):
+        if value == -2:
+            entries += struct.pack("<HHLL", tag, 3, len(shorts) // 2, place)
+        else:
+            entries += struct.pack("<HHLL", tag, 4, 1, place + len(shorts) if value == -1 else value)
+    return b"II*\0" + struct.pack("<LH", 8, len(tags)) + entries + bytes(4) + shorts + payload
 
 
 def seeds() -> dict[str, bytes]:

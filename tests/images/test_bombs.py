@@ -81,7 +81,12 @@ def many_parts() -> dict[str, bytes]:
     big_directory = struct.pack("<HHQQ", 8, 0, 16, 2**40) + bytes(20) * 100_000
     return {
         "jpeg-scans": scans[:-2] + last * 5000 + scans[-2:],
-        "jpeg-exif": start + segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 900 + rest,
+        "jpeg-exif": start + b"\xff" * 9 + segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 900 + rest,
+        "jpeg-exif-behind": start
+        + segment(0xE0, b"")
+        + b"\0"
+        + segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 900
+        + rest,
         "jpeg-segments": start + segment(0xFE, b"") * 10_000_000 + rest,
         "png-chunks": signature + chunk(b"abCd", b"") * 4_000_000 + chunks,
         "gif-blocks": screen + b"\x21\xfe\x01a\0" * 10_000_000 + frame,
@@ -100,11 +105,13 @@ def hidden_data() -> dict[str, bytes]:
     exif = b"II*\0" + struct.pack("<L", 8) + tags
     return {
         "png-profile": signature + chunk(b"iCCP", b"a\0\0" + nothing) + chunks,
+        "png-profiles": signature + chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1_000_000), 9)) * 2000 + chunks,
         "png-text": signature + chunk(b"zTXt", b"a\0\0" + nothing) + chunks,
         "png-texts": signature + chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(1_000_000), 9)) * 500 + chunks,
         "png-pixels": png[:33] + chunk(b"IDAT", nothing) + chunk(b"IEND", b""),
         "png-exif": signature + chunk(b"eXIf", exif) + chunks,
         "jpeg-exif": jpeg[:2] + segment(0xE1, b"Exif\0\0" + exif) + jpeg[2:],
+        "jpeg-exifs": jpeg[:2] + segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 900 + jpeg[2:],
         "tiff-jpeg": tiff(
             {256: 100, 257: 100, 258: 8, 259: 7, 262: 1, 277: 1, 278: 100, 273: -1, 279: 10**6},
             encoded(Image.new("L", (7200, 7200)), "JPEG"),

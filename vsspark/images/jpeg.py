@@ -1,0 +1,67 @@
+"""JPEG files: decoded at a fraction of their size, their missing end added, their surplus EXIF left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import simplejpeg
+
+START, _END = b"\xff\xd8\xff", b"\xff\xd9"
+_APP1, _START_OF_SCAN = 0xE1, 0xDA
+_MOST_SEGMENTS = 4096  # looked at for EXIF; `structure` refuses a file of more
+
+
+def decode_jpeg(data: bytes, size: tuple[int, int], colours: str = "RGB") -> np.ndarray | None:
+    """Pixels no smaller than `size`, decoded at an eighth, quarter or half where that suffices; None for PIL to judge.
+
+    A file without its last bytes is decoded if they hold nothing but the end marker, as after a careless upload.
+    """
+    try:
+        return _decode(data, size, colours)
+    except ValueError as error:
+        # libjpeg warns about stray bytes as it does about a missing half; PIL tells the two apart.
+        return None if (ended := _ended(data, error, size, colours)) is None else ended[1]
+
+
+def with_end(data: bytes) -> bytes | None:
+    """The CMYK file with an end marker where nothing else is missing, else None."""
+    try:
+        _decode(data, (1, 1), "CMYK")
+    except ValueError as error:
+        ended = _ended(data, error, (1, 1), "CMYK")
+        return None if ended is None else ended[0]
+    return data
+
+
+def _decode(data: bytes, size: tuple[int, int], colours: str) -> np.ndarray:
+    return simplejpeg.decode_jpeg(data, colours, min_height=size[0], min_width=size[1], min_factor=2)
+
+
+def _ended(data: bytes, error: ValueError, size: tuple[int, int], colours: str) -> tuple[bytes, np.ndarray] | None:
+    """(the file with an end marker, its pixels) where libjpeg then has nothing to warn of: every block is there."""
+    if "Premature end of JPEG file" not in str(error):
+        return None
+    zeros = len(data) - len(data.rstrip(b"\0"))  # a download that was given its size beforehand
+    for whole in (data + _END, data[: len(data) - zeros] + _END)[: 2 if zeros else 1]:
+        try:
+            return whole, _decode(whole, size, colours)
+        except ValueError:
+            continue
+    return None
+
+
+def with_one_exif(data: bytes) -> bytes:
+    """The file without all EXIF segments behind the first, which browsers do not read; a decoder would join them."""
+    at, keep, pieces, exif = 2, 0, [], 0
+    for _ in range(_MOST_SEGMENTS):
+        if data[at : at + 1] != b"\xff" or not 0xC0 <= (data[at + 1 : at + 2] or b"\0")[0] < 0xFF:
+            break
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] == _START_OF_SCAN or length < 2:
+            break
+        if data[at + 1] == _APP1 and data.startswith(b"Exif\0\0", at + 4):
+            exif += 1
+            if exif > 1:
+                pieces.append(memoryview(data)[keep:at])
+                keep = at + 2 + length
+        at += 2 + length
+    return data if exif < 2 else b"".join((*pieces, memoryview(data)[keep:]))
