@@ -1,4 +1,8 @@
-"""The bytes behind an image's URI: a local file, or an object on S3. A URI is a plain name: see storage.filesystems."""
+"""The bytes behind an image's URI: a local file, or an object on S3. A URI is a plain name: see storage.filesystems.
+
+Where nothing has that very name, the other names of `names` are tried: NFC and NFD, and percent-decoded for a name with
+a scheme. A plain path is never decoded; the detail says which file would be there if it were.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError, Reason
+from vsspark.images.names import local_path, object_keys
 from vsspark.storage.filesystems import S3_SCHEMES, s3_client, split_uri
 
 _Answer = TypeVar("_Answer")
@@ -32,11 +37,11 @@ def read_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str
     """
     scheme, path = split_uri(uri)
     if scheme == "file":
-        return _read_local(path, config)
+        return _read_local(path, config, encoded=path != uri)
     if scheme not in S3_SCHEMES:
         raise ImageError(Reason.UNREADABLE, f"{scheme}:// is not read here; use a local path, file: or s3a://")
     try:
-        return retry(_read_s3, config, path, config, dict(storage_options or {}))
+        return _read_object(path, config, dict(storage_options or {}))
     except TransientError as error:
         raise ImageError(Reason.UNREADABLE, f"the store failed {config.attempts} times, last: {error}") from None
 
@@ -53,6 +58,7 @@ def stat_image(
     scheme, path = split_uri(uri)
     if scheme == "file":
         try:
+            path = _path_there(path, encoded=path != uri)
             status = os.stat(path)
         except (OSError, ValueError):
             return None
@@ -64,17 +70,26 @@ def stat_image(
     try:
         # Twice as often as a picture: a file that could not be asked for counts as changed, and is read.
         often = config.model_copy(update={"attempts": 2 * config.attempts})
-        return retry(_stat_s3, often, path, config, dict(storage_options or {}))
+        for name in (path, *_other_objects(path)):
+            if (about := retry(_stat_s3, often, name, config, dict(storage_options or {}))) is not None:
+                return about
     except TransientError:
-        return None
+        pass
+    return None
 
 
-def _read_local(path: str, config: ImagesConfig) -> bytes:
+def _path_there(path: str, encoded: bool) -> str:
+    """The path, or the one that `names` finds where nothing is there. encoded: whether it may be percent-encoded."""
+    return path if os.path.lexists(path) else local_path(path, encoded) or path
+
+
+def _read_local(path: str, config: ImagesConfig, encoded: bool) -> bytes:
     try:
+        path = _path_there(path, encoded)
         # O_NONBLOCK: opening a named pipe must not wait for somebody to write into it.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise ImageError(Reason.MISSING, f"no such file: {path}") from None
+        raise ImageError(Reason.MISSING, f"no such file: {path}{_hint(path, encoded)}") from None
     except (OSError, ValueError) as error:  # ValueError: a null character or a lone surrogate in the name
         raise ImageError(Reason.UNREADABLE, f"{path!r}: {error}") from None
     try:
@@ -95,6 +110,13 @@ def _read_local(path: str, config: ImagesConfig) -> bytes:
         os.close(descriptor)
 
 
+def _hint(path: str, encoded: bool) -> str:
+    """What to change where a plain path seems to be percent-encoded."""
+    if not encoded and (found := local_path(path, encoded=True)) is not None:
+        return f"; there is {found!r}: write the name decoded, or file: before the path"
+    return ""
+
+
 def _leads_outside(path: str, roots: tuple[str, ...] | None) -> bool:
     """Whether the file behind all links lies below none of the roots; None allows every place, and then the links are
     not followed here.
@@ -106,7 +128,8 @@ def _leads_outside(path: str, roots: tuple[str, ...] | None) -> bool:
 def _real_folders(roots: tuple[str, ...]) -> tuple[str, ...]:
     """The local ones among the roots, links followed, each with a slash behind it."""
     split = [split_uri(root) for root in roots]
-    return tuple(os.path.join(os.path.realpath(path), "") for scheme, path in split if scheme == "file")
+    paths = [_path_there(path, encoded=False) for scheme, path in split if scheme == "file"]
+    return tuple(os.path.join(os.path.realpath(path), "") for path in paths)
 
 
 def retry(request: Callable[..., _Answer], config: ImagesConfig, *values: object) -> _Answer:
@@ -135,6 +158,28 @@ def _may_pass(error: OSError) -> bool:
         or "ACCESS_DENIED" in str(error)
         or "HTTP status 403" in str(error)
     )
+
+
+def _other_objects(path: str) -> list[str]:
+    bucket, slash, key = path.partition("/")
+    return [bucket + slash + name for name in object_keys(key)]
+
+
+def _read_object(path: str, config: ImagesConfig, options: dict[str, str]) -> bytes:
+    """The object's bytes, under whichever of its names it is there; the first name's error where it is under none."""
+    try:
+        return retry(_read_s3, config, path, config, options)
+    except ImageError as error:
+        if error.reason is not Reason.MISSING:
+            raise
+        missing = error
+    for name in _other_objects(path):
+        try:
+            return retry(_read_s3, config, name, config, options)
+        except ImageError as error:
+            if error.reason is not Reason.MISSING:
+                raise
+    raise missing
 
 
 def _stat_s3(path: str, config: ImagesConfig, options: dict[str, str]) -> tuple[int, str] | None:
