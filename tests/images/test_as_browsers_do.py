@@ -53,6 +53,14 @@ def test_a_jpeg_that_lacks_only_its_end_marker_is_whole(mode, options):
             np.testing.assert_array_equal(decode_image(ended, size, CONFIG), expected)
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=str)
+@pytest.mark.parametrize("tail", [b"\n", b"ab"])
+def test_a_jpeg_with_other_bytes_for_its_end_marker_is_whole(options, tail):
+    data = encoded(noise(), "JPEG", **options)
+    np.testing.assert_array_equal(decode_image(data[:-2] + tail, SIZE, CONFIG), decode_image(data, SIZE, CONFIG))
+    assert refused(data[: len(data) // 2] + tail).reason is Reason.TRUNCATED
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 4}], ids=str)
 def test_a_jpeg_that_lacks_pixels_is_truncated(mode, options):
@@ -65,6 +73,13 @@ def test_a_jpeg_that_lacks_pixels_is_truncated(mode, options):
 def test_half_an_avif_is_truncated():
     data = encoded(noise(), "AVIF", speed=10)
     for length in (len(data) // 2, len(data) - 40, 200, 40, 20):
+        assert refused(data[:length]).reason is Reason.TRUNCATED, length
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_deflate", "jpeg"])
+def test_half_a_tiff_is_truncated_wherever_its_directory_lies(compression):
+    data = encoded(noise(), "TIFF", compression=compression)
+    for length in (len(data) // 2, len(data) - 20):
         assert refused(data[:length]).reason is Reason.TRUNCATED, length
 
 

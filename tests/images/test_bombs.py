@@ -150,7 +150,7 @@ def test_too_many_parts_are_refused_before_they_are_read(tmp_path):
 
 def test_data_that_no_pixel_needs_takes_no_memory(tmp_path):
     for name, outcome in outcomes(tmp_path, hidden_data()).items():
-        assert outcome["reason"] in (None, "corrupt"), name
+        assert outcome["reason"] in (None, "corrupt", "truncated"), name
         assert outcome["mib"] < 40, name
         assert outcome["seconds"] < 2, name
 

@@ -96,6 +96,17 @@ def test_cicp_names_colours_by_number():
     np.testing.assert_allclose(shown(png_with(srgb, linear)), COLOUR, atol=1)
 
 
+def test_an_avif_without_a_profile_names_its_colours_by_number():
+    avif = encoded(PICTURE.copy(), "AVIF", speed=10)
+    at = avif.index(b"colrnclx") + 8
+    plain = shown(avif)
+    np.testing.assert_allclose(plain, COLOUR, atol=4)
+    wide = avif[:at] + struct.pack(">HH", 12, 13) + avif[at + 4 :]
+    np.testing.assert_allclose(shown(wide), as_srgb(tuple(plain), DISPLAY_P3), atol=2)
+    unknown = avif[:at] + struct.pack(">HH", 2, 2) + avif[at + 4 :]
+    np.testing.assert_array_equal(shown(unknown), plain)
+
+
 def test_a_box_is_converted_as_the_whole_picture():
     from vsspark.images.box import Box
 

@@ -45,6 +45,7 @@ from vsspark.images.colours import QUICK_PROFILE, Conversion, cmyk_to_rgb, conve
 from vsspark.images.decoder_process import decode_in_process
 from vsspark.images.fit import Fit
 from vsspark.images.frame import FORMATS, check_size, check_tiles, load_first_frame, open_image
+from vsspark.images.icc import nclx_profile
 from vsspark.images.jpeg import decode_jpeg, with_end, with_one_exif
 from vsspark.images.png import SIGNATURE, read_png
 from vsspark.images.refusal import refusal
@@ -114,6 +115,8 @@ def decode_here(
         raise refusal(data, error, FORMATS) from None
     width, height = image.size
     profile = image.info.get("icc_profile") if png is None else png.profile
+    if image.format in ("AVIF", "HEIF"):
+        profile = profile or nclx_profile(data)
     if plain is not None and (image.size != plain[:2] or len(profile or b"") > QUICK_PROFILE):
         return None
     check_size(width, height, config)

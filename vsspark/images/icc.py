@@ -17,6 +17,7 @@ _PRIMARIES = {
     11: (0.314, 0.351, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
     12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
 }
+_BOXES = 2**16  # bytes in which an AVIF's or HEIC's properties lie
 _CURVES = {4: (2.2,), 5: (2.8,), 8: (1.0,), 13: _SRGB_CURVE}
 
 
@@ -24,6 +25,12 @@ def named_profile(primaries: int, curve: int) -> bytes | None:
     """The profile of H.273's numbers; None where they are not known here, or mean sRGB."""
     known = primaries in _PRIMARIES and curve in _CURVES and (primaries, curve) != (1, 13)
     return primaries_profile(_PRIMARIES[primaries], _CURVES[curve]) if known else None
+
+
+def nclx_profile(data: bytes) -> bytes | None:
+    """The profile of an AVIF's or HEIC's `colr` box that holds H.273's numbers; None without one."""
+    at = data.find(b"colrnclx", 0, _BOXES)
+    return named_profile(*struct.unpack_from(">HH", data, at + 8)) if 0 <= at <= len(data) - 12 else None
 
 
 def primaries_profile(points: tuple[float, ...], curve: tuple[float, ...]) -> bytes | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import simplejpeg
 
-START, _END = b"\xff\xd8\xff", b"\xff\xd9"
+_END = b"\xff\xd9"
 _APP1, _START_OF_SCAN = 0xE1, 0xDA
 _MOST_SEGMENTS = 4096  # looked at for EXIF; `structure` refuses a file of more
 
@@ -40,10 +40,10 @@ def _ended(data: bytes, error: ValueError, size: tuple[int, int], colours: str) 
     """(the file with an end marker, its pixels) where libjpeg then has nothing to warn of: every block is there."""
     if "Premature end of JPEG file" not in str(error):
         return None
-    zeros = len(data) - len(data.rstrip(b"\0"))  # a download that was given its size beforehand
-    for whole in (data + _END, data[: len(data) - zeros] + _END)[: 2 if zeros else 1]:
+    without_zeros = data.rstrip(b"\0")  # a download that was given its size beforehand
+    for begin in dict.fromkeys((data, without_zeros, data[:-1], data[:-2])):  # or two other bytes for the marker's
         try:
-            return whole, _decode(whole, size, colours)
+            return begin + _END, _decode(begin + _END, size, colours)
         except ValueError:
             continue
     return None
