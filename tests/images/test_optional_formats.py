@@ -90,6 +90,15 @@ def test_jpeg_xl_is_decoded():
         assert jxl_size(buffer.getvalue()) == size
 
 
+def test_a_jpeg_stored_as_jpeg_xl_is_turned_by_its_exif(tmp_path):
+    pytest.importorskip("pillow_jxl")
+    (tmp_path / "turned.jpg").write_bytes(turned("JPEG"))
+    buffer = io.BytesIO()
+    Image.open(tmp_path / "turned.jpg").save(buffer, "JXL", lossless_jpeg=True)
+    photo = decode_photo(buffer.getvalue(), SIZE, ImagesConfig())
+    assert (photo.width, photo.height) == (48, 64)
+
+
 def test_the_size_of_a_jpeg_xl_is_in_its_header():
     """By hand, of the standard's SizeHeader: bits from the lowest up."""
 

@@ -245,10 +245,11 @@ def _whole_ratio(have: int, want: int) -> int:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's; browsers do not turn a picture by what XMP says. JPEG XL is turned by its decoder."""
+    """EXIF's; browsers do not turn a picture by what XMP says. JPEG XL is turned by its decoder, a JPEG in it is not."""
     for name in ("xmp", "XML:com.adobe.xmp", "Raw profile type exif"):
         image.info.pop(name, None)
     try:
-        return 1 if image.format == "JXL" else image.getexif().get(_EXIF_ORIENTATION, 1)
+        turned = image.format == "JXL" and not image.jpeg
+        return 1 if turned else image.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:
         return 1  # broken EXIF says nothing about the picture
