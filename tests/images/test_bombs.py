@@ -22,6 +22,7 @@ from mutations import chunk, encoded, segment, tiff
 
 MAX_PIXELS = ImagesConfig().max_pixels
 FEW_PIXELS = 5_000_000  # as a limit it is kept like the default one, and its bombs are made sooner
+BAND_MIB = 16  # what the rows that are converted at a time take, however large the picture
 SMALL = Image.new("RGB", (64, 64), (200, 40, 90))
 SIDE = 2280  # 5.2 million pixels
 
@@ -176,7 +177,7 @@ def test_a_decode_takes_no_more_memory_than_promised(tmp_path):
     for name, outcome in outcomes(tmp_path, files).items():
         assert outcome["reason"] is None, name
         promised = {"jpeg": 6, "webp": 19, "avif": 19}.get(name, 12)
-        assert outcome["mib"] * 2**20 / side**2 < promised + 1, name
+        assert (outcome["mib"] - BAND_MIB) * 2**20 / side**2 < promised, name
 
 
 @pytest.mark.parametrize("kind", ["RGBA", "P", "LA", "I;16", "CMYK"])
