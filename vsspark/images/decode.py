@@ -6,7 +6,7 @@ brought to sRGB; 16 bits to 8 (`samples`); alpha laid on white. A JPEG whose las
 held no pixels; other files that end early are refused.
 The header is read first: a file that is too small or too large is refused before one pixel is decoded. Peak memory of
 a decode, measured with 25 million pixels: 6 bytes a pixel for a progressive JPEG, 12 for the other formats, 19 for WebP
-and AVIF, which hold a picture several times over.
+and AVIF, which hold a picture several times over, and for fewer bits in 16, which are decoded twice.
 
 Time of a decode: images.decode_timeout_s at most. Plain JPEG, PNG and WebP files of little work (`structure`) are
 decoded by the calling thread, in about a second at most; all other files in a process that ends with the time

@@ -12,7 +12,7 @@ from PIL import Image
 
 from vsspark.images.png import GRAY_ALPHA, Png
 
-_BAND = 2**20  # pixels handled at a time
+_BAND = 2**18  # pixels handled at a time
 _BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE = 258, 281
 _NATIVE = ";16B" if sys.byteorder == "little" else ";16L"
 # PIL keeps the high byte of 16 bits. Read in the other byte order it keeps the low one.
@@ -103,17 +103,17 @@ def _several_channels(image: Image.Image, content: bytes, png: Png | None) -> Im
     little_ink = image.mode == "CMYK" and declared is None  # nearly white paper, not few bits
     if key is None and (bits == 16 or little_ink):
         return image
-    shifts = np.full(len(extrema), 16 - bits)
+    shifts = np.full(len(extrema), 16 - bits, np.uint16)
     if extrema[-1][1] >= 2 ** (bits - 8):
         shifts[colours:] = 0  # an alpha of all 16 bits
-    low = _low_bytes(image, content, png)
+    low, channels = _low_bytes(image, content, png)
     key = None if key is None else np.array(key, np.uint16)
     alpha = None if key is None else Image.new("L", image.size)
     width, height = image.size
     rows = max(1, _BAND // width)
     for top in range(0, height, rows):
         band = (0, top, width, min(top + rows, height))
-        samples = np.asarray(image.crop(band)).astype(np.uint16) << 8 | np.asarray(low.crop(band))
+        samples = np.asarray(image.crop(band)).astype(np.uint16) << 8 | np.asarray(low.crop(band))[:, :, channels]
         if alpha is not None:
             alpha.paste(Image.fromarray(np.where((samples == key).all(axis=2), 0, 255).astype(np.uint8)), band)
         image.paste(Image.fromarray((samples << shifts >> 8).astype(np.uint8), mode=image.mode), band)
@@ -122,16 +122,18 @@ def _several_channels(image: Image.Image, content: bytes, png: Png | None) -> Im
     return image
 
 
-def _low_bytes(image: Image.Image, content: bytes, png: Png | None) -> Image.Image:
-    """The same picture with the low bytes of its samples; of another decode, so it takes as long again."""
+def _low_bytes(image: Image.Image, content: bytes, png: Png | None) -> tuple[Image.Image, list[int]]:
+    """A picture with the low bytes of the samples, and its channel for each of the image's.
+
+    It is of another decode, so it takes as long again.
+    """
     if png is not None and png.colour == GRAY_ALPHA:
         # Not one of PIL's modes. Samples of 2 x 16 bits lie in a PNG as those of 4 x 8 do.
         header = b"IHDR" + content[16:24] + bytes((8, 6)) + content[26:29]
-        bytes_of = content[:12] + header + struct.pack(">L", zlib.crc32(header)) + content[33:]
-        low = Image.open(io.BytesIO(bytes_of), formats=("PNG",))
+        pieces = content[:12], header, struct.pack(">L", zlib.crc32(header)), memoryview(content)[33:]
+        low = Image.open(io.BytesIO(b"".join(pieces)), formats=("PNG",))
         low.load()
-        gray, alpha = low.getchannel(1), low.getchannel(3)
-        return Image.merge(image.mode, (*(gray,) * (len(image.getbands()) - 1), alpha))
+        return low, [1] * (len(image.getbands()) - 1) + [3]
     low = Image.open(io.BytesIO(content), formats=(image.format,))
     rawmode = _rawmode(low)
     swapped = rawmode[:-4] + _LOW_BYTES[rawmode[-4:]]
@@ -139,4 +141,4 @@ def _low_bytes(image: Image.Image, content: bytes, png: Png | None) -> Image.Ima
         tile._replace(args=swapped if isinstance(tile.args, str) else (swapped, *tile.args[1:])) for tile in low.tile
     ]
     low.load()
-    return low
+    return low, list(range(len(low.getbands())))
