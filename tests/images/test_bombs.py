@@ -83,7 +83,6 @@ def many_parts() -> dict[str, bytes]:
     big_directory = struct.pack("<HHQQ", 8, 0, 16, 2**40) + bytes(20) * 100_000
     return {
         "jpeg-scans": scans[:-2] + last * 5000 + scans[-2:],
-        "jpeg-exif": start + b"\xff" * 9 + segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 900 + rest,
         "jpeg-exif-behind": start
         + segment(0xE0, b"")
         + b"\0"
@@ -113,6 +112,7 @@ def hidden_data() -> dict[str, bytes]:
         "png-pixels": png[:33] + chunk(b"IDAT", nothing) + chunk(b"IEND", b""),
         "png-exif": signature + chunk(b"eXIf", exif) + chunks,
         "jpeg-exif": jpeg[:2] + segment(0xE1, b"Exif\0\0" + exif) + jpeg[2:],
+        "jpeg-exifs-fill": jpeg[:2] + (b"\xff" * 9 + segment(0xE1, b"Exif\0\0" + bytes(65_000))) * 900 + jpeg[2:],
         "jpeg-exifs": jpeg[:2] + segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 900 + jpeg[2:],
         "tiff-jpeg": tiff(
             {256: 100, 257: 100, 258: 8, 259: 7, 262: 1, 277: 1, 278: 100, 273: -1, 279: 10**6},

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import simplejpeg
 
 _END = b"\xff\xd9"
-_APP1, _START_OF_SCAN = 0xE1, 0xDA
+_APP1 = b"\xe1"
+_SEGMENT = re.compile(rb"\xff+([\xc0-\xcf\xdb-\xfe])")  # any but a restart, start or end of the file, or a scan
 _MOST_SEGMENTS = 4096  # looked at for EXIF; `structure` refuses a file of more
 
 
@@ -50,18 +53,20 @@ def _ended(data: bytes, error: ValueError, size: tuple[int, int], colours: str) 
 
 
 def with_one_exif(data: bytes) -> bytes:
-    """The file without all EXIF segments behind the first, which browsers do not read; a decoder would join them."""
-    at, keep, pieces, exif = 2, 0, [], 0
+    """The file without all EXIF segments behind the first, which browsers do not read; a decoder would join them.
+
+    Only where segment follows segment up to the first scan; `structure` counts those in other places.
+    """
+    at, start, pieces, exif = 2, 0, [], 0
     for _ in range(_MOST_SEGMENTS):
-        if data[at : at + 1] != b"\xff" or not 0xC0 <= (data[at + 1 : at + 2] or b"\0")[0] < 0xFF:
+        marker = _SEGMENT.match(data, at)
+        length = int.from_bytes(data[marker.end() : marker.end() + 2], "big") if marker else 0
+        if length < 2:
             break
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if data[at + 1] == _START_OF_SCAN or length < 2:
-            break
-        if data[at + 1] == _APP1 and data.startswith(b"Exif\0\0", at + 4):
+        if marker[1] == _APP1 and data.startswith(b"Exif\0\0", marker.end() + 2):
             exif += 1
             if exif > 1:
-                pieces.append(memoryview(data)[keep:at])
-                keep = at + 2 + length
-        at += 2 + length
-    return data if exif < 2 else b"".join((*pieces, memoryview(data)[keep:]))
+                pieces.append(memoryview(data)[start:at])
+                start = marker.end() + length
+        at = marker.end() + length
+    return data if exif < 2 else b"".join((*pieces, memoryview(data)[start:]))

@@ -81,7 +81,8 @@ def _check_jpeg(data: bytes, max_pixels: int) -> Plain | None:
             continue
         length = _number(data, at, 2)
         plain &= 2 <= length <= len(data) - at
-        exif += kind == _APP1 and data.startswith(b"Exif", at + 2)
+        # In an ordinary header all but the first are left out (`jpeg.with_one_exif`); elsewhere a decoder may join them.
+        exif += not plain and kind == _APP1 and data.startswith(b"Exif", at + 2)
         if kind in _FRAMES:
             plain &= frame == 0 and kind in _HUFFMAN_FRAMES
             frame, sequential, components = kind, kind in _SEQUENTIAL, _number(data, at + 7, 1)
