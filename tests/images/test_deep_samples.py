@@ -115,6 +115,13 @@ def test_a_tiff_of_twelve_bits_packed():
     np.testing.assert_allclose(decode_image(tiff(tags, content), SIZE, CONFIG), wanted, atol=1.5)
 
 
+@pytest.mark.parametrize("bits", [12, 16])
+def test_a_deep_tiff_whose_zero_is_white(bits):
+    samples = picture(2**bits - 1, 1)
+    pixels = decode_image(deep_tiff(samples, {262: 0}), SIZE, CONFIG)
+    np.testing.assert_allclose(pixels, 255 - expected(samples, bits), atol=1.5)
+
+
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("colour", [0, 2])
 def test_the_transparent_colour_lies_on_white(colour, depth):

@@ -13,7 +13,8 @@ from PIL import Image
 from vsspark.images.png import GRAY_ALPHA, Png
 
 _BAND = 2**18  # pixels handled at a time
-_BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE = 258, 281
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _MAX_SAMPLE_VALUE = 258, 262, 281
+_WHITE_IS_ZERO = 0
 _NATIVE = ";16B" if sys.byteorder == "little" else ";16L"
 # PIL keeps the high byte of 16 bits. Read in the other byte order it keeps the low one.
 _LOW_BYTES = {";16B": ";16L", ";16L": ";16B", ";16N": _NATIVE}
@@ -88,7 +89,10 @@ def _gray(image: Image.Image, declared: int | None, key: tuple[int, ...] | None)
     samples = np.asarray(image)
     if image.mode == "I":
         samples = samples.clip(0, 2**16 - 1)
-    small = Image.fromarray((samples >> sample_bits(declared, int(samples.max())) - 8).astype(np.uint8))
+    small = (samples >> sample_bits(declared, int(samples.max())) - 8).astype(np.uint8)
+    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        small = 255 - small  # PIL does it for 8 bits only
+    small = Image.fromarray(small)
     if key:
         small.putalpha(Image.fromarray(np.where(samples == key[0], 0, 255).astype(np.uint8)))
     return small
