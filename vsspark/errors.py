@@ -54,7 +54,7 @@ class Reason(StrEnum):
     EMPTY = "empty"  # zero bytes
     TOO_MANY_BYTES = "too_many_bytes"  # larger than images.max_bytes
     NOT_AN_IMAGE = "not_an_image"  # the bytes are in no format that is decoded here: HTML, text, video
-    NO_DECODER = "no_decoder"  # HEIC or JPEG XL, whose library is not installed
+    NO_LIBRARY = "no_library"  # HEIC or JPEG XL, and the optional library that reads it is not installed
     TRUNCATED = "truncated"  # a known format that ends early
     CORRUPT = "corrupt"  # a known format whose content the decoder refuses
     TOO_MANY_PIXELS = "too_many_pixels"  # more than images.max_pixels: a decompression bomb, or a scan

@@ -28,13 +28,39 @@ def segment(marker: int, body: bytes) -> bytes:
     return b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body
 
 
-def tiff(tags: dict[int, int], payload: bytes) -> bytes:
-    """A TIFF of one strip or tile: every tag one LONG; the value -1 stands for the payload's place."""
+def tiff(tags: dict[int, int], payload: bytes, shorts: bytes = b"") -> bytes:
+    """A TIFF of one strip or tile: every tag one LONG; the value -1 stands for the payload's place, -2 for the place of
+    `shorts`, numbers of 16 bits.
+    """
     place = 8 + 2 + 12 * len(tags) + 4
-    entries = b"".join(
-        struct.pack("<HHLL", tag, 4, 1, place if value == -1 else value) for tag, value in sorted(tags.items())
-    )
-    return b"II*\0" + struct.pack("<LH", 8, len(tags)) + entries + bytes(4) + payload
+    entries = b""
+    for tag, value in sorted(tags.items()):
+        if value == -2:
+            entries += struct.pack("<HHLL", tag, 3, len(shorts) // 2, place)
+        else:
+            entries += struct.pack("<HHLL", tag, 4, 1, place + len(shorts) if value == -1 else value)
+    return b"II*\0" + struct.pack("<LH", 8, len(tags)) + entries + bytes(4) + shorts + payload
+
+
+def deep_png(pixels: np.ndarray) -> bytes:
+    """12 bits in 16, of red, green, blue and alpha."""
+    height, width = pixels.shape[:2]
+    rows = (pixels.astype(np.uint16) << 4).astype(">u2").view(np.uint8).reshape(height, -1)
+    lines = b"".join(b"\0" + row.tobytes() for row in rows)
+    header = struct.pack(">LLBBBBB", width, height, 16, 6, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"sBIT", bytes((12,) * 4)), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, body) for kind, body in chunks)
+
+
+def with_chunks(png: bytes) -> bytes:
+    """The PNG with its colours as numbers, a transparent colour and a text."""
+    numbers = struct.pack(">8L", 31_270, 32_900, 68_000, 32_000, 26_500, 69_000, 15_000, 6_000)
+    chunks = (b"gAMA", struct.pack(">L", 100_000)), (b"cHRM", numbers), (b"tRNS", bytes(6)), (b"tEXt", b"a\0b")
+    return png[:33] + b"".join(chunk(kind, body) for kind, body in chunks) + png[33:]
+
+
+def many_exifs(jpeg: bytes) -> bytes:
+    return jpeg[:2] + jpeg[2:].replace(b"\xff\xdb", segment(0xE1, b"Exif\0\0more") * 20 + b"\xff\xdb", 1)
 
 
 def seeds() -> dict[str, bytes]:
@@ -64,11 +90,14 @@ def seeds() -> dict[str, bytes]:
         "jpeg-exif-profile": encoded(
             rgb.copy(), "JPEG", exif=turned, icc_profile=profile, comment=b"a comment", restart_marker_blocks=2
         ),
+        "jpeg-exif-segments": many_exifs(encoded(rgb.copy(), "JPEG", exif=turned)),
         "mpo": encoded(rgb.copy(), "MPO", **frames()),
         "png": encoded(rgb.copy(), "PNG"),
         "png-alpha-exif": encoded(rgba, "PNG", exif=turned, icc_profile=profile),
         "png-palette": encoded(palette, "PNG", transparency=3),
         "png-deep": encoded(deep, "PNG"),
+        "png-12-bits": deep_png(np.asarray(rgba)),
+        "png-numbers": with_chunks(encoded(rgb.copy(), "PNG")),
         "png-bilevel": encoded(gray.convert("1"), "PNG"),
         "png-animated": encoded(rgb.copy(), "PNG", **frames()),
         "gif": encoded(palette, "GIF", comment=b"a comment", transparency=3),

@@ -207,7 +207,7 @@ def test_more_pixels_than_allowed_are_refused_by_the_header():
 
 
 def test_scaled_decoding_never_falls_below_the_target():
-    from vsspark.images.decode import _decode_jpeg
+    from vsspark.images.jpeg import decode_jpeg
 
     for width, height in (
         (447, 700),
@@ -219,10 +219,10 @@ def test_scaled_decoding_never_falls_below_the_target():
         (225, 224),
         (100, 80),
     ):
-        pixels = _decode_jpeg(encoded(Image.new("RGB", (width, height)), "JPEG"), (224, 224))
+        pixels = decode_jpeg(encoded(Image.new("RGB", (width, height)), "JPEG"), (224, 224))
         assert pixels.shape[0] >= min(224, height)
         assert pixels.shape[1] >= min(224, width)
-    assert _decode_jpeg(encoded(Image.new("RGB", (4000, 3000)), "JPEG"), (224, 224)).shape[:2] == (375, 500)
+    assert decode_jpeg(encoded(Image.new("RGB", (4000, 3000)), "JPEG"), (224, 224)).shape[:2] == (375, 500)
 
 
 def test_squash_averages_fine_detail_and_keeps_the_mean():

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +26,7 @@ from vsspark.images.decoder_process import decode_in_process
 from vsspark.images.structure import check_structure
 
 sys.path.insert(0, str(Path(__file__).parent))
-from mutations import chunk, encoded, seeds
+from mutations import encoded, seeds
 from test_hidden_scans import TEM, progressive
 
 LIMIT_S = 0.4
@@ -57,11 +56,9 @@ def bmp_of_runs(side: int = 2000) -> bytes:
 def slow_files() -> dict[str, bytes]:
     """Files within all limits of the structure, which take 1 to 14 s to decode."""
     start, scan = progressive()
-    png, profile = encoded(SMALL, "PNG"), zlib.compress(bytes(1_000_000), 9)
     return {
         "jpeg-scans": start + scan * 600 + b"\xff\xd9",
         "jpeg-scans-behind-tem": start + (TEM + scan) * 600 + b"\xff\xd9",
-        "png-profiles": png[:33] + chunk(b"iCCP", b"a\0\0" + profile) * 2000 + png[33:],
         "tiff-strips": tiff_of_strips(),
         "bmp-runs": bmp_of_runs(),
     }

@@ -60,9 +60,18 @@ def test_objects_by_their_plain_names(moto, scheme, name):
     assert read_image(f"{scheme}://shop/photos/{name}", CONFIG, moto) == b"bytes of " + name.encode()
 
 
+@pytest.mark.parametrize("name", ["two%20words.jpg", "Gro\u0308ße–ル.jpg", "Gro%CC%88%C3%9Fe%E2%80%93%E3%83%AB.jpg"])
+def test_objects_by_other_forms_of_their_names(moto, name):
+    plain = "two words.jpg" if "words" in name else "Größe–ル.jpg"
+    assert read_image(f"s3a://shop/photos/{name}", CONFIG, moto) == b"bytes of " + plain.encode()
+    about = stat_image(f"s3a://shop/photos/{name}", CONFIG, moto)
+    assert about == stat_image(f"s3a://shop/photos/{plain}", CONFIG, moto)
+
+
 def test_what_cannot_be_read_has_its_reason(moto):
     for uri, reason in {
         "s3a://shop/photos/none.jpg": Reason.MISSING,
+        "s3a://shop/photos/no%20größe.jpg": Reason.MISSING,
         "s3a://no-such-bucket/none.jpg": Reason.MISSING,
         "s3a://shop/photos": Reason.UNREADABLE,
         "s3a://shop/photos/": Reason.UNREADABLE,

@@ -61,6 +61,15 @@ def test_what_is_not_there_is_told_too(port):
     assert {uri for uri, found in stated.items() if found is None} == set(uris[50:])
 
 
+def test_a_key_that_may_be_there_under_another_name_is_left_to_a_single_question(port):
+    encoded = f"{FOLDER}/a%20b+c.jpg"
+    uris = [f"{FOLDER}/img-{i:03d}.jpg" for i in range(100, 200)] + [encoded, f"{FOLDER}/a b+c.jpg"]
+    with unreliable(port, Faults()) as options:
+        stated = listing.list_objects(uris, IMAGES, options)
+        assert encoded not in stated
+        assert stat_image(encoded, IMAGES, options) == stat_image(f"{FOLDER}/a b+c.jpg", IMAGES, options)
+
+
 def test_few_names_in_a_large_folder_are_left_to_single_questions(port):
     few = [f"{FOLDER}/img-{i:03d}.jpg" for i in range(0, 200, 20)]
     faults = Faults()

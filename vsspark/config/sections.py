@@ -22,7 +22,8 @@ class DemoConfig(Section):
 
 class ImagesConfig(Section):
     max_bytes: Positive = 64 * 2**20  # larger files are quarantined unread
-    max_pixels: Positive = 64_000_000  # width x height; a decode needs up to 21 bytes a pixel, of a JPEG 7
+    # width x height; a decode needs 12 bytes a pixel, of WebP and AVIF 19. Cameras have up to 64 million.
+    max_pixels: Positive = 65_000_000
     min_side: Positive = 8  # pixels; tracking pixels and placeholders are no product photos
     # Products that may share one picture; one that more share is a placeholder, and set aside. null = 10, or three times
     # what 90 % of the catalogue's pictures stay below, whichever is more.

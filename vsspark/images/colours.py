@@ -1,4 +1,4 @@
-"""Decoded pictures to 8-bit RGB arrays: palettes, 16 bits, alpha, CMYK and colour profiles."""
+"""Decoded pictures to 8-bit sRGB arrays: palettes, alpha, CMYK and colour profiles."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageCms
 
-QUICK_PROFILE = 4096  # bytes of a profile that is only curves and a matrix
-_INVISIBLE = 3  # levels between two profiles of the same colours
-_LEVELS = np.arange(0, 256, 51, np.uint8)
-_PROBE = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS, indexing="ij"), axis=-1).reshape(12, 18, 3)
+# A profile up to this size is converted to once and kept, and read by the calling thread: a larger one may hold
+# programs to run over a grid.
+QUICK_PROFILE = 4096
 _BAND = 2**20  # pixels converted at a time: PIL holds an RGB pixel in 4 bytes, and converts into a copy
+_ALIKE = 2  # levels of 255: a profile that moves no colour further means sRGB
+_GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def in_bands(image: Image.Image, to_array: Callable[[Image.Image], np.ndarray], channels: int) -> np.ndarray:
@@ -29,10 +30,7 @@ def in_bands(image: Image.Image, to_array: Callable[[Image.Image], np.ndarray], 
 
 
 def flatten(image: Image.Image) -> np.ndarray:
-    """(h, w, 3) uint8: palettes looked up, integers of 16 bits cut to 8, alpha composited on white."""
-    if image.mode == "I":
-        gray = np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)
-        return np.repeat(gray[:, :, None], 3, axis=2)
+    """(h, w, 3) uint8: palettes looked up, alpha composited on white."""
     if image.mode == "F":
         raise ValueError("floating-point samples have no defined colours")
     if image.has_transparency_data:
@@ -41,37 +39,57 @@ def flatten(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def opaque_bitmap(image: Image.Image) -> Image.Image:
-    """The picture without an alpha that hides all of it, as programs leave it in 32-bit BMP files; else the same one."""
-    if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
-        return image.convert("RGB")
-    return image
+class Conversion:
+    """From a profile's colours to sRGB."""
+
+    def __init__(self, profile: bytes, mode: str):
+        """mode: PIL's, of the picture. Raises PyCMSError, OSError or ValueError for a profile that cannot be used."""
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        gray, space = mode in _GRAY_MODES, source.profile.xcolor_space.strip()
+        fitting = {"GRAY": gray, "RGB": mode != "CMYK", "CMYK": mode == "CMYK"}
+        if not fitting.get(space):
+            raise ValueError(f"a profile of {space} for a picture of mode {mode}")
+        self._mode = "L" if space == "GRAY" else space
+        self._transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), self._mode, "RGB")
+        self.is_needed = self._mode == "CMYK" or self._largest_change() > _ALIKE
+
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
+        """(h, w, 3) uint8 sRGB. pixels: (h, w, 4) CMYK, else (h, w, 3), of a gray picture with equal channels."""
+        pixels = np.ascontiguousarray(pixels[:, :, 0]) if self._mode == "L" else pixels
+        image = Image.fromarray(pixels, mode="CMYK") if self._mode == "CMYK" else Image.fromarray(pixels)
+        return np.asarray(ImageCms.applyTransform(image, self._transform))
+
+    def _largest_change(self) -> int:
+        """Levels of 255, over a grid of colours."""
+        levels = np.arange(0, 256, 51, dtype=np.uint8)
+        grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(6, 36, 3)
+        if self._mode == "L":
+            grid = levels[None, :, None].repeat(3, axis=2)
+        return int(np.abs(self.apply(grid).astype(int) - grid).max())
 
 
-@lru_cache(maxsize=64)
-def foreign(profile: bytes | None) -> bool:
-    """Whether a colour profile shows RGB otherwise than sRGB does, by its numbers, whatever its name; False for one that
-    is of no use for RGB.
+def conversion(profile: bytes | None, mode: str) -> Conversion | None:
+    """How a picture of that mode comes to sRGB, by the numbers of its profile; its name means nothing.
+
+    None where the pixels stay as they are: no profile, one that means sRGB, or one that is broken or for another kind
+    of picture, which browsers ignore too.
     """
     if not profile:
-        return False
-    if len(profile) > QUICK_PROFILE:
-        return True  # it may hold programs over a grid: converted, with the time limit of a decode
-    shown = _through(Image.fromarray(_PROBE), profile)
-    return shown is not None and int(np.abs(np.asarray(shown, np.int16) - _PROBE).max()) > _INVISIBLE
+        return None
+    return (_kept if len(profile) <= QUICK_PROFILE else _conversion)(bytes(profile), mode)
 
 
-def to_srgb(image: Image.Image, profile: bytes | None) -> np.ndarray:
-    """(h, w, 3) uint8 through the file's own profile; without a usable one, PIL's plain conversion."""
-    wanted = profile and (image.mode == "CMYK" or foreign(profile))
-    shown = _through(image, profile) if wanted else None
-    return np.asarray(image.convert("RGB") if shown is None else shown)
-
-
-def _through(image: Image.Image, profile: bytes) -> Image.Image | None:
-    """The picture through a profile; None for one of another colour space, or a broken one: viewers ignore it too."""
+def _conversion(profile: bytes, mode: str) -> Conversion | None:
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        usable = Conversion(profile, mode)
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None
+    return usable if usable.is_needed else None
+
+
+_kept = lru_cache(maxsize=32)(_conversion)
+
+
+def cmyk_to_rgb(pixels: np.ndarray) -> np.ndarray:
+    """(h, w, 3) uint8 of (h, w, 4) CMYK without a profile, by PIL's plain conversion."""
+    return np.asarray(Image.fromarray(pixels, mode="CMYK").convert("RGB"))

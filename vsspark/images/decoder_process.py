@@ -36,10 +36,10 @@ def decode_in_process(
 
     Raises ImageError as `decode_photo` does, TOO_SLOW when the time is over, CORRUPT when the decoder crashed.
     """
-    request = pickle.dumps((data, size, config, box), protocol=5)
+    request = pickle.dumps((len(data), size, config, box), protocol=5)
     idle = _idle_process()
     # An idle process may have been killed while it waited; the end of a new one is the picture's fault.
-    answer = (_answer_of(idle, request, config) if idle else None) or _answer_of(_start(), request, config)
+    answer = (_answer_of(idle, request, data, config) if idle else None) or _answer_of(_start(), request, data, config)
     if answer is None:
         raise ImageError(Reason.CORRUPT, "the decoder process crashed")
     kind, content = answer
@@ -50,10 +50,11 @@ def decode_in_process(
     return content
 
 
-def _answer_of(process: subprocess.Popen, request: bytes, config: ImagesConfig) -> tuple | None:
+def _answer_of(process: subprocess.Popen, request: bytes, data: bytes, config: ImagesConfig) -> tuple | None:
     """(kind, content) as `serve` gives it; None where the process ended. Raises ImageError(TOO_SLOW)."""
     try:
         process.stdin.write(request)
+        process.stdin.write(data)  # not pickled, which would copy it
         process.stdin.flush()
         answer = pickle.load(process.stdout)
     except (EOFError, OSError, pickle.UnpicklingError):
@@ -112,7 +113,8 @@ def serve() -> None:
     try:
         _send(answers, "ready")
         while True:
-            data, size, config, box = pickle.load(requests)
+            length, size, config, box = pickle.load(requests)
+            data = requests.read(length)
             signal.setitimer(signal.ITIMER_REAL, config.decode_timeout_s)
             try:
                 answer = "decoded", tuple(decode_here(data, size, config, box))

@@ -1,16 +1,16 @@
-"""The bytes behind an image's URI: a local file, an object on S3, or a web address.
+"""The bytes behind an image's URI: a local file, an object on S3, or a web address. A URI is a plain name, see
+storage.filesystems; a web address is what a browser takes.
 
-A URI is a plain name, see storage.filesystems; a web address is what a browser takes.
+Where nothing has that very name, the other names of `names` are tried: NFC and NFD, and percent-decoded for a name with
+a scheme. A plain path is never decoded; the detail says which file would be there if it were.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
-from urllib.parse import unquote
 
 import pyarrow as pa
 from pyarrow import fs
@@ -18,6 +18,7 @@ from pyarrow import fs
 from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError, Reason
 from vsspark.images import web
+from vsspark.images.names import local_path, object_keys
 from vsspark.images.retries import TransientError, retry
 from vsspark.storage.filesystems import S3_SCHEMES, s3_client, split_uri
 
@@ -28,32 +29,17 @@ def read_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str
     uri: a local path, `file:/...`, `s3a://bucket/key` (also s3://, s3n://), or an http: or https: address.
     storage_options: Hadoop's own names, `fs.s3a.endpoint` and so on; see `storage.filesystems`. Raises ImageError:
     MISSING, UNREADABLE (directory, no permission, the store kept failing), REFUSED (a scheme or address that is never
-    read), OUTSIDE_ROOT (by a link), EMPTY, TOO_MANY_BYTES (seen before reading). A name is also looked for in Unicode's
-    other normal form: a Mac decomposes the letters that a feed writes as one.
+    read), OUTSIDE_ROOT (by a link), EMPTY, TOO_MANY_BYTES (seen before reading).
     """
-    try:
-        return _read(uri, config, storage_options)
-    except ImageError as error:
-        if error.reason is not Reason.MISSING:
-            raise
-        for spelling in _spellings(uri):
-            try:
-                return _read(spelling, config, storage_options)
-            except ImageError:
-                continue
-        raise ImageError(Reason.MISSING, error.detail + _advice(uri)) from None
-
-
-def _read(uri: str, config: ImagesConfig, storage_options: Mapping[str, str] | None) -> bytes:
     scheme, path = _split(uri)
     if scheme == "file":
-        return _read_local(path, config)
+        return _read_local(path, config, encoded=path != uri)
     if scheme not in (*S3_SCHEMES, *web.SCHEMES):
         raise ImageError(Reason.REFUSED, f"{scheme}:// is not read here; use a local path, file:, s3a:// or https://")
     try:
         if scheme in web.SCHEMES:
             return retry(web.read_web, config, uri, config)
-        return retry(_read_s3, config, path, config, dict(storage_options or {}))
+        return _read_object(path, config, dict(storage_options or {}))
     except TransientError as error:
         raise ImageError(Reason.UNREADABLE, f"the store failed {config.attempts} times, last: {error}") from None
 
@@ -67,14 +53,10 @@ def stat_image(
     The fingerprint is size and modification time of a local file, the ETag of an object or web page, or the time that a
     web server states: where it is the same, so is the content.
     """
-    names = (uri, *_spellings(uri))
-    return next((found for name in names if (found := _stat(name, config, storage_options)) is not None), None)
-
-
-def _stat(uri: str, config: ImagesConfig, storage_options: Mapping[str, str] | None) -> tuple[int, str] | None:
     scheme, path = _split(uri)
     if scheme == "file":
         try:
+            path = _path_there(path, encoded=path != uri)
             status = os.stat(path)
         except (OSError, ValueError):
             return None
@@ -88,26 +70,12 @@ def _stat(uri: str, config: ImagesConfig, storage_options: Mapping[str, str] | N
             return retry(web.stat_web, config, uri, config)
         # Twice as often as a picture: a file that could not be asked for counts as changed, and is read.
         often = config.model_copy(update={"attempts": 2 * config.attempts})
-        return retry(_stat_s3, often, path, config, dict(storage_options or {}))
+        for name in (path, *_other_objects(path)):
+            if (about := retry(_stat_s3, often, name, config, dict(storage_options or {}))) is not None:
+                return about
     except TransientError:
-        return None
-
-
-def _spellings(uri: str) -> list[str]:
-    """The same name in Unicode's normal forms, but for the one it is in."""
-    if uri.isascii():
-        return []
-    forms = {unicodedata.normalize(form, uri) for form in ("NFC", "NFD")}
-    return sorted(forms - {uri})
-
-
-def _advice(uri: str) -> str:
-    """What to change where a local name without its percent-encoding is there."""
-    scheme, path = _split(uri)
-    plain = unquote(path)
-    if scheme != "file" or plain == path or not os.path.exists(plain):
-        return ""
-    return f"; {plain!r} is there: names stand for themselves, write it in the catalogue without percent-encoding"
+        pass
+    return None
 
 
 def _split(uri: str) -> tuple[str, str]:
@@ -116,12 +84,18 @@ def _split(uri: str) -> tuple[str, str]:
     return (scheme.lower() if scheme.lower() in web.SCHEMES else scheme), path
 
 
-def _read_local(path: str, config: ImagesConfig) -> bytes:
+def _path_there(path: str, encoded: bool) -> str:
+    """The path, or the one that `names` finds where nothing is there. encoded: whether it may be percent-encoded."""
+    return path if os.path.lexists(path) else local_path(path, encoded) or path
+
+
+def _read_local(path: str, config: ImagesConfig, encoded: bool) -> bytes:
     try:
+        path = _path_there(path, encoded)
         # O_NONBLOCK: opening a named pipe must not wait for somebody to write into it.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise ImageError(Reason.MISSING, f"no such file: {path}") from None
+        raise ImageError(Reason.MISSING, f"no such file: {path}{_hint(path, encoded)}") from None
     except (OSError, ValueError) as error:  # ValueError: a null character or a lone surrogate in the name
         raise ImageError(Reason.UNREADABLE, f"{path!r}: {error}") from None
     try:
@@ -142,6 +116,13 @@ def _read_local(path: str, config: ImagesConfig) -> bytes:
         os.close(descriptor)
 
 
+def _hint(path: str, encoded: bool) -> str:
+    """What to change where a plain path seems to be percent-encoded."""
+    if not encoded and (found := local_path(path, encoded=True)) is not None:
+        return f"; there is {found!r}: write the name decoded, or file: before the path"
+    return ""
+
+
 def _leads_outside(path: str, roots: tuple[str, ...] | None) -> bool:
     """Whether the file behind all links lies below none of the roots; None allows every place, and then the links are
     not followed here.
@@ -153,7 +134,8 @@ def _leads_outside(path: str, roots: tuple[str, ...] | None) -> bool:
 def _real_folders(roots: tuple[str, ...]) -> tuple[str, ...]:
     """The local ones among the roots, links followed, each with a slash behind it."""
     split = [split_uri(root) for root in roots]
-    return tuple(os.path.join(os.path.realpath(path), "") for scheme, path in split if scheme == "file")
+    paths = [_path_there(path, encoded=False) for scheme, path in split if scheme == "file"]
+    return tuple(os.path.join(os.path.realpath(path), "") for path in paths)
 
 
 def _client(path: str, config: ImagesConfig, options: Mapping[str, str]) -> fs.S3FileSystem:
@@ -169,6 +151,28 @@ def _may_pass(error: OSError) -> bool:
         or "ACCESS_DENIED" in str(error)
         or "HTTP status 403" in str(error)
     )
+
+
+def _other_objects(path: str) -> list[str]:
+    bucket, slash, key = path.partition("/")
+    return [bucket + slash + name for name in object_keys(key)]
+
+
+def _read_object(path: str, config: ImagesConfig, options: dict[str, str]) -> bytes:
+    """The object's bytes, under whichever of its names it is there; the first name's error where it is under none."""
+    try:
+        return retry(_read_s3, config, path, config, options)
+    except ImageError as error:
+        if error.reason is not Reason.MISSING:
+            raise
+        missing = error
+    for name in _other_objects(path):
+        try:
+            return retry(_read_s3, config, name, config, options)
+        except ImageError as error:
+            if error.reason is not Reason.MISSING:
+                raise
+    raise missing
 
 
 def _stat_s3(path: str, config: ImagesConfig, options: dict[str, str]) -> tuple[int, str] | None:

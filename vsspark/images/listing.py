@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from vsspark.config import ImagesConfig
+from vsspark.images.names import object_keys
 from vsspark.images.retries import TransientError, retry
 from vsspark.storage.filesystems import S3_SCHEMES, s3_settings, split_uri
 
@@ -30,7 +31,8 @@ def list_objects(uris: Sequence[str], config: ImagesConfig, options: Mapping[str
 
     uris: of any scheme. The keys of a bucket are met in order: a page begins at the next one that is unknown, and
     where a page told of few, the keys after it are left out (the caller asks for them one by one). A store that fails
-    is asked again, `images.attempts` times for each page; what it then has not told is left out too.
+    is asked again, `images.attempts` times for each page; what it then has not told is left out too. So is a key that
+    is not there and may be there under another name (`images.names`).
     Cost: one request for each thousand keys of a folder of which most are wanted.
     """
     if _boto3() is None:
@@ -46,7 +48,7 @@ def list_objects(uris: Sequence[str], config: ImagesConfig, options: Mapping[str
         if len(by_key) >= WORTH_A_PAGE:
             client = _client(s3_settings(bucket, options), config.timeout_s)
             found = _told(client, bucket, sorted(by_key, key=lambda key: key.encode()), config)
-            stated |= {by_key[key]: answer for key, answer in found}
+            stated |= {by_key[key]: answer for key, answer in found if answer is not None or not object_keys(key)}
     return stated
 
 

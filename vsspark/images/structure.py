@@ -17,10 +17,8 @@ from typing import NamedTuple
 
 from vsspark.errors import ImageError, Reason
 
-PNG = b"\x89PNG\r\n\x1a\n"
-EXIF_SEGMENTS = 16  # of a JPEG that decoders may see; of more all but the first are taken out (`repair`)
 # Parts a file may have; cameras and editors write far fewer.
-_PARTS = {"segments": 4096, "chunks": 65_536, "blocks": 65_536, "tags": 4096}
+_PARTS = {"segments": 4096, "EXIF segments": 16, "chunks": 65_536, "blocks": 65_536, "tags": 4096}
 _PASSES = 20  # over images.max_pixels that all scans of a JPEG may make together; a progressive one has about 10 scans
 _PIXEL_COST = 5  # a pixel of a PNG or WebP takes as long as that many pixels of a JPEG
 _PLAIN_PARTS = 256  # parts of a plain file, IDAT chunks of a PNG apart: each may cost a decoder a millisecond
@@ -30,7 +28,7 @@ _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: what cameras and editors write
 _SEQUENTIAL = (0xC0, 0xC1, 0xC9)
-_START_OF_SCAN, _END_OF_IMAGE, _NUMBER_OF_LINES = 0xDA, 0xD9, 0xDC
+_START_OF_SCAN, _END_OF_IMAGE, _NUMBER_OF_LINES, _APP1 = 0xDA, 0xD9, 0xDC, 0xE1
 _TABLES = (0xC4, 0xCC, 0xDB, 0xDD)  # Huffman, arithmetic, quantization, restart interval
 # Only these have a length behind them. TEM (01), SOI and restarts have none; at all others decoders stop.
 _WITH_LENGTH = _FRAMES | {_START_OF_SCAN, _NUMBER_OF_LINES, *_TABLES, *range(0xE0, 0xF0), 0xFE}
@@ -52,7 +50,7 @@ def check_structure(data: bytes, max_pixels: int) -> Plain | None:
     """
     if data.startswith(b"\xff\xd8\xff"):
         return _check_jpeg(data, max_pixels)
-    if data.startswith(PNG):
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return _check_png(data)
     if data.startswith(b"RIFF"):
         return _check_webp(data)
@@ -70,7 +68,7 @@ def _check(what: str, count: int) -> None:
 
 def _check_jpeg(data: bytes, max_pixels: int) -> Plain | None:
     """Counts the scans that libjpeg would decode: it skips all bytes up to the next marker, and stops at EOI."""
-    at, segments, scans, pixels, width, height, components = 2, 0, 0, 0, 0, 0, 0
+    at, segments, exif, scans, pixels, width, height, components = 2, 0, 0, 0, 0, 0, 0, 0
     plain, sequential, frame, alone = True, False, 0, False
     while (marker := _MARKER.search(data, at)) is not None:
         plain &= scans > 0 or marker.start() == at  # before the first scan nothing lies between two segments
@@ -83,6 +81,8 @@ def _check_jpeg(data: bytes, max_pixels: int) -> Plain | None:
             continue
         length = _number(data, at, 2)
         plain &= 2 <= length <= len(data) - at
+        # In an ordinary header all but the first are left out (`jpeg.with_one_exif`); elsewhere a decoder may join them.
+        exif += not plain and kind == _APP1 and data.startswith(b"Exif", at + 2)
         if kind in _FRAMES:
             plain &= frame == 0 and kind in _HUFFMAN_FRAMES
             frame, sequential, components = kind, kind in _SEQUENTIAL, _number(data, at + 7, 1)
@@ -94,6 +94,7 @@ def _check_jpeg(data: bytes, max_pixels: int) -> Plain | None:
             if alone:
                 break  # everything is in this scan: libjpeg refuses another one
         _check("segments", segments)
+        _check("EXIF segments", exif)
         if scans * pixels > _PASSES * max_pixels:
             few = f"together allowed are {_PASSES * max_pixels}"
             raise ImageError(Reason.TOO_MANY_PIXELS, f"{scans} scans or more of {pixels} pixels each; {few}")

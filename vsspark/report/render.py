@@ -20,7 +20,7 @@ REASONS = {
     Reason.EMPTY: "The file is empty",
     Reason.TOO_MANY_BYTES: "The file is too large",
     Reason.NOT_AN_IMAGE: "The file is not a picture",
-    Reason.NO_DECODER: "The picture's format needs a library that is not installed",
+    Reason.NO_LIBRARY: "The picture is HEIC or JPEG XL, and the library that reads it is not installed",
     Reason.TRUNCATED: "The picture is cut off before its end",
     Reason.CORRUPT: "The picture is damaged",
     Reason.TOO_MANY_PIXELS: "The picture has too many pixels",
