@@ -105,4 +105,4 @@ def test_the_folder_of_the_pictures(tmp_path):
     assert find_images_root(["q.jpg"], folder, "there", {}) == ("there", True, "0 of the first 1 pictures are there")
     assert find_images_root(["q.jpg"], None, None, {})[:2] == (None, False)
     assert find_images_root(["s3a://shop/a.jpg"], None, None, {})[:2] == (None, True)
-    assert "not fetched" in find_images_root(["https://x.example/a.jpg"], folder, None, {}).note
+    assert "fetched from the web" in find_images_root(["https://x.example/a.jpg"], folder, None, {}).note

@@ -54,7 +54,8 @@ def test_a_feed_of_no_known_system(spark, tmp_path, capsys):
     catalogue, text, said = _init(tmp_path, capsys, "feed.csv", PLAIN)
     assert catalogue.columns.model_dump() == {
         "product_id": "Artikel-Nr.", "image": "Bild", "name": "Bezeichnung", "category": "Warengruppe",
-        "price": "Preis (EUR)", "in_stock": "Bestand", "box": None,
+        "price": "Preis (EUR)", "in_stock": "Bestand", "currency": None, "brand": None,
+        "group": None, "box": None,
     }  # fmt: skip
     assert catalogue.csv.separator == ";"
     assert catalogue.preset is None
@@ -80,7 +81,7 @@ def test_a_feed_with_a_preset(spark, tmp_path, capsys, name, text, preset, count
     assert catalogue.preset == preset
     assert "columns:" not in written
     assert "https://" in said
-    assert "are not fetched" in said
+    assert "fetched from the web" in said
     assert counts in _checked(tmp_path, capsys)
 
 

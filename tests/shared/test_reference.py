@@ -64,7 +64,7 @@ def test_lines_of_the_pages():
     for line in (
         '| `knn.metric` | `cosine`, `l2`, `l1`, `hamming` | `"cosine"` |',
         "| `catalogue.columns.name` | text; null | `null` | shown in the report |",
-        "| `gate.max_quarantined` | number, 0 to 1 | `0.2` | share of the catalogue's images |",
+        "| `gate.max_quarantined` | number, 0 to 1 | `0.2` | share of the catalogue's images, placeholders left out |",
         "### encoder.preprocessing",
     ):
         assert line in config

@@ -49,6 +49,12 @@ NAMES: dict[str, tuple[str, ...]] = {
             verfuegbar lager lagerstatus disponibilite disponible enstock disponibilidad existencias disponibilita
             giacenza voorraad estoque saldo
         """,
+        "currency": "currency currencycode pricecurrency isocurrency wahrung waehrung devise moneda valuta moeda waluta",
+        "brand": "brand brandname vendor manufacturer marke hersteller marque fabricant merk marca merke varumarke",
+        "group": """
+            itemgroupid groupid productgroupid variantgroup variantgroupid parentsku parentid parentproductid
+            parentproduct mastersku masterid masterproductid
+        """,
         "box": "box productbox bbox boundingbox cropbox crop roi",
     }.items()
 }
@@ -62,6 +68,9 @@ WORDS: dict[str, frozenset[str]] = {
         "category": "category categories kategorie categorie categoria",
         "price": "price preis prix precio prezzo prijs",
         "in_stock": "stock availability inventory bestand",
+        "currency": "currency",
+        "brand": "brand",
+        "group": "",
         "box": "bbox",
     }.items()
 }

@@ -35,9 +35,7 @@ def find_images_root(names: Sequence[str], folder: str | None, given: str | None
     web = [name for name in names if re.match("(?i)https?://", name)]
     below = [name for name in names if not re.match(ABSOLUTE, name) or name.startswith("/")][:_LOOKED_AT]
     if web and not below:
-        note = (
-            f"the pictures are links such as {web[0]}, which are not fetched: copy them into a folder or bucket first"
-        )
+        note = f"the pictures are links such as {web[0]}, which are fetched from the web; docs/catalogue.md says how"
         return Found(given, True, note)
     if not below:
         return Found(given, True, "image names are absolute")
