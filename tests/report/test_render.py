@@ -170,3 +170,14 @@ def test_twins_take_one_row_while_others_are_left():
     assert pick_distinct([a, b, c], 2) == [a, c]
     assert pick_distinct([a, b, c], 3) == [a, b, c]
     assert pick_distinct([a, b, c], 3, frozenset({"a"})) == [b, c]
+
+
+def test_rules_and_the_lists_that_they_leave_short_are_said():
+    rules = ["recommend.match=[gender]", "recommend.price={between_times: [0.5, 2]}"]
+    run = run_row() | {"counts": {"short_lists": 1234}}
+    page = render_report(contents(), run, load_config(None, rules), {})
+    assert "leave 1,234 lists shorter" in page
+    assert "match: gender; price: between_times 0.5, 2.0" in page
+    plain = render_report(contents(), run_row(), CONFIG, {})
+    assert "shorter than that" not in plain
+    assert "between_times" not in plain

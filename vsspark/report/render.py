@@ -8,7 +8,7 @@ from datetime import datetime
 
 from jinja2 import Environment, StrictUndefined
 
-from vsspark.config import Config
+from vsspark.config import Config, RecommendConfig
 from vsspark.errors import Reason
 from vsspark.report.contents import CATEGORIES_SHOWN, Contents, longest_list
 
@@ -63,6 +63,7 @@ def render_report(contents: Contents, run: Mapping, config: Config, thumbnails: 
         else [],
         total_seconds=_total_seconds(run, seconds),
         reasons={reason.value: text for reason, text in REASONS.items()},
+        by_rule=(run.get("counts") or {}).get("short_lists", 0),
         longest=longest_list(contents.totals.usable_products, config.recommend.k),
         settings=_settings(config),
         categories_shown=CATEGORIES_SHOWN,
@@ -81,7 +82,19 @@ def _settings(config: Config) -> dict[str, str]:
         "blocks": config.blocking.by,
         "recommendations per product": str(config.recommend.k),
         "output": config.output.format,
-    }
+    } | ({"rules": rules} if (rules := _rules(config.recommend)) else {})
+
+
+def _rules(recommend: RecommendConfig) -> str:
+    """The rules that are set, as the configuration has them."""
+    given = recommend.model_dump(exclude_defaults=True, exclude={"k", "backfill"}, exclude_none=True)
+    return "; ".join(f"{name}: {_plain(value)}" for name, value in given.items())
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(part)}" for name, part in value.items())
+    return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _sections(contents: Contents) -> list[tuple[str, str, str, tuple]]:
