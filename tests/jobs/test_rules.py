@@ -9,6 +9,7 @@ import pytest
 from random_shops import RandomShop, random_rules
 
 from vsspark.config import BlockingConfig, CatalogueConfig, KnnConfig, OutputConfig, RecommendConfig
+from vsspark.job.eligible import rules_of
 from vsspark.job.neighbours import neighbours_stage
 from vsspark.job.products import products_stage
 from vsspark.recommend.rules import twin_groups
@@ -22,7 +23,7 @@ DATE = dt.date(2026, 11, 21)
 
 def published_lists(tables, recommend, catalogue, knn):
     """The lists of the two stages, as `RandomShop.lists` gives them, and their rows."""
-    rules = product_rules(recommend, catalogue)
+    rules = rules_of(tables, recommend, catalogue)
     depth = recommend.k if rules is None else DEPTH * recommend.k
     knn = knn.model_copy(update={"k": max(knn.k, depth)})
     neighbours_stage(tables, knn, BlockingConfig(), recommend)
@@ -93,6 +94,16 @@ def test_random_shops_under_random_rules_are_the_definition(spark, tmp_path, see
     shop = RandomShop(1000 + seed, products=int(np.random.default_rng(seed).integers(8, 70)))
     shop.share_pictures(int(shop.rng.integers(0, 3)))
     _agrees(spark, tmp_path, shop, *random_rules(shop.rng), KnnConfig(k=4, tile_rows=40))
+
+
+def test_a_group_column_that_the_feed_lacks_is_no_rule(spark, tmp_path):
+    shop, tables = RandomShop(1, products=4), _tables(spark, tmp_path)
+    for facts in shop.products.values():
+        facts["group"] = None
+    shop.write(tables)
+    recommend, catalogue = _settings({"k": 2}, True)
+    assert rules_of(tables, recommend, catalogue) is None
+    assert product_rules(recommend, catalogue) is not None
 
 
 def test_a_group_of_twins_keeps_its_name_while_its_first_member_stays(spark):

@@ -9,7 +9,7 @@ from functools import cached_property
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vsspark.config import RecommendConfig
+from vsspark.config import CatalogueConfig, RecommendConfig
 from vsspark.job.second_search import SecondSearch
 from vsspark.knn.eligibility import RATIO
 from vsspark.knn.facts import Rules
@@ -24,10 +24,21 @@ from vsspark.recommend.rules import (
     twin_groups,
     with_equal_items,
 )
-from vsspark.recommend.terms import DEPTH, TWINS, ProductRules
+from vsspark.recommend.terms import DEPTH, GROUP, TWINS, ProductRules, product_rules
 from vsspark.storage.run_tables import RunTables
 
 log = logging.getLogger("vsspark")
+
+
+def rules_of(tables: RunTables, recommend: RecommendConfig, catalogue: CatalogueConfig) -> ProductRules | None:
+    """The rules on pairs and lists; None where there are none. A column of variant groups that the feed lacks, such as
+    one of a preset, makes none.
+    """
+    grouped = F.col("attributes")[GROUP].isNotNull()
+    if catalogue.columns.group is not None and tables.read("images").where(grouped).isEmpty():
+        columns = catalogue.columns.model_copy(update={"group": None})
+        catalogue = catalogue.model_copy(update={"columns": columns})
+    return product_rules(recommend, catalogue)
 
 
 class EligibleLists:

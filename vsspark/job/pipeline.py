@@ -28,6 +28,7 @@ from vsspark.demo.spark import demo_catalogue
 from vsspark.errors import ConfigError, GateRefused, StorageError, VssparkError
 from vsspark.job.categories import categories_stage
 from vsspark.job.check import check_stage, inputs_digest, undelivered
+from vsspark.job.eligible import rules_of
 from vsspark.job.embed import embed_stage
 from vsspark.job.followers import FOLLOWERS, check_followers
 from vsspark.job.gate import GateResult, gate_stage, published_before
@@ -38,7 +39,7 @@ from vsspark.job.products import products_stage
 from vsspark.job.run import Run
 from vsspark.knn.memory import check_memory
 from vsspark.recommend.lists import in_product_ranges
-from vsspark.recommend.terms import DEPTH, product_rules
+from vsspark.recommend.terms import DEPTH
 from vsspark.schemas import SIMILAR_PRODUCTS
 from vsspark.spark import session
 from vsspark.tracking import log_run
@@ -173,7 +174,7 @@ def _search(run: Run) -> None:
     config = run.config
     # Fewer neighbours than recommendations would leave every product of one image short, and send it through the
     # whole catalogue.
-    rules = product_rules(config.recommend, config.catalogue)
+    rules = rules_of(run.tables, config.recommend, config.catalogue)
     depth = config.recommend.k if rules is None else DEPTH * config.recommend.k
     knn = config.knn.model_copy(update={"k": max(config.knn.k, depth)})
     what = f"{knn.k} nearest products per image, {knn.metric}, {knn.mode}"
@@ -186,7 +187,7 @@ def _publish(run: Run) -> None:
     """`neighbours` -> product lists -> the gate -> `similar_products`, in one commit."""
     config, tables, store = run.config, run.tables, run.store
     what = f"merging images into {config.recommend.k} similar products each"
-    recommend, rules = config.recommend, product_rules(config.recommend, config.catalogue)
+    recommend, rules = config.recommend, rules_of(tables, config.recommend, config.catalogue)
     products = run.do("products", what, products_stage, tables, recommend, rules, config.knn, run.run_date)
     run.model_version = products.model_version
     before = published_before(tables, run.published)
