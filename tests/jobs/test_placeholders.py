@@ -8,6 +8,7 @@ import shutil
 import pytest
 from invariants import connect
 from PIL import Image
+from pyspark.sql import functions as F
 from shops import arguments, draw_shop, write_catalogue
 
 from jobs import embed, ingest, recommend
@@ -40,8 +41,16 @@ def test_the_limit_follows_how_often_the_shop_shares_its_pictures(spark):
 
 def test_variants_of_one_group_are_one_product(spark):
     variants = [[(f"P{size}", "shirt") for size in range(25)], [("P0", "shirt"), ("H", None), ("shirt", None)]]
-    found = {row.content_hash[-1]: row.products for row in shared_contents(*_contents(spark, variants)).collect()}
+    found = {row.content[-1]: row.products for row in shared_contents(*_contents(spark, variants)).collect()}
     assert found == {"0": 1, "1": 3}
+
+
+def test_a_picture_with_a_box_for_each_of_many_products_is_no_stand_in(spark):
+    contents, images = _contents(spark, [[(f"P{i}", None) for i in range(40)]])
+    boxed = contents.withColumn("content", F.concat_ws(" ", "content", F.col("image_id").cast("string")))
+    shared = shared_contents(boxed, images)
+    assert shared.count() == 40
+    assert shared.where("products > 1").count() == 0
 
 
 def _shop_with_stand_ins(folder):

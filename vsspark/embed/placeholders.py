@@ -20,15 +20,16 @@ _STAGE = "decode"  # quarantine.stage: the file could be read, its picture is of
 
 
 def shared_contents(contents: DataFrame, images: DataFrame) -> DataFrame:
-    """content_hash, products (how many have it; variants of one group are one), a row per content.
+    """content, products (how many have it; variants of one group are one), a row per content: a picture of many products,
+    each with a box of its own, is many contents.
 
     contents: image_id, content. images: image_id, product_id, attributes.
     """
     owner = F.coalesce(F.concat(F.lit("group "), F.col("attributes")["group"]), F.col("product_id"))
-    rows = contents.select("image_id", F.substring("content", 1, 64).alias("content_hash")).join(
+    rows = contents.select("image_id", "content").join(
         images.select("image_id", F.xxhash64(owner).alias("owner")), "image_id"
     )
-    return rows.distinct().groupBy("content_hash").agg(F.count_distinct("owner").alias("products"))
+    return rows.groupBy("content").agg(F.count_distinct("owner").alias("products"))
 
 
 def most_shared(shared: DataFrame, limit: int | None) -> int:
@@ -42,12 +43,13 @@ def most_shared(shared: DataFrame, limit: int | None) -> int:
 def without_placeholders(rows: DataFrame, shared: DataFrame, most: int) -> DataFrame:
     """The rows of `embed.reuse.outcomes`, those of contents that too many products share refused as placeholders."""
     detail = F.format_string(
-        "%d products share this picture, more than %d; SHA-256 %s", "products", F.lit(most), "content_hash"
+        "%d products share this picture, more than %d; SHA-256 %s",
+        "products",
+        F.lit(most),
+        F.substring("content", 1, 64),
     )
-    too_many = shared.where(F.col("products") > most).select("content_hash", detail.alias("shared_detail"))
-    found = rows.withColumn("content_hash", F.substring("content", 1, 64)).join(
-        F.broadcast(too_many), "content_hash", "left"
-    )
+    too_many = shared.where(F.col("products") > most).select("content", detail.alias("shared_detail"))
+    found = rows.join(F.broadcast(too_many), "content", "left")
     good = F.col("shared_detail").isNull()
     refusal = {"stage": F.lit(_STAGE), "reason": F.lit(Reason.PLACEHOLDER.value), "detail": F.col("shared_detail")}
     columns = {name: F.when(good, F.col(name)).otherwise(value) for name, value in refusal.items()}
