@@ -86,7 +86,8 @@ def test_a_job_killed_again_and_again_ends_with_the_same_table_and_embeds_nothin
     job = _start([*own, "--run-id", "last"], tmp_path / "last.log")
     assert job.wait(timeout=300) == 0, (tmp_path / "last.log").read_text()
     print(f"{kills} kills, {nights} nights in between")
-    fresh = [f"output.path={tmp_path}/fresh" if part.startswith("output.path=") else part for part in own]
+    # In this process, whose session has its memory already: LOCAL would be refused.
+    fresh = arguments(tmp_path, f"{tmp_path}/fresh", "gate.max_drift=1.0")
     assert recommend.main([*fresh, "--run-id", "fresh"]) == 0
     assert connect(f"{tmp_path}/out").sql(CONTENT).fetchall() == connect(f"{tmp_path}/fresh").sql(CONTENT).fetchall()
     current = connect(f"{tmp_path}/out").sql("select distinct run_id from similar_products").fetchall()[0][0]
