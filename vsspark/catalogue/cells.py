@@ -161,7 +161,7 @@ class Cells:
                 choice = F.when(F.col(_KIND) == number, fault[place]).otherwise(choice)
             return choice
 
-        # Of the kind, a column of its own: hardly any row has a fault, and what describes one is not made for the others.
+        # Of the kind, a column of its own: hardly any row has a fault, and for the others no description is made.
         fault = F.struct(
             F.col(LINE).alias("line"),
             F.col(FILE).alias("file"),

@@ -49,7 +49,7 @@ NAMES: dict[str, tuple[str, ...]] = {
             verfuegbar lager lagerstatus disponibilite disponible enstock disponibilidad existencias disponibilita
             giacenza voorraad estoque saldo
         """,
-        "currency": "currency currencycode pricecurrency isocurrency wahrung waehrung devise moneda valuta moeda waluta",
+        "currency": "currency currencycode pricecurrency isocurrency wahrung waehrung devise moneda valuta moeda",
         "brand": "brand brandname vendor manufacturer marke hersteller marque fabricant merk marca merke varumarke",
         "group": """
             itemgroupid groupid productgroupid variantgroup variantgroupid parentsku parentid parentproductid

@@ -1,4 +1,4 @@
-"""The table's columns that the settings name: found, also inside structs, and of a type that can hold what they should."""
+"""The table's columns that the settings name: found, also inside structs, and of a type that fits."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ def images_from(table: DataFrame, config: CatalogueConfig, min_stock: int | None
     list of boxes. A product's name, category and price hold for its rows that have none, and it is in stock if any of
     its rows is. Columns that are not mapped are carried along as text in `attributes`. A product without any image has
     a row without `_image`. `_copy`: 1, 2, ... where a product lists an image more than once. min_stock: the least
-    number that is in stock; None: any above 0. Raises SchemaError for mapped columns that the table lacks or that cannot
-    hold what they should.
+    number that is in stock; None: any above 0. Raises SchemaError for mapped columns that the table lacks or that
+    cannot hold what they should.
     """
     table, columns, more = with_found_columns(table, config)
     is_text = columns.price and isinstance(table.schema[columns.price].dataType, StringType)

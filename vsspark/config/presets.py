@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 # By preset: keys of `catalogue`. Sources: Shopify "Using CSV files to import and export products", Adobe Commerce
-# "Product attributes CSV", WooCommerce "Product CSV Import Schema", Google Merchant Center "Product data specification".
+# "Product attributes CSV", WooCommerce "Product CSV Import Schema", Google Merchant "Product data specification".
 PRESETS: dict[str, dict[str, Any]] = {
     "shopify": {
         "columns": {

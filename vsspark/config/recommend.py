@@ -48,8 +48,8 @@ class RecommendConfig(Section):
     # Where catalogue.columns.group names variants of one product (its colours and sizes): other_groups = no variant of
     # the product itself; one_per_group = nor more than the best one of any other; all = variants are products.
     variants: Literal["one_per_group", "other_groups", "all"] = "one_per_group"
-    # Products all of whose pictures are the same files, one photo sold under several ids: hide = they are not recommended
-    # on each other's pages, and any list has one of them; show = they are products like any other.
+    # Products all of whose pictures are the same files, one photo sold under several ids: hide = they are not
+    # recommended on each other's pages, and any list has one of them; show = they are products like any other.
     twins: Literal["show", "hide"] = "show"
     # At most so many products with one value of a field among the first `window` places, while the nearest 3 * k
     # eligible products of the probed categories have others; products without a value are not counted.

@@ -25,8 +25,8 @@ class ImagesConfig(Section):
     # width x height; a decode needs 12 bytes a pixel, of WebP and AVIF 19. Cameras have up to 64 million.
     max_pixels: Positive = 65_000_000
     min_side: Positive = 8  # pixels; tracking pixels and placeholders are no product photos
-    # Products that may share one picture; one that more share is a placeholder, and set aside. null = 10, or three times
-    # what 90 % of the catalogue's pictures stay below, whichever is more.
+    # Products that may share one picture; one that more share is a placeholder, and set aside. null = 10, or three
+    # times what 90 % of the catalogue's pictures stay below, whichever is more.
     shared_by_at_most: Positive | None = None
     # Local files may lie only below these, links followed; null = catalogue.allowed_roots.
     link_roots: tuple[str, ...] | None = None

@@ -1,4 +1,4 @@
-"""What stands behind the product: paper, a wall, boards. RGB uint8."""
+"""Draw backgrounds for product photos: paper, a wall, boards. Pictures are RGB uint8."""
 
 from __future__ import annotations
 

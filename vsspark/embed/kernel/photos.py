@@ -49,7 +49,7 @@ def load_photos(
     """One `PhotoResult` per (image_id, uri, box or None), as they are ready: a slow object delays nothing but itself.
 
     ahead: photos requested and not yet consumed, which bounds the memory together with source.config: fetch_threads *
-    max_bytes of files, threads * max_pixels * 21 bytes of decoding, ahead * h * w * 3 of results. is_copy: whether a
+    max_bytes of files, threads * max_pixels * 19 bytes of decoding, ahead * h * w * 3 of results. is_copy: whether a
     content needs no decoding; None = every photo is decoded.
     """
     decoding = threading.Semaphore(source.threads)
