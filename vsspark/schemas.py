@@ -103,7 +103,8 @@ NEIGHBOURS = StructType([
 
 SIMILAR_PRODUCTS = StructType([
     _field("product_id", StringType(), "the product on whose page the list is shown"),
-    _field("rank", IntegerType(), "1 = best, no gaps"),
+    _field("surface", StringType(), "the list: similar, or a name of recommend.surfaces"),
+    _field("rank", IntegerType(), "1 = best, no gaps within product_id and surface"),
     _field("similar_product_id", StringType(), "the product to show"),
     _field("similarity", FloatType(), "of the pair of images that matched best"),
     _field("image_uri", StringType(), "the product's image of that pair"),
@@ -114,14 +115,16 @@ SIMILAR_PRODUCTS = StructType([
     _field("similar_price", DoubleType(), "the same, of the similar product"),
     _field("source", StringType(), "visual: found in a probed category; backfill: nearest in the whole catalogue"),
     _field("reason", StringType(),
-           "why it stands at this place, where not by similarity: max_per (recommend.max_per); null: by similarity"),
+           "why it stands at this place: max_per (recommend.max_per), or pin, boost or bury and the id of a written rule; "
+           "null: by similarity"),
     _field("model_version", StringType(), "embeddings.model_version"),
     _field("run_id", StringType(), "the run that published it"),
     _field("run_date", DateType(), "the date the run was for"),
 ])  # fmt: skip
 
 SHORT_LISTS = StructType([
-    _field("product_id", StringType(), "a product with an embedded image and fewer than recommend.k recommendations"),
+    _field("product_id", StringType(), "a product with an embedded image and a list shorter than k"),
+    _field("surface", StringType(), "the list, as in similar_products"),
     _field("places", IntegerType(), "how many it has"),
     _field("reason", StringType(),
            "no_price: a price rule, and the product has none; rule: the rules let no more through; "
@@ -134,6 +137,20 @@ DUPLICATE_GROUPS = StructType([
     _field("product_id", StringType(), "a product all of whose pictures are those of the others of the group"),
     _field("since", DateType(), "the date of the run that first found it in a group"),
     _field("run_id", StringType(), "the run that found it last"),
+])  # fmt: skip
+
+APPLIED_RULES = StructType([
+    _field("id", StringType(), "the written rule's"),
+    _field("line", IntegerType(), "where it begins in the file"),
+    _field("action", StringType(), "pin, block, boost, bury, only, never_together"),
+    _field("place", IntegerType(), "of a pin, 1 = first"),
+    _field("when", StringType(), "the pages, JSON: field to values; {}: all"),
+    _field("target", StringType(), "the products, JSON: field to values"),
+    _field("begins", DateType(), "first day; null: always"),
+    _field("ends", DateType(), "last day; null: for good"),
+    _field("surface", StringType(), "the list; null: every list"),
+    _field("note", StringType(), "what its author wrote"),
+    _field("run_id", StringType(), "the run that applied it"),
 ])  # fmt: skip
 
 RUNS = StructType([
@@ -207,6 +224,7 @@ TABLES = {
     "similar_products": SIMILAR_PRODUCTS,
     "short_lists": SHORT_LISTS,
     "duplicate_groups": DUPLICATE_GROUPS,
+    "applied_rules": APPLIED_RULES,
     "runs": RUNS,
     "_searched": SEARCHED,
     "_heads": HEADS,

@@ -75,26 +75,109 @@ class RandomShop:
             tables.overwrite(table, complete(frame, schema))
 
     def lists(self, recommend: RecommendConfig, catalogue: CatalogueConfig) -> dict[str, list[tuple[str, str]]]:
-        """product -> [(similar product, source)] without caps, by the words of the settings."""
+        """product -> [(similar product, source)] of the list `similar`, without caps, by the words of the settings."""
+        return {product: page["similar"] for product, page in self.pages(recommend, catalogue).items()}
+
+    def pages(self, recommend: RecommendConfig, catalogue: CatalogueConfig, written=()) -> dict[str, dict[str, list]]:
+        """product -> list -> [(similar product, source)], written rules kept."""
         owners = np.array([product for _, product, _ in self.images])
         x = self.x.astype(np.float64) / np.linalg.norm(self.x.astype(np.float64), axis=1, keepdims=True)
         cosine = (x @ x.T).round(7)  # twins are equal
-        found = {}
+        lists, found = recommend.lists(), {}
         for product in self.products:
             own = cosine[owners == product]
-            nearest = {other: float(own[:, owners == other].max()) for other in self.products}
-            eligible = [other for other in self.products if self._is_eligible(product, other, recommend, catalogue)]
-            ordered = sorted(eligible, key=lambda other: (-nearest[other], other))
-            category = self.products[product]["category"]
-            inside = [other for other in ordered if self.products[other]["category"] == category]
-            rows = [(other, "visual") for other in self._one_per_group(inside, recommend, catalogue, ())]
-            rows = rows[: recommend.k]
-            if recommend.backfill and len(rows) < recommend.k:
-                shown = [other for other, _ in rows]
-                fill = self._one_per_group([o for o in ordered if o not in shown], recommend, catalogue, shown)
-                rows += [(other, "backfill") for other in fill][: recommend.k - len(rows)]
-            found[product] = rows
+            near = {other: float(own[:, owners == other].max()) for other in self.products}
+            found[product], before = {}, []
+            for name, keys in lists.items():
+                earlier = {p for other in before for p, _ in found[product][other]} if name in recommend.page else set()
+                rules = [rule for rule in written if rule.surface in (None, name)]
+                found[product][name] = self._list(product, near, keys, catalogue, rules, earlier)
+                before.append(name)
         return found
+
+    def _list(self, product, near, keys, catalogue, rules, earlier):
+        eligible = [other for other in self.products if self._is_eligible(product, other, keys, catalogue)]
+        eligible = [other for other in eligible if not self._forbids(product, other, rules, only=True)]
+        ordered = sorted(eligible, key=lambda other: (-near[other], other))
+        category = self.products[product]["category"]
+        inside = [other for other in ordered if self.products[other]["category"] == category]
+        visual = self._one_per_group(inside, keys, catalogue, ())
+        fill = self._one_per_group([o for o in ordered if o not in visual], keys, catalogue, visual)
+        pins = self._pins(product, keys, rules, earlier)
+        taken = (
+            set() if not self._groups(keys, catalogue) else {self._joined(p, keys, catalogue) for p in pins.values()}
+        )
+
+        def left(products):
+            free = [other for other in products if other not in earlier and other not in pins.values()]
+            return [other for other in free if not taken or self._joined(other, keys, catalogue) not in taken]
+
+        lifts = any(rule.action in ("boost", "bury") for rule in rules)
+        pool = (3 if lifts else 1) * keys.k
+        rows = [(other, "visual") for other in self._lifted(product, left(visual)[:pool], rules)]
+        if keys.backfill and len(rows) < keys.k:
+            rows += [(other, "backfill") for other in self._lifted(product, left(fill)[: pool - len(rows)], rules)]
+        placed = []
+        while len(placed) < keys.k and (rows or pins):
+            place = len(placed) + 1
+            place = place if rows or place in pins else min(pins)
+            if place in pins:
+                pinned = pins.pop(place)
+                placed.append((pinned, "visual" if pinned in visual else "backfill"))
+            else:
+                placed.append(rows.pop(0))
+        return placed
+
+    def _pins(self, product, keys, rules, earlier):
+        pins: dict[int, str] = {}
+        for rule in rules:
+            if rule.action != "pin" or not self._matches(rule.when, product):
+                continue
+            target = rule.target["product"][0]
+            sold = self._is_sold(self.products[target], keys) and any(owner == target for _, owner, _ in self.images)
+            allowed = sold and target != product and target not in earlier
+            if allowed and not self._forbids(product, target, rules, only=False):
+                if rule.place not in pins and target not in pins.values():
+                    pins[rule.place] = target
+        return pins
+
+    def _lifted(self, product, others, rules):
+        def level(other):
+            for action, value in (("boost", -1), ("bury", 1)):
+                for rule in rules:
+                    if (
+                        rule.action == action
+                        and self._matches(rule.when, product)
+                        and self._matches(rule.target, other)
+                    ):
+                        return value
+            return 0
+
+        return sorted(others, key=level)
+
+    def _forbids(self, product, other, rules, only):
+        allowed = []
+        for rule in rules:
+            pair = self._matches(rule.when, product) and self._matches(rule.target, other)
+            back = self._matches(rule.when, other) and self._matches(rule.target, product)
+            if (rule.action == "block" and pair) or (rule.action == "never_together" and (pair or back)):
+                return True
+            if only and rule.action == "only" and self._matches(rule.when, product):
+                allowed.append(pair)
+        return bool(allowed) and not any(allowed)
+
+    def _matches(self, selector, product):
+        for name, values in selector.items():
+            own = product if name == "product" else self.products[product][name]
+            if name != "product":
+                own = own and own.strip().lower()
+                values = [value.strip().lower() for value in values]
+            if own is None or own not in values:
+                return False
+        return True
+
+    def _groups(self, keys, catalogue):
+        return self._one_of_each(keys, catalogue) or keys.twins == "hide"
 
     def _one_per_group(self, products, recommend, catalogue, shown):
         if not self._one_of_each(recommend, catalogue) and recommend.twins == "show":
@@ -138,6 +221,8 @@ class RandomShop:
         for names, wanted in ((recommend.match, True), (recommend.differ, False)):
             for name in names:
                 values = [None if facts[name] is None else facts[name].strip().lower() for facts in (a, b)]
+                if name == "group":  # a product without one is its own
+                    values = [self._group(query), self._group(item)]
                 if None in values:
                     if recommend.unknown == "exclude":
                         return False
@@ -154,6 +239,16 @@ class RandomShop:
         ):
             return False
         return recommend.price is None or self._is_affordable(a, b, recommend.price)
+
+    def _is_sold(self, facts, keys):
+        """The rules that look at nothing but the item."""
+        price = keys.price
+        if keys.stocked_only and not facts["in_stock"]:
+            return False
+        for limit, sign in () if price is None else ((price.at_most, 1), (price.at_least, -1)):
+            if limit is not None and (facts["price"] is None or sign * facts["price"] > sign * limit):
+                return False
+        return True
 
     @staticmethod
     def _is_affordable(a, b, price):

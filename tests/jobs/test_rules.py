@@ -13,7 +13,7 @@ from vsspark.job.eligible import rules_of
 from vsspark.job.neighbours import neighbours_stage
 from vsspark.job.products import products_stage
 from vsspark.recommend.rules import twin_groups
-from vsspark.recommend.terms import DEPTH, product_rules
+from vsspark.recommend.terms import product_rules
 from vsspark.schemas import DUPLICATE_GROUPS
 from vsspark.storage.run_tables import RunTables
 from vsspark.storage.store import Store
@@ -24,7 +24,7 @@ DATE = dt.date(2026, 11, 21)
 def published_lists(tables, recommend, catalogue, knn):
     """The lists of the two stages, as `RandomShop.lists` gives them, and their rows."""
     rules = rules_of(tables, recommend, catalogue)
-    depth = recommend.k if rules is None else DEPTH * recommend.k
+    depth = recommend.k if rules is None else rules.depth
     knn = knn.model_copy(update={"k": max(knn.k, depth)})
     neighbours_stage(tables, knn, BlockingConfig(), recommend)
     rows = products_stage(tables, recommend, rules, knn, DATE).rows.orderBy("product_id", "rank").collect()

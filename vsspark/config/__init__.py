@@ -11,6 +11,7 @@ from vsspark.config.catalogue import CsvConfig as CsvConfig
 from vsspark.config.load import load_config as load_config
 from vsspark.config.load import load_settings as load_settings
 from vsspark.config.load import recorded_settings as recorded_settings
+from vsspark.config.recommend import ListConfig as ListConfig
 from vsspark.config.recommend import PriceConfig as PriceConfig
 from vsspark.config.recommend import RecommendConfig as RecommendConfig
 from vsspark.config.sections import BlockingConfig as BlockingConfig

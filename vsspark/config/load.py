@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from vsspark.config.recommend import SIMILAR
 from vsspark.config.sections import Config
 from vsspark.errors import ConfigError
 from vsspark.masking import MASK, is_secret_name, mask_text, masked
@@ -85,6 +86,7 @@ def _with_absolute_paths(config: Config) -> Config:
         "output": {"path": _absolute(config.output.path)},
         "demo": {"path": _absolute(config.demo.path)},
         "catalogue": {"allowed_roots": _all_absolute(config.catalogue.allowed_roots)},
+        "recommend": {"rules": config.recommend.rules and _absolute(config.recommend.rules)},
         "images": {"link_roots": _all_absolute(config.images.link_roots)},
     }
     return config.model_copy(
@@ -103,16 +105,18 @@ def _absolute(path: str) -> str:
 
 def _check_together(config: Config) -> None:
     columns, own = config.catalogue.columns, config.catalogue.table is not None
-    stock_key = "min_stock" if config.recommend.min_stock is not None else "in_stock_only"
-    if config.recommend.stocked_only and own and columns.in_stock is None:
-        raise ConfigError(
-            f"recommend.{stock_key}: got {str(getattr(config.recommend, stock_key)).lower()} without "
-            "catalogue.columns.in_stock, which must name the catalogue's stock column"
-        )
-    if config.recommend.price is not None and own and columns.price is None:
-        raise ConfigError(
-            "recommend.price: got limits without catalogue.columns.price, which must name the catalogue's prices"
-        )
+    for surface, keys in config.recommend.lists().items():
+        where = "recommend" if surface == SIMILAR else f"recommend.surfaces.{surface}"
+        stock_key = "min_stock" if keys.min_stock is not None else "in_stock_only"
+        if keys.stocked_only and own and columns.in_stock is None:
+            raise ConfigError(
+                f"{where}.{stock_key}: got {str(getattr(keys, stock_key)).lower()} without "
+                "catalogue.columns.in_stock, which must name the catalogue's stock column"
+            )
+        if keys.price is not None and own and columns.price is None:
+            raise ConfigError(
+                f"{where}.price: got limits without catalogue.columns.price, which must name the catalogue's prices"
+            )
     if config.report.path is not None and "://" in config.report.path:
         raise ConfigError(
             f"report.path: got {mask_text(repr(config.report.path))}, expected a file on the driver's disk"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -14,6 +15,7 @@ from vsspark.embed.spark import spread, stat_images
 from vsspark.errors import Reason
 from vsspark.job.result import StageResult
 from vsspark.knn import values
+from vsspark.recommend.written import WrittenRule
 from vsspark.spark.digest import rows_digest, settings_digest
 from vsspark.storage.run_tables import RunTables
 
@@ -45,8 +47,11 @@ def check_stage(tables: RunTables, images: DataFrame, catalogue: CatalogueConfig
     return CheckResult(files, images.where(outside).select("image_id"), counts={"images": total})
 
 
-def inputs_digest(images: DataFrame, files: DataFrame, model_version: str, config: Config) -> str:
-    """`runs.inputs`: equal for two runs that would publish the same table, but for a head that was kept."""
+def inputs_digest(
+    images: DataFrame, files: DataFrame, model_version: str, config: Config, written: Sequence[WrittenRule] = ()
+) -> str:
+    """`runs.inputs`: equal for two runs that would publish the same table, but for a head that was kept. written: the rules of
+    `recommend.rules` that are in force."""
     settings = {name: getattr(config, name).model_dump(mode="json") for name in _SETTINGS}
     settings |= {"roots": config.catalogue.allowed_roots, "format": config.output.format, "vsspark": __version__}
     limits = (
@@ -59,7 +64,7 @@ def inputs_digest(images: DataFrame, files: DataFrame, model_version: str, confi
         "private_hosts",
     )
     settings |= {name: getattr(config.images, name) for name in limits}
-    settings |= {"values": values.VERSION}
+    settings |= {"values": values.VERSION, "written": [repr(replace(rule, line=0, note="")) for rule in written]}
     return settings_digest([rows_digest(images), rows_digest(files), model_version, settings])
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from operator import and_
+from operator import or_
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -13,7 +14,7 @@ from pyspark.sql import functions as F
 from vsspark import __version__
 from vsspark.blocks.spark import number_blocks, with_blocks
 from vsspark.catalogue.spark import hash_id
-from vsspark.config import BlockingConfig, KnnConfig, RecommendConfig
+from vsspark.config import BlockingConfig, KnnConfig, ListConfig, RecommendConfig
 from vsspark.embed.reuse import with_content
 from vsspark.errors import StorageError
 from vsspark.job.embed import vectors_of, with_vectors
@@ -24,7 +25,9 @@ from vsspark.knn.index import METRICS, Index, Settings, new_index, open_index
 from vsspark.knn.index_search import search_all, search_changed
 from vsspark.knn.index_update import update_index
 from vsspark.knn.spark import audited_recall, search_neighbours
+from vsspark.recommend.codes import may_be_shown
 from vsspark.recommend.lists import product_facts
+from vsspark.recommend.terms import item_rule
 from vsspark.schemas import SEARCHED
 from vsspark.spark.digest import rows_digest, settings_digest
 from vsspark.storage.run_tables import RunTables
@@ -47,7 +50,7 @@ def neighbours_stage(
     tables: RunTables, knn: KnnConfig, blocking: BlockingConfig, recommend: RecommendConfig
 ) -> NeighboursResult:
     """Writes `neighbours`, block by block, and `_searched`; unchanged queries meet only what is new."""
-    rows = searchable(tables, recommend)
+    rows = searchable(tables, list(recommend.lists().values()))
     blocked = with_blocks(rows, blocking).withColumn("block", F.when(F.col("recommendable"), F.col("block")))
     blocked = tables.stage("blocked", blocked.select("image_id", "group_id", "content", "block", "probes"))
     search = _Search(tables, current_model_version(tables), knn, blocked.count())
@@ -70,25 +73,19 @@ def current_model_version(tables: RunTables) -> str:
     return row.model_version
 
 
-def searchable(tables: RunTables, recommend: RecommendConfig) -> DataFrame:
+def searchable(tables: RunTables, lists: Sequence[ListConfig]) -> DataFrame:
     """Every embedded image, without its vector: image_id, product_id, category, content, predicted_category,
-    category_probabilities, group_id (a hash of its product), recommendable (whether it may be an item: the rules of
-    `recommend` that look at nothing but the item).
+    category_probabilities, group_id (a hash of its product), recommendable (whether it may be an item of any of
+    the lists, by the rules that look at nothing but the item).
     """
     images = with_content(tables.read("images"))
     names = ["image_id", "product_id", "category", "content", "predicted_category", "category_probabilities"]
     embedded = images.where(F.col("content").isNotNull())
     rows = embedded.select(*names, hash_id("product_id").alias("group_id"))
-    price, wanted = recommend.price, []
-    if recommend.stocked_only:
-        wanted.append(F.col("in_stock"))
-    if price is not None and price.at_least is not None:
-        wanted.append(F.col("price") >= price.at_least)
-    if price is not None and price.at_most is not None:
-        wanted.append(F.col("price") <= price.at_most)
-    if not wanted:
+    tests = {item_rule(keys) for keys in lists}
+    if (False, None, None) in tests:
         return rows.withColumn("recommendable", F.lit(True))
-    recommendable = F.coalesce(reduce(and_, wanted), F.lit(False)).alias("recommendable")
+    recommendable = reduce(or_, [may_be_shown(test) for test in sorted(tests, key=str)]).alias("recommendable")
     return rows.join(product_facts(images).select("product_id", recommendable), "product_id")
 
 

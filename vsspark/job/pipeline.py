@@ -37,9 +37,10 @@ from vsspark.job.model import load_model
 from vsspark.job.neighbours import neighbours_stage
 from vsspark.job.products import products_stage
 from vsspark.job.run import Run
+from vsspark.job.written import record_rules, written_rules
 from vsspark.knn.memory import check_memory
 from vsspark.recommend.lists import in_product_ranges
-from vsspark.recommend.terms import DEPTH
+from vsspark.recommend.terms import ProductRules
 from vsspark.schemas import SIMILAR_PRODUCTS
 from vsspark.spark import session
 from vsspark.tracking import log_run
@@ -124,6 +125,7 @@ def _ingest(run: Run):
         catalogue = _demo(run)
     recommend = run.config.recommend
     result = run.do("ingest", f"reading {catalogue.table}", ingest_stage, run.tables, catalogue, recommend)
+    run.written = written_rules(run.tables, result.images, recommend, run.run_date)
     write_rejected(run.tables, result.rejected, result.counts.get("rejected_rows", 0))
     return result.images
 
@@ -145,7 +147,7 @@ def _embed(run: Run, images, always: bool = False) -> bool:
     check = run.do(
         "check", "sizes and times of the files", check_stage, tables, images, config.catalogue, config.images
     )
-    run.inputs = inputs_digest(images, check.files, model.version, config)
+    run.inputs = inputs_digest(images, check.files, model.version, config, run.written)
     if not always and _unchanged(run):
         return False
     sections = (config.images, config.encoder)
@@ -169,13 +171,21 @@ def _unchanged(run: Run) -> bool:
     return True
 
 
+def _rules(run: Run) -> ProductRules | None:
+    """The rules on pairs and lists, those of the file among them."""
+    recommend = run.config.recommend
+    if run.written is None:
+        run.written = written_rules(run.tables, run.tables.read("images"), recommend, run.run_date)
+    return rules_of(run.tables, recommend, run.config.catalogue, run.written)
+
+
 def _search(run: Run) -> None:
     """Writes `neighbours`."""
     config = run.config
     # Fewer neighbours than recommendations would leave every product of one image short, and send it through the
     # whole catalogue.
-    rules = rules_of(run.tables, config.recommend, config.catalogue)
-    depth = config.recommend.k if rules is None else DEPTH * config.recommend.k
+    rules = _rules(run)
+    depth = config.recommend.k if rules is None else rules.depth
     knn = config.knn.model_copy(update={"k": max(config.knn.k, depth)})
     what = f"{knn.k} nearest products per image, {knn.metric}, {knn.mode}"
     run.model_version = run.do(
@@ -187,7 +197,8 @@ def _publish(run: Run) -> None:
     """`neighbours` -> product lists -> the gate -> `similar_products`, in one commit."""
     config, tables, store = run.config, run.tables, run.store
     what = f"merging images into {config.recommend.k} similar products each"
-    recommend, rules = config.recommend, rules_of(tables, config.recommend, config.catalogue)
+    recommend, rules = config.recommend, _rules(run)
+    record_rules(tables, run.written)
     products = run.do("products", what, products_stage, tables, recommend, rules, config.knn, run.run_date)
     run.model_version = products.model_version
     before = published_before(tables, run.published)

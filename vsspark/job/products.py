@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from vsspark.config import KnnConfig, RecommendConfig
+from vsspark.config.recommend import SIMILAR
 from vsspark.errors import DataQualityError
 from vsspark.job.eligible import EligibleLists
 from vsspark.job.neighbours import current_model_version, searchable
@@ -17,9 +18,9 @@ from vsspark.job.second_search import SecondSearch
 from vsspark.recommend.lists import (
     describe,
     merge_neighbours,
+    nearest,
     ranked,
     short_products,
-    top_products,
     with_backfill,
 )
 from vsspark.recommend.terms import ProductRules
@@ -49,18 +50,19 @@ def products_stage(
             "run jobs/neighbours.py first"
         )
     images = tables.read("images")
-    items = searchable(tables, recommend)
+    items = searchable(tables, list(recommend.lists().values()))
     search = SecondSearch(tables, knn, version)
     counts: dict[str, int] = {}
     if rules is None:
-        visual = tables.stage("visual", top_products(merge_neighbours(neighbours, images), recommend.k))
+        places = {SIMILAR: recommend.k}
+        merged = merge_neighbours(neighbours, images).withColumn("surface", F.lit(SIMILAR))
+        visual = tables.stage("visual", nearest(merged, places))
         backfill = _backfill(tables, items, visual, recommend, search)
-        lists = ranked(with_backfill(visual, backfill), recommend.k).withColumn("reason", F.lit(None).cast("string"))
+        lists = ranked(with_backfill(visual, backfill), places).withColumn("reason", F.lit(None).cast("string"))
     else:
-        eligible = EligibleLists(tables, rules, recommend, search)
+        eligible = EligibleLists(tables, rules, search, recommend.lenient)
         visual = eligible.visual(neighbours)
-        backfill = _backfill(tables, items, visual, recommend, search, eligible)
-        lists = eligible.arranged(visual, backfill)
+        lists = eligible.arranged(items, visual, eligible.backfill(items, visual))
         counts["short_lists"] = eligible.write_short_lists(items, lists)
         counts["duplicate_groups"] = eligible.write_duplicate_groups(run_date)
     rows = describe(lists, images)
@@ -71,12 +73,7 @@ def products_stage(
 
 
 def _backfill(
-    tables: RunTables,
-    items: DataFrame,
-    visual: DataFrame,
-    recommend: RecommendConfig,
-    search: SecondSearch,
-    eligible: EligibleLists | None = None,
+    tables: RunTables, items: DataFrame, visual: DataFrame, recommend: RecommendConfig, search: SecondSearch
 ) -> DataFrame | None:
     """The nearest products of the whole catalogue, for the products whose own blocks did not fill their list; None
     where all are full, or none is to be filled.
@@ -89,10 +86,6 @@ def _backfill(
     short = tables.stage("short", short)
     if short.isEmpty():
         return None
-    lists = search.everywhere("backfill", items, short, recommend.k, eligible and eligible.image_rules)
-    merged = merge_neighbours(
-        lists if eligible is None else eligible.settled(lists, everywhere=True), tables.read("images")
-    )
-    return tables.stage(
-        "backfill", top_products(merged, recommend.k) if eligible is None else eligible.backfill(merged)
-    )
+    lists = search.everywhere("backfill", items, short, recommend.k)
+    merged = merge_neighbours(lists, tables.read("images")).withColumn("surface", F.lit(SIMILAR))
+    return tables.stage("backfill", nearest(merged, {SIMILAR: recommend.k}))

@@ -19,6 +19,7 @@ from vsspark.job.outcome import FILE, outcome
 from vsspark.job.result import StageResult
 from vsspark.masking import mask_text
 from vsspark.progress import Progress
+from vsspark.recommend.written import WrittenRule
 from vsspark.report.build import report_path
 from vsspark.spark import session
 from vsspark.storage.files import first_line
@@ -50,6 +51,7 @@ class Run:
         self.status, self.message = "staged", None
         self.model_version: str | None = None
         self.inputs: str | None = None
+        self.written: tuple[WrittenRule, ...] | None = None  # the written rules in force; None: not read yet
         self.versions: dict[str, int] = {}
         self.owed: list[str] = []
         self.published: dict | None = None

@@ -16,6 +16,7 @@ from vsspark.knn.facts import Rules
 from vsspark.knn.index import Index
 from vsspark.knn.index_search import search_queries
 from vsspark.knn.spark import search_neighbours
+from vsspark.recommend.lists import merge_neighbours
 from vsspark.storage.run_tables import RunTables
 
 
@@ -58,6 +59,25 @@ class SecondSearch:
         none = F.array().cast("array<string>")
         rows = rows.withColumn("probes", F.when(F.col("searches"), F.col("probes")).otherwise(none))
         return self._pack_and_search(name, number_blocks(rows), k, rules)
+
+    def similarities(self, name: str, items: DataFrame, pairs: DataFrame) -> DataFrame:
+        """The pairs with similarity, query_image_id and item_image_id of their best two images. pairs: product_id,
+        similar_product_id and further columns; both products with an image in `items`, of `searchable`.
+
+        Cost: a block for each similar product, which the images of the products search that it is paired with.
+        """
+        probes = pairs.groupBy("product_id").agg(F.collect_set("similar_product_id").alias("probes"))
+        targets = pairs.select(F.col("similar_product_id").alias("product_id"), F.lit(True).alias("found")).distinct()
+        rows = items.join(probes, "product_id", "left").join(targets, "product_id", "left")
+        rows = rows.where("found OR probes IS NOT NULL")
+        none = F.array().cast("array<string>")
+        rows = rows.withColumns(
+            {"block": F.when(F.col("found"), F.col("product_id")), "probes": F.coalesce("probes", none)}
+        )
+        most = probes.agg(F.max(F.size("probes"))).first()[0] or 1
+        lists = self._pack_and_search(name, number_blocks(rows), most, None)
+        keys = ["product_id", "similar_product_id"]
+        return pairs.join(merge_neighbours(lists, self._tables.read("images")), keys)
 
     def _search(
         self, index: Index, name: str, queries: DataFrame, k: int, rules: Rules | None, everywhere: bool = False

@@ -15,7 +15,7 @@ import numpy as np
 
 from vsspark.knn.compiled import compiled, read_only
 
-EQUAL, DIFFERENT, SAME_OR_UNKNOWN_BOTH, RATIO = range(4)
+EQUAL, DIFFERENT, SAME_OR_UNKNOWN_BOTH, RATIO, APART, AMONG, ITEM = range(7)
 UNKNOWN = 0  # a code that says: not known
 
 
@@ -24,6 +24,8 @@ class Condition(NamedTuple):
 
     EQUAL, DIFFERENT: of the codes; where one is UNKNOWN, `unknown` decides. SAME_OR_UNKNOWN_BOTH: the codes are equal,
     UNKNOWN is a value like any other. RATIO: low * query's amount <= item's amount <= high * query's amount, both known.
+    Of bits that both rows have in `mask`, the query's in `column` and the item's in `item_column`: APART: none. AMONG:
+    at least one, or the query has none in it. ITEM: the item's code in `item_column` is not UNKNOWN.
     """
 
     kind: int
@@ -31,6 +33,8 @@ class Condition(NamedTuple):
     unknown: bool = False
     low: float = 0.0
     high: float = np.inf
+    item_column: int = 0
+    mask: int = 0
 
 
 class Terms(NamedTuple):
@@ -71,6 +75,11 @@ class Eligibility(NamedTuple):
         for condition in self.conditions:
             if condition.kind == RATIO:
                 _strike_ratios(tile, read_only(q.amounts), read_only(i.amounts), condition.low, condition.high)
+            elif condition.kind == ITEM:
+                tile[:, i.codes[:, condition.item_column] == UNKNOWN] = np.nan
+            elif condition.kind in (APART, AMONG):
+                left, right = q.codes[:, condition.column] & condition.mask, i.codes[:, condition.item_column]
+                _strike_bits(tile, read_only(left), read_only(np.ascontiguousarray(right)), condition.kind == AMONG)
             else:
                 left = np.ascontiguousarray(q.codes[:, condition.column])
                 right = np.ascontiguousarray(i.codes[:, condition.column])
@@ -87,6 +96,17 @@ def _strike_codes(tile, queries, items, kind, unknown):
             else:
                 passes = (code == items[c]) != (kind == DIFFERENT)
             if not passes:
+                tile[r, c] = np.nan
+
+
+@compiled()
+def _strike_bits(tile, queries, items, among):
+    for r in range(len(queries)):
+        bits = queries[r]
+        if bits == 0:
+            continue
+        for c in range(len(items)):
+            if ((bits & items[c]) != 0) != among:
                 tile[r, c] = np.nan
 
 

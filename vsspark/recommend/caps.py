@@ -8,16 +8,24 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def capped_order(codes: np.ndarray, tiers: np.ndarray, caps: Sequence[tuple[int, int]], window: int) -> np.ndarray:
+def capped_order(
+    codes: np.ndarray,
+    tiers: np.ndarray,
+    caps: Sequence[tuple[int, int]],
+    window: int,
+    pinned: np.ndarray | None = None,
+) -> np.ndarray:
     """(n,) int64: the rows in the order in which they are shown.
 
     codes: (n, columns) int64, 0 = no value, which no cap counts. tiers: (n,), rising: rows of a later tier follow all
     of an earlier one. caps: (column, most). Each of the first `window` places takes the next row of its tier that no
     cap forbids; where caps forbid all that are left of a tier, it takes the next one whatever they say. Behind the
-    window rows are in the order they came in.
+    window rows are in the order they came in. pinned: codes of further rows of the window, which count.
     """
     waiting, order = list(range(len(codes))), []
     shown: Counter[tuple[int, int]] = Counter()
+    for row in () if pinned is None else pinned:
+        shown.update((column, int(row[column])) for column, _ in caps)
     while waiting and len(order) < window:
         tier = tiers[waiting[0]]
         free = (row for row in waiting if tiers[row] == tier and _is_free(codes[row], caps, shown))

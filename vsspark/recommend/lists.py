@@ -10,6 +10,8 @@ product and two windows on it; the largest group is a product's images times k r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
@@ -36,17 +38,28 @@ def merge_neighbours(neighbours: DataFrame, images: DataFrame) -> DataFrame:
     return (
         pairs.where("product_id <> similar_product_id")
         .select("product_id", "similar_product_id", "similarity", "query_image_id", "item_image_id")
-        .repartition("product_id")  # one shuffle for this window and for that of `top_products`
+        .repartition("product_id")  # one shuffle for this window and for those of the lists
         .withColumn("place", F.row_number().over(best))
         .where("place = 1")
         .drop("place")
     )
 
 
-def top_products(merged: DataFrame, k: int) -> DataFrame:
-    """The k most similar products of each product; equal similarities by similar_product_id."""
-    order = Window.partitionBy("product_id").orderBy(F.col("similarity").desc(), "similar_product_id")
-    return merged.withColumn("rank", F.row_number().over(order)).where(F.col("rank") <= k).drop("rank")
+def nearest(rows: DataFrame, places: Mapping[str, int]) -> DataFrame:
+    """The most similar products of each list; equal similarities by similar_product_id. rows: with surface; places: how
+    many, by surface.
+    """
+    order = Window.partitionBy("product_id", "surface").orderBy(F.col("similarity").desc(), "similar_product_id")
+    return rows.withColumn("rank", F.row_number().over(order)).where(F.col("rank") <= of_surface(places)).drop("rank")
+
+
+def of_surface(values: Mapping[str, int]) -> Column:
+    """The value of a row's surface."""
+    names = iter(values.items())
+    column = F.lit(next(names)[1])
+    for name, value in names:
+        column = F.when(F.col("surface") == name, value).otherwise(column)
+    return column
 
 
 def short_products(usable: DataFrame, visual: DataFrame, k: int) -> DataFrame:
@@ -66,9 +79,8 @@ def with_backfill(visual: DataFrame, backfill: DataFrame | None) -> DataFrame:
     rows = visual.withColumn("source", F.lit("visual"))
     if backfill is None:
         return rows
-    fresh = backfill.join(
-        visual.select("product_id", "similar_product_id"), ["product_id", "similar_product_id"], "left_anti"
-    )
+    pair = ["product_id", "surface", "similar_product_id"]
+    fresh = backfill.join(visual.select(pair), pair, "left_anti")
     return rows.unionByName(fresh.withColumn("source", F.lit("backfill")))
 
 
@@ -77,10 +89,10 @@ def list_order() -> tuple[Column, ...]:
     return F.col("source").desc(), F.col("similarity").desc(), F.col("similar_product_id")
 
 
-def ranked(rows: DataFrame, k: int) -> DataFrame:
-    """The k first of each product, with rank: visual rows first, nearer ones first, equal ones by similar_product_id."""
-    order = Window.partitionBy("product_id").orderBy(*list_order())
-    return rows.withColumn("rank", F.row_number().over(order)).where(F.col("rank") <= k)
+def ranked(rows: DataFrame, places: Mapping[str, int]) -> DataFrame:
+    """The first of each list, with rank: visual rows first, nearer ones first, equal ones by similar_product_id."""
+    order = Window.partitionBy("product_id", "surface").orderBy(*list_order())
+    return rows.withColumn("rank", F.row_number().over(order)).where(F.col("rank") <= of_surface(places))
 
 
 def describe(lists: DataFrame, images: DataFrame) -> DataFrame:
@@ -122,7 +134,7 @@ def in_product_ranges(rows: DataFrame, count: int) -> DataFrame:
     up one product opens one file, by the files' statistics. count: rows.
     """
     files = max(1, -(-count // ROWS_PER_FILE))
-    return rows.repartitionByRange(files, "product_id").sortWithinPartitions("product_id", "rank")
+    return rows.repartitionByRange(files, "product_id").sortWithinPartitions("product_id", "surface", "rank")
 
 
 def first_value(value: Column) -> Column:

@@ -12,6 +12,7 @@ from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from vsspark.config import Config
+from vsspark.config.recommend import SIMILAR
 from vsspark.report.contents import (
     CATEGORIES_SHOWN,
     Candidate,
@@ -40,6 +41,7 @@ def read_contents(tables: Tables, run: dict, config: Config) -> Contents:
     """Everything the report of `run` (a RUNS row as a dict) shows, except the pictures themselves."""
     images = tables.read("images")
     lists = tables.read("similar_products").where(F.col("run_id") == run["run_id"])
+    lists = lists.where(F.coalesce("surface", F.lit(SIMILAR)) == SIMILAR)
     set_aside = images_set_aside(images, tables.read("quarantine"), run["run_id"]).persist()
     products = per_product(images, set_aside, lists).persist()
     try:

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from vsspark.storage.lock import OutputLock
 
 _PUBLISHED_TOGETHER = (
-    "images", "embeddings", "quarantine", "neighbours", "_searched", "short_lists", "duplicate_groups", "similar_products",
+    "images", "embeddings", "quarantine", "neighbours", "_searched", "short_lists", "duplicate_groups", "applied_rules",
+    "similar_products",
 )  # fmt: skip
 # What a run that is not published has changed before its end. `embeddings` only grows: what a run has added stays good.
-_STATE = ("images", "neighbours", "_searched", "short_lists", "duplicate_groups")
+_STATE = ("images", "neighbours", "_searched", "short_lists", "duplicate_groups", "applied_rules")
 
 
 class Store(Scratch):
