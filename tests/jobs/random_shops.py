@@ -136,9 +136,9 @@ class RandomShop:
             target = rule.target["product"][0]
             sold = self._is_sold(self.products[target], keys) and any(owner == target for _, owner, _ in self.images)
             allowed = sold and target != product and target not in earlier
-            if allowed and not self._forbids(product, target, rules, only=False):
-                if rule.place not in pins and target not in pins.values():
-                    pins[rule.place] = target
+            free = rule.place not in pins and target not in pins.values()
+            if allowed and free and not self._forbids(product, target, rules, only=False):
+                pins[rule.place] = target
         return pins
 
     def _lifted(self, product, others, rules):
