@@ -9,8 +9,9 @@ import pytest
 from random_shops import RandomShop, random_rules
 from test_rules import DATE, _settings, _tables
 
-from vsspark.config import BlockingConfig, KnnConfig
+from vsspark.config import BlockingConfig, Config, KnnConfig, OutputConfig
 from vsspark.errors import ConfigError
+from vsspark.job.dry_run import dry_run
 from vsspark.job.eligible import rules_of
 from vsspark.job.neighbours import neighbours_stage
 from vsspark.job.products import products_stage
@@ -181,3 +182,57 @@ def test_what_a_file_says_that_cannot_hold_is_refused_by_line(spark, tmp_path):
     assert [rule.id for rule in written_rules(tables, tables.read("images"), lenient, DATE + dt.timedelta(1))] == [
         "good"
     ]
+
+
+def test_a_dry_run_says_what_the_lists_become(spark, tmp_path):
+    """Against the lists without and with the rules, by their definition."""
+    shop, tables = RandomShop(9, products=40), _tables(spark, tmp_path)
+    shop.write(tables)
+    names = sorted(shop.products)
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        f"""
+- {{id: first, when: category=bag, action: pin@1, target: {{product: {names[3]}}}}}
+- id: no-brand
+  action: block
+  target: brand=brand 1|brand 2|brand 3
+- {{id: apart, when: gender=women, action: never_together, target: gender=men}}
+- {{id: bags, when: category=shoe, action: only, target: category=shoe}}
+- {{id: nothing, when: category=scarf, action: boost, target: category=bag}}
+- {{id: front, action: boost, target: brand=brand 4}}
+"""
+    )
+    recommend, catalogue = _settings({"k": 4, "rules": str(file), "backfill": False}, False)
+    config = Config(
+        recommend=recommend, catalogue=catalogue, output=OutputConfig(path=f"{tmp_path}/out", format="parquet")
+    )
+    held = written_rules(tables, tables.read("images"), recommend, DATE)
+    neighbours_stage(tables, KnnConfig(k=16), BlockingConfig(), recommend)
+    said: list[str] = []
+    effects = {effect.rule.id: effect for effect in dry_run(spark, config, "look", DATE, said.append)}
+    plain, ruled = (shop.pages(recommend, catalogue, rules) for rules in ((), held))
+    old, new = ({p: [o for o, _ in page["similar"]] for p, page in pages.items()} for pages in (plain, ruled))
+    rules = {rule.id: rule for rule in held}
+
+    def pairs(name, product, other):
+        rule = rules[name]
+        there = shop._matches(rule.when, product) and shop._matches(rule.target, other)
+        back = shop._matches(rule.when, other) and shop._matches(rule.target, product)
+        return there or (rule.action == "never_together" and back)
+
+    touched = {name: {p for p in old if any(pairs(name, p, o) for o in old[p])} for name in ("no-brand", "apart")}
+    shoes = [p for p in old if shop._matches(rules["bags"].when, p)]
+    touched["bags"] = {p for p in shoes if any(not pairs("bags", p, o) for o in old[p])}
+    touched["first"] = {p for p in new if names[3] in new[p] and shop._matches(rules["first"].when, p)}
+    touched["front"] = {p for p in new if any(shop._matches(rules["front"].target, o) for o in new[p])}
+    still = {other for others in new.values() for other in others}
+    for name, lists in touched.items():
+        lost = {o for p in lists for o in old[p] if o not in new[p] and o not in still}
+        short = sum(len(new[p]) < len(old[p]) for p in lists)
+        assert effects[name][1:] == (len(lists), len(lost), short), name
+    assert effects["nothing"][1:] == (0, 0, 0)
+    assert said[0].split() == ["rule", "action", "lists", "lost", "short"]
+    assert [line.split()[0] for line in said[1:]] == [rule.id for rule in sorted(held, key=lambda rule: rule.line)]
+    assert said[5].endswith("touches nothing")
+    assert not (tmp_path / "out" / "_preview").exists()
+    assert not tables.exists("applied_rules")

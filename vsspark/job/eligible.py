@@ -120,7 +120,7 @@ class EligibleLists:
             rows = best_of_groups(rows, surfaces)
         if not (any(s.caps or s.after for s in surfaces) or rules.uses("pin", "boost", "bury")):
             lists = ranked(rows, {surface.name: surface.k for surface in surfaces})
-            return self._tables.stage("lists", lists.withColumn("reason", F.lit(None).cast("string")))
+            return self._tables.stage("arranged", lists.withColumn("reason", F.lit(None).cast("string")))
         rows = rows.withColumns({name: F.lit(None).cast("int") for name in ("place", "rule")})
         if rules.uses("pin"):
             rows = rows.unionByName(self._pinned(items))
@@ -135,7 +135,7 @@ class EligibleLists:
             types |= {"rank": pa.int32(), "reason": pa.string()}
             return pa.table({n: pa.array([row[n] for row in placed], kind) for n, kind in types.items()})
 
-        return self._tables.stage("lists", rows.groupBy("product_id").applyInArrow(arrange, schema))
+        return self._tables.stage("arranged", rows.groupBy("product_id").applyInArrow(arrange, schema))
 
     def write_short_lists(self, items: DataFrame, lists: DataFrame) -> int:
         """Writes `short_lists`; how many there are. items: of `searchable`; lists: of `arranged`."""

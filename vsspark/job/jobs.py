@@ -143,6 +143,19 @@ def _force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", metavar="WHY", default=None, help=about)
 
 
+def _rules(parser: argparse.ArgumentParser) -> None:
+    _force(parser)
+    parser.add_argument("--rules", metavar="FILE", default=None, help="written rules: recommend.rules")
+    about = "leave out written rules that cannot hold, with a warning: recommend.lenient"
+    parser.add_argument("--lenient", action="store_true", help=about)
+
+
+def _nightly(parser: argparse.ArgumentParser) -> None:
+    _rules(parser)
+    about = "say what each written rule would do to the lists of the last search; publish nothing"
+    parser.add_argument("--dry-run", action="store_true", help=about)
+
+
 def _check(parser: argparse.ArgumentParser) -> None:
     about = "print what the catalogue is understood as: columns, guesses, rows, what would be rejected; write nothing"
     parser.add_argument("--check", action="store_true", help=about)
@@ -209,12 +222,12 @@ JOBS = {
     "init": Job("write a first configuration for a feed, its columns guessed", init, _feed, starts_spark=False),
     "doctor": Job("look at Java, Spark, stores, encoder and tracking before a run does", doctor, starts_spark=False),
     "recommend": Job(
-        "read the catalogue, embed, search, judge and publish: the nightly job", _stage("recommend"), _force
+        "read the catalogue, embed, search, judge and publish: the nightly job", _stage("recommend"), _nightly
     ),
     "ingest": Job("read the catalogue alone; --check shows what is understood", _stage("ingest"), _check),
     "embed": Job("embed the images of the last ingest", _stage("embed")),
     "neighbours": Job("search the neighbours of the embedded images", _stage("neighbours")),
-    "publish": Job("merge, judge and publish what has been searched", _stage("publish"), _force),
+    "publish": Job("merge, judge and publish what has been searched", _stage("publish"), _rules),
     "rollback": Job("make an earlier published run current again", _stage("rollback"), _target),
     "report": Job("draw the report of the published run once more", report),
     "evaluate": Job("compare encoders on a sample of the catalogue", evaluate, _ratings),

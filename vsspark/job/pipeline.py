@@ -28,6 +28,7 @@ from vsspark.demo.spark import demo_catalogue
 from vsspark.errors import ConfigError, GateRefused, StorageError, VssparkError
 from vsspark.job.categories import categories_stage
 from vsspark.job.check import check_stage, inputs_digest, undelivered
+from vsspark.job.dry_run import dry_run
 from vsspark.job.eligible import rules_of
 from vsspark.job.embed import embed_stage
 from vsspark.job.followers import FOLLOWERS, check_followers
@@ -37,7 +38,7 @@ from vsspark.job.model import load_model
 from vsspark.job.neighbours import neighbours_stage
 from vsspark.job.products import products_stage
 from vsspark.job.run import Run
-from vsspark.job.written import record_rules, written_rules
+from vsspark.job.written import record_rules, with_rules, written_rules
 from vsspark.knn.memory import check_memory
 from vsspark.recommend.lists import in_product_ranges
 from vsspark.recommend.terms import ProductRules
@@ -50,7 +51,11 @@ log = logging.getLogger("vsspark")
 
 def recommend(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
     """All stages, the gate, one publish, the report; where nothing has changed since the published run, only what that
-    run still owes."""
+    run still owes; with `--dry-run` only says what the written rules would do."""
+    config = with_rules(config, args)
+    if args.dry_run:
+        dry_run(spark, config, args.run_id, args.run_date, print)
+        return
     with Run(spark, config, args.run_id, args.run_date, args.force) as run:
         try:
             check_followers(config, run.run_id)
@@ -91,6 +96,7 @@ def neighbours(spark: SparkSession, config: Config, args: argparse.Namespace) ->
 
 
 def publish(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
+    config = with_rules(config, args)
     with Run(spark, config, args.run_id, args.run_date, args.force) as run:
         check_followers(config, run.run_id)
         run.finish_owed()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import json
 import logging
+import os
 
 import pyarrow as pa
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from vsspark.config import RecommendConfig
+from vsspark.config import Config, RecommendConfig
 from vsspark.errors import ConfigError
 from vsspark.recommend.marks import unknown_names
 from vsspark.recommend.rules import field_names
@@ -46,6 +48,14 @@ def written_rules(
     held = tuple(rule for rule in rules if rule.id not in unknown)
     log.info("rules      %d of %s are in force on %s", len(held), recommend.rules, day)
     return held
+
+
+def with_rules(config: Config, args: argparse.Namespace) -> Config:
+    """The configuration with the file of rules that the command line names."""
+    given = {"rules": os.path.abspath(args.rules) if args.rules and "://" not in args.rules else args.rules}
+    given |= {"lenient": args.lenient or None}
+    given = {name: value for name, value in given.items() if value is not None}
+    return config.model_copy(update={"recommend": config.recommend.model_copy(update=given)})
 
 
 def record_rules(tables: RunTables, rules: tuple[WrittenRule, ...]) -> None:
