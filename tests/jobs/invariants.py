@@ -38,12 +38,14 @@ def check(con: duckdb.DuckDBPyConnection, k: int, run_id: str) -> None:
         return con.execute(sql).fetchall()[0][0]
 
     assert (
-        one("select count(*) from (select product_id, rank from similar_products group by all having count(*) > 1)")
+        one(
+            "select count(*) from (select product_id, surface, rank from similar_products group by all having count(*) > 1)"
+        )
         == 0
     )
     assert (
         one(
-            "select count(*) from (select product_id, similar_product_id from similar_products "
+            "select count(*) from (select product_id, surface, similar_product_id from similar_products "
             "group by all having count(*) > 1)"
         )
         == 0
@@ -52,12 +54,12 @@ def check(con: duckdb.DuckDBPyConnection, k: int, run_id: str) -> None:
     assert (
         one(
             "select count(*) from (select product_id from similar_products "
-            "group by 1 having min(rank) <> 1 or max(rank) <> count(*))"
+            "group by product_id, surface having min(rank) <> 1 or max(rank) <> count(*))"
         )
         == 0
     )
     following = """select *, lag(source) over w as s, lag(similarity) over w as v, lag(similar_product_id) over w as p
-        from similar_products window w as (partition by product_id order by rank)"""
+        from similar_products window w as (partition by product_id, surface order by rank)"""
     assert one(f"select count(*) from ({following}) where s = 'backfill' and source = 'visual'") == 0
     assert one(f"select count(*) from ({following}) where s = source and similarity > v") == 0
     assert (

@@ -7,11 +7,14 @@ import json
 import numpy as np
 import pytest
 from random_shops import RandomShop
-from test_rules import _settings, _tables, published_lists
+from test_rules import _settings, _tables
+from test_surfaces import RULES as PAGE
+from test_surfaces import published_pages, rules_of_every_kind
 
 from jobs import explain as job
 from vsspark.config import Config, KnnConfig, OutputConfig
 from vsspark.errors import DataQualityError
+from vsspark.job.written import record_rules
 from vsspark.query.explain import explain
 from vsspark.schemas import RUNS, SIMILAR_PRODUCTS
 
@@ -21,12 +24,14 @@ RULES = {
 }  # fmt: skip
 
 
-def _publish(spark, folder, shop, rules, grouped):
+def _publish(spark, folder, shop, rules, grouped, written=()):
     """(config, lists) of a shop published under rules."""
     tables = _tables(spark, folder)
     shop.write(tables)
     recommend, catalogue = _settings(rules, grouped)
-    lists, _ = published_lists(tables, recommend, catalogue, KnnConfig(k=4, tile_rows=40))
+    record_rules(tables, tuple(written))
+    lists = published_pages(tables, recommend, catalogue, KnnConfig(k=4, tile_rows=40), written)[0]
+    lists = {product: page["similar"] for product, page in lists.items()} if not written else lists
     output = OutputConfig(path=f"{folder}/out", format="parquet")
     config = Config(recommend=recommend, catalogue=catalogue, output=output)
     tables.store.publish(
@@ -113,3 +118,45 @@ def test_every_pair_has_the_answer_of_the_trace(spark, tmp_path, capsys, rules, 
     place = ["--set", f"output.path={config.output.path}", "--set", "output.format=parquet"]
     assert job.main([*place, names[0], names[0]]) == 0
     assert capsys.readouterr().out.startswith("filtered by product: ")
+
+
+def test_written_rules_and_lists_of_a_page_are_named(spark, tmp_path, capsys):
+    shop = RandomShop(22, products=45)
+    written = rules_of_every_kind(sorted(shop.products))
+    config, pages = _publish(spark, tmp_path, shop, PAGE, True, written)
+    recommend, catalogue, seen = config.recommend, config.catalogue, set()
+    rng, names = np.random.default_rng(1), list(shop.products)
+    for product, other in rng.choice(names, (150, 2)).tolist():
+        for surface, keys in recommend.lists().items():
+            rules = [rule for rule in written if rule.surface in (None, surface)]
+            shown = [name for name, _ in pages[product][surface]]
+            found = explain(config, {}, product, other, surface)[1]
+            before = [name for name, _ in pages[product]["cheaper"]] if surface == "similar" else []
+            if other in shown:
+                wanted = f"shown@{shown.index(other) + 1}"
+            elif product == other:
+                wanted = "filtered by product"
+            elif not shop._is_sold(shop.products[other], keys):
+                wanted = "out_of_stock"
+            elif shop._forbids(product, other, rules, only=True):
+                wanted = next(rule.action for rule in rules if rule.id in found.detail.split("rule ")[-1].split(", "))
+                assert wanted in ("block", "never_together", "only")
+                wanted = f"filtered by {wanted}"
+            elif not shop._is_eligible(product, other, keys, catalogue):
+                assert found.answer.startswith("filtered by "), found
+                continue
+            elif other in before:
+                wanted = "filtered by page"
+            else:
+                assert found.answer.split(" ")[0] in {
+                    "rank", "not_probed", "variant_of", "displaced_by_pin", "displaced_by_boost",
+                }, found  # fmt: skip
+                seen.add(found.answer.split(" ")[0])
+                continue
+            assert found.answer == wanted, (product, other, surface, found)
+            seen.add(wanted.split("@")[0])
+    assert {"shown", "out_of_stock", "filtered by block", "filtered by never_together", "filtered by page"} <= seen
+    with pytest.raises(
+        DataQualityError, match="list 'sidebar': the published run night has cheaper, similar, elsewhere"
+    ):
+        explain(config, {}, names[0], names[1], "sidebar")

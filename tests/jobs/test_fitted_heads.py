@@ -12,7 +12,13 @@ from shops import arguments, draw_shop, write_catalogue
 
 from jobs import recommend
 
-WIDE = ["gate.max_changed=1.0", "gate.max_drift=1.0", "gate.max_products_lost=1.0", "gate.max_hubness=1000"]
+WIDE = [
+    "gate.min_category_skill=0",
+    "gate.max_changed=1.0",
+    "gate.max_drift=1.0",
+    "gate.max_products_lost=1.0",
+    "gate.max_hubness=1000",
+]
 LAYER = "block_6_expand_relu"
 
 

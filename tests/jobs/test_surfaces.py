@@ -35,15 +35,30 @@ def _pages(spark, folder, shop, rules, grouped=True, written=()):
     tables = _tables(spark, folder)
     shop.write(tables)
     recommend, catalogue = _settings(rules, grouped)
+    pages, rows = published_pages(tables, recommend, catalogue, KnnConfig(k=4, tile_rows=40), written)
+    return (
+        {name: pages.get(name, _no_rows(recommend)) for name in shop.products},
+        shop.pages(recommend, catalogue, written),
+        rows,
+    )
+
+
+def _no_rows(recommend):
+    return {name: [] for name in recommend.lists()}
+
+
+def published_pages(tables, recommend, catalogue, knn, written=()):
+    """(product -> list -> [(similar product, source)], the rows) of the two stages."""
     made = rules_of(tables, recommend, catalogue, written)
-    knn = KnnConfig(k=max(4, made.depth), tile_rows=40)
+    knn = knn.model_copy(update={"k": max(knn.k, recommend.k if made is None else made.depth)})
     neighbours_stage(tables, knn, BlockingConfig(), recommend)
     rows = products_stage(tables, recommend, made, knn, DATE).rows.orderBy("product_id", "surface", "rank").collect()
-    pages: dict = {product: {name: [] for name in recommend.lists()} for product in shop.products}
+    pages: dict = {}
     for row in rows:
+        pages.setdefault(row.product_id, _no_rows(recommend))
         pages[row.product_id][row.surface].append((row.similar_product_id, row.source))
         assert row["rank"] == len(pages[row.product_id][row.surface])
-    return pages, shop.pages(recommend, catalogue, written), rows
+    return pages, rows
 
 
 def _lines(*rules):
@@ -66,10 +81,8 @@ def test_lists_of_one_page_are_the_definition(spark, tmp_path):
         assert not {product for product, _ in page["cheaper"]} & {product for product, _ in page["similar"]}
 
 
-def test_written_rules_are_the_definition(spark, tmp_path):
-    shop = RandomShop(6, products=50)
-    names = sorted(shop.products)
-    written = _lines(
+def rules_of_every_kind(names):
+    return _lines(
         ("pin@2", {"category": ("bag",)}, {"product": (names[3],)}, None),
         ("pin@1", {"product": tuple(names[:20])}, {"product": (names[4],)}, "similar"),
         ("block", {"gender": ("men",)}, {"brand": ("brand 1", "Brand 2 ")}, None),
@@ -79,6 +92,12 @@ def test_written_rules_are_the_definition(spark, tmp_path):
         ("only", {"product": (names[7],)}, {"category": ("shoe",)}, "cheaper"),
         ("never_together", {"brand": ("brand 0",)}, {"brand": ("brand 5",)}, None),
     )
+
+
+def test_written_rules_are_the_definition(spark, tmp_path):
+    shop = RandomShop(6, products=50)
+    names = sorted(shop.products)
+    written = rules_of_every_kind(names)
     pages, wanted, rows = _pages(spark, tmp_path, shop, RULES, written=written)
     assert pages == wanted
     reasons = {row.reason for row in rows}

@@ -21,8 +21,10 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from vsspark.config.recommend import SIMILAR
 from vsspark.errors import ConfigError
 from vsspark.job import export_formats as formats
+from vsspark.schemas import SIMILAR_PRODUCTS, complete
 from vsspark.spark.workers import map_in_arrow
 from vsspark.storage.file_hash import sha256
 from vsspark.storage.files import Files
@@ -61,7 +63,8 @@ def export_lists(store: Store, target: Target, storage_options: Mapping[str, str
     base = None if whole or before is None else before["run_id"]
     folder = run["run_id"] if base is None else f"{run['run_id']}-from-{base}"
     files.delete(target.path(folder))  # what a killed export of the same name has left
-    rows = store.read_published("similar_products", run)
+    rows = complete(store.read_published("similar_products", run), SIMILAR_PRODUCTS)
+    rows = rows.withColumn("surface", F.coalesce("surface", F.lit(SIMILAR)))  # an earlier release had one list
     digests = _digests(rows)
     state = target.path(f"_state/{folder}")
     digests.coalesce(max(1, store.spark.sparkContext.defaultParallelism)).write.mode("overwrite").parquet(state)
@@ -87,8 +90,12 @@ def export_lists(store: Store, target: Target, storage_options: Mapping[str, str
 
 
 def _latest(files: Files, target: Target) -> dict | None:
+    """What `latest.json` names; None where there is none, or where that export was begun anew and killed."""
     path = target.path("latest.json")
-    return json.loads(files.read_text(path)) if files.exists(path) else None
+    if not files.exists(path):
+        return None
+    latest = json.loads(files.read_text(path))
+    return latest if files.exists(target.path(f"{latest['folder']}/manifest.json")) else None
 
 
 def _digests(rows: DataFrame) -> DataFrame:

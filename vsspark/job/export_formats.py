@@ -2,7 +2,7 @@
 
 | format | `changed/part-*` | script |
 |---|---|---|
-| jsonl | an object a product: product_id, similar (its list, empty: the product has none any more) | |
+| jsonl | an object a product: product_id, similar (its list, empty: the product has none any more), lists (the further ones, by `surface`, where there are any) | |
 | elasticsearch | bulk lines, an action and a document a product, or a delete | alias.json: POST it to /_aliases after the bulk |
 | postgres | rows of similar_products as COPY reads text | load.sql, for psql in the export's folder: one transaction |
 """
@@ -16,15 +16,16 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from vsspark.config.recommend import SIMILAR
 from vsspark.errors import ConfigError
 
 FORMATS = ("jsonl", "elasticsearch", "postgres")
 COLUMNS = {  # of similar_products, and their types in PostgreSQL
-    "product_id": "text", "rank": "integer", "similar_product_id": "text", "similarity": "real", "image_uri": "text",
+    "product_id": "text", "surface": "text", "rank": "integer", "similar_product_id": "text", "similarity": "real", "image_uri": "text",
     "similar_image_uri": "text", "category": "text", "similar_category": "text", "price": "double precision",
     "similar_price": "double precision", "source": "text", "reason": "text",
 }  # fmt: skip
-_OF_THE_PRODUCT = ("product_id", "image_uri", "category", "price")
+_OF_THE_PRODUCT = ("product_id", "surface", "image_uri", "category", "price")
 _NAME = {"elasticsearch": r"[a-z0-9][a-z0-9_.\-]*", "postgres": r"[A-Za-z_][A-Za-z0-9_]*", "jsonl": ".*"}
 
 
@@ -41,17 +42,29 @@ def lines(changed: DataFrame, gone: DataFrame | None, kind: str, index: str) -> 
     """
     if kind == "postgres":
         cells = [copy_text(name) for name in COLUMNS]
-        return changed.sortWithinPartitions("product_id", "rank").select(F.concat_ws("\t", *cells).alias("value"))
+        return changed.sortWithinPartitions("product_id", "surface", "rank").select(
+            F.concat_ws("\t", *cells).alias("value")
+        )
     entries = [name for name in COLUMNS if name not in _OF_THE_PRODUCT]
-    listed = F.array_sort(F.collect_list(F.struct(*entries))).alias("similar")
-    lists = changed.groupBy("product_id").agg(listed)
+    listed = F.array_sort(F.collect_list(F.struct(*entries))).alias("list")
+    of_one = changed.groupBy("product_id", "surface").agg(listed)
+    further = F.collect_list(F.when(F.col("surface") != SIMILAR, F.struct("surface", "list")))
+    lists = of_one.groupBy("product_id").agg(
+        F.max(F.when(F.col("surface") == SIMILAR, F.col("list"))).alias("similar"),
+        F.map_from_entries(F.array_sort(further)).alias("lists"),
+    )
+    none = F.array().cast(lists.schema["similar"].dataType)
+    lists = lists.withColumn("similar", F.coalesce("similar", none))
+    lists = lists.withColumn("lists", F.when(F.cardinality("lists") > 0, F.col("lists")))  # null is left out
+    document = F.struct("product_id", "similar", "lists")
     if kind == "jsonl":
         if gone is not None:
-            lists = lists.unionByName(gone.withColumn("similar", F.array().cast(lists.schema["similar"].dataType)))
-        return lists.select(F.to_json(F.struct("product_id", "similar")).alias("value"))
+            emptied = {"similar": none, "lists": F.lit(None).cast(lists.schema["lists"].dataType)}
+            lists = lists.unionByName(gone.withColumns(emptied))
+        return lists.select(F.to_json(document).alias("value"))
     about = F.struct(F.lit(index).alias("_index"), F.col("product_id").alias("_id"))
     put = F.to_json(F.struct(about.alias("index")))
-    rows = lists.select(F.concat_ws("\n", put, F.to_json(F.struct("product_id", "similar"))).alias("value"))
+    rows = lists.select(F.concat_ws("\n", put, F.to_json(document)).alias("value"))
     if gone is None:
         return rows
     return rows.unionByName(gone.select(F.to_json(F.struct(about.alias("delete"))).alias("value")))
@@ -83,7 +96,7 @@ def script(
 def _load(table: str, files: Sequence[str], run: str, base: str | None) -> str:
     """One transaction: readers see the lists of one run or of the next. A delta is refused on any table but its base."""
     columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-    key = "PRIMARY KEY (product_id, rank)"
+    key = "PRIMARY KEY (product_id, surface, rank)"
     copy = [file for file in files if file.startswith("changed/")]
     begin = ["\\set ON_ERROR_STOP on", "BEGIN;", f"CREATE TABLE IF NOT EXISTS {table} ({columns}, {key});"]
     begin.append(f"CREATE TABLE IF NOT EXISTS {table}_export (run_id text);")

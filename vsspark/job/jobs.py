@@ -70,7 +70,7 @@ def explain(config: Config, args: argparse.Namespace) -> None:
     """Prints why a product is on another one's page, or is not."""
     from vsspark.query.explain import explain as trace
 
-    run_id, found = trace(config, store_settings(config), args.product, args.other)
+    run_id, found = trace(config, store_settings(config), args.product, args.other, args.surface)
     print(f"{found.answer}: {found.detail} (run {run_id})")
 
 
@@ -187,6 +187,7 @@ def _export(parser: argparse.ArgumentParser) -> None:
 def _pair(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("product", metavar="PRODUCT", help="the product on whose page the list is shown")
     parser.add_argument("other", metavar="OTHER", help="the product that is asked about")
+    parser.add_argument("--surface", default="similar", help="the list (default: similar)")
 
 
 def _address(parser: argparse.ArgumentParser) -> None:

@@ -5,10 +5,12 @@
 | shown@R | at rank R of the published list |
 | no_image | one of the two has no usable picture |
 | out_of_stock | `recommend.in_stock_only` or `min_stock` |
-| filtered by KEY | a rule of `recommend` that the pair does not pass, the first of them |
+| filtered by KEY | a rule of `recommend` that the pair does not pass, the first of them; a written rule by its id |
+| filtered by page | an earlier list of the page shows it |
 | not_probed | in none of the categories that the product's pictures search, and the list is full without it |
 | variant_of P, duplicate_of P | `variants: one_per_group`, `twins: hide`: P, of the same group or with the same pictures, is nearer |
 | capped | near enough, and `max_per` gave its place to another |
+| displaced_by_pin, displaced_by_boost | near enough, and pinned or boosted products have the places |
 | rank N | the N-th nearest of the eligible products, behind the last place |
 
 Cost: the vectors of the searched categories are read once, as for a query by picture.
@@ -16,6 +18,7 @@ Cost: the vectors of the searched categories are read once, as for a query by pi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vsspark.config import CatalogueConfig, Config, RecommendConfig, recorded_settings
+from vsspark.config.recommend import SIMILAR
 from vsspark.errors import DataQualityError, StorageError
 from vsspark.knn.eligibility import Eligibility, Facts
 from vsspark.query.medians import median_thresholds
@@ -32,8 +36,8 @@ from vsspark.query.products import read_products
 from vsspark.query.rule_facts import RuleFacts
 from vsspark.query.search import Space, nearest_products
 from vsspark.query.vectors import read_vectors
-from vsspark.recommend.caps import capped_order
-from vsspark.recommend.terms import CURRENCY, DEPTH, GROUP, product_rules
+from vsspark.recommend.terms import CURRENCY, GROUP, Surface, item_rule, product_rules
+from vsspark.recommend.written import WrittenRule
 from vsspark.storage.reader import PublishedTables
 
 
@@ -45,22 +49,31 @@ class Explanation:
     detail: str
 
 
-def explain(config: Config, storage_options: Mapping[str, str], product: str, other: str) -> tuple[str, Explanation]:
-    """(id of the published run, why `other` is on the page of `product`, or is not).
+def explain(
+    config: Config, storage_options: Mapping[str, str], product: str, other: str, surface: str = SIMILAR
+) -> tuple[str, Explanation]:
+    """(id of the published run, why `other` is on a list of `product`, or is not).
 
-    Raises DataQualityError for a product that the run does not know, StorageError where nothing is published.
+    Raises DataQualityError for a product or list that the run does not know, StorageError where nothing is published.
     """
     tables = PublishedTables(config.output, storage_options)
     run = tables.published_run()
-    return run["run_id"], _Trace(tables, run).explain(product, other)
+    return run["run_id"], _Trace(tables, run, surface).explain(product, other)
 
 
 class _Trace:
-    def __init__(self, tables: PublishedTables, run: Mapping[str, Any]):
+    def __init__(self, tables: PublishedTables, run: Mapping[str, Any], surface: str):
         self._tables, self._run = tables, run
         recorded = run["config"]
-        self._recommend = recorded_settings(RecommendConfig, recorded["recommend"])
-        self._rules = product_rules(self._recommend, recorded_settings(CatalogueConfig, recorded["catalogue"]))
+        recommend = recorded_settings(RecommendConfig, recorded["recommend"])
+        lists = recommend.lists()
+        if surface not in lists:
+            raise DataQualityError(f"list {surface!r}: the published run {run['run_id']} has {', '.join(lists)}")
+        self._recommend, self._name = lists[surface], surface
+        catalogue = recorded_settings(CatalogueConfig, recorded["catalogue"])
+        self._rules = product_rules(recommend, catalogue, _applied(tables, run))
+        own = () if self._rules is None else self._rules.surfaces
+        self._surface: Surface | None = next((each for each in own if each.name == surface), None)
         self._products = read_products(tables, run, recorded["blocking"]["by"] == "catalogue_category", attributes=True)
         self._facts = RuleFacts(self._products, self._rules)
         self._names = {name: number for number, name in enumerate(self._products.product_names.to_pylist())}
@@ -70,16 +83,18 @@ class _Trace:
             if name not in self._names:
                 raise DataQualityError(f"product {name!r}: the published run {self._run['run_id']} has no such product")
         query, item = self._names[product], self._names[other]
-        shown = self._shown(product)
+        shown = self._shown(product, self._name)
         if other in shown:
-            rank, similarity, source = shown[other]
-            return Explanation(f"shown@{rank}", f"similarity {similarity:.4f}, {source}")
+            rank, similarity, source, reason = shown[other]
+            return Explanation(
+                f"shown@{rank}", f"similarity {similarity:.4f}, {source}{', ' if reason else ''}{reason or ''}"
+            )
         for name, number in ((product, query), (other, item)):
             if not self._images(number).size:
                 return Explanation("no_image", f"{name} has no usable picture, see quarantine")
         if query == item:
             return Explanation("filtered by product", "no product is recommended on its own page")
-        recommendable = self._products.recommendable(self._recommend)
+        recommendable = self._products.recommendable(item_rule(self._recommend))
         if not recommendable[item]:
             return self._unavailable(other, item)
         facts = self._facts.numbers
@@ -88,12 +103,23 @@ class _Trace:
             return Explanation(f"filtered by {failed[item]}", self._values(failed[item], query, item))
         eligible = passing & recommendable
         eligible[query] = False
+        for name in () if self._surface is None else self._surface.after:
+            earlier = self._shown(product, name)
+            if other in earlier:
+                return Explanation(
+                    "filtered by page", f"{name}, before it on the page, shows it at {earlier[other][0]}"
+                )
+            eligible[[self._names[each] for each in earlier if each in self._names]] = False
         return self._placed(query, item, eligible, facts, list(shown.values()))
 
-    def _shown(self, product: str) -> dict[str, tuple[int, float, str]]:
-        names = ["similar_product_id", "rank", "similarity", "source"]
+    def _shown(self, product: str, surface: str) -> dict[str, tuple[int, float, str, str | None]]:
+        """Rank, similarity, source and reason by product, of a list."""
+        have = self._tables.columns("similar_products", self._run)
+        names = ["similar_product_id", "rank", "similarity", "source", *({"surface", "reason"} & set(have))]
         rows = self._tables.read("similar_products", self._run, names, ("product_id", product)).to_pylist()
-        return {row["similar_product_id"]: (row["rank"], row["similarity"], row["source"]) for row in rows}
+        rows = [row for row in rows if (row.get("surface") or SIMILAR) == surface]
+        shown = {row["similar_product_id"]: (row["rank"], row["similarity"], row["source"]) for row in rows}
+        return {name: (*shown[name], row.get("reason")) for name, row in zip(shown, rows, strict=True)}
 
     def _images(self, product: int) -> np.ndarray:
         """Places of the product's embedded images."""
@@ -109,9 +135,9 @@ class _Trace:
     def _eligible(self, facts: Facts, query: int) -> tuple[np.ndarray, list[str | None]]:
         """((products,) bool: pass every condition; by product, the key of the first that it fails)."""
         passing, failed = np.ones(len(self._names), bool), [None] * len(self._names)
-        if self._rules is None:
+        if self._surface is None:
             return passing, failed
-        for key, condition in zip(self._rules.keys, self._rules.terms.conditions, strict=True):
+        for key, condition in zip(self._surface.keys, self._surface.terms.conditions, strict=True):
             row = np.zeros((1, len(self._names)), np.float32)
             Eligibility((condition,), facts.rows(query, query + 1), facts).strike_out(row, 0, 0, row.shape)
             for product in np.flatnonzero(np.isnan(row[0]) & passing):
@@ -121,6 +147,8 @@ class _Trace:
 
     def _values(self, key: str, query: int, item: int) -> str:
         """What a rule compared."""
+        if key in ("block", "never_together", "only"):
+            return f"rule {', '.join(self._facts.written_rules(key, self._name, query, item))}"
         if key.startswith("price."):
             prices = self._products.prices()
             return f"prices {prices[query]:g} and {prices[item]:g}"
@@ -137,7 +165,7 @@ class _Trace:
         probes = self._probes(query)
         found = self._merged(space, queries, probes)
         inside, detail = item in found, "in the searched categories"
-        full = sum(source == "visual" for _, _, source in shown) >= k
+        full = sum(source == "visual" for _, _, source, _ in shown) >= k
         if not inside and (full or not self._recommend.backfill):
             own = sorted({self._category(image) for image in self._images(item)})
             searched = sorted({name for names in probes.values() for name in names})
@@ -145,7 +173,7 @@ class _Trace:
         if not full:
             found, detail = self._merged(space, queries, None), "in the whole catalogue"
         order = sorted(found, key=lambda number: (-found[number], str(products.product_names[number])))
-        column = None if self._rules is None else self._rules.terms.group_column
+        column = None if self._surface is None else self._surface.terms.group_column
         if column is not None:
             best: dict[int, int] = {}
             for number in order:
@@ -157,14 +185,15 @@ class _Trace:
                 return Explanation(f"{relation} {name}", f"similarity {found[item]:.4f}, of {name} {found[nearer]:.4f}")
             order = [number for number in order if best[int(facts.codes[number, column])] == number]
         rank = order.index(item) + 1
-        if self._rules is not None and self._rules.caps and rank <= k:
-            pool = order[: DEPTH * k]
-            shown_at = capped_order(facts.codes[pool], np.zeros(len(pool)), self._rules.caps, self._rules.window)
-            if pool.index(item) not in shown_at[:k]:
-                return Explanation(
-                    "capped", f"nearest but {rank - 1}, similarity {found[item]:.4f}; max_per gave its place to others"
-                )
-        last = f", the last shown has {min(similarity for _, similarity, _ in shown):.4f}" if shown else ""
+        if rank <= k and shown:
+            where = f"nearest but {rank - 1}, similarity {found[item]:.4f}"
+            moved = {reason.split(" ")[0] for *_, reason in shown if reason}
+            for cause, answer in (("pin", "displaced_by_pin"), ("boost", "displaced_by_boost")):
+                if cause in moved and "max_per" not in moved:
+                    return Explanation(answer, f"{where}; others have its place by a written rule")
+            if self._surface is not None and self._surface.caps:
+                return Explanation("capped", f"{where}; max_per gave its place to others")
+        last = f", the last shown has {min(similarity for _, similarity, *_ in shown):.4f}" if shown else ""
         return Explanation(f"rank {rank}", f"{detail}, similarity {found[item]:.4f}{last}")
 
     def _space(self, eligible: np.ndarray, query: int) -> tuple[Space, dict[int, np.ndarray]]:
@@ -210,3 +239,22 @@ class _Trace:
                 product = int(self._products.product[place])
                 found[product] = max(found.get(product, -np.inf), value)
         return found
+
+
+def _applied(tables: PublishedTables, run: Mapping[str, Any]) -> list[WrittenRule]:
+    """The written rules that the run applied."""
+    if not tables.exists("applied_rules"):
+        return []
+    names = ["id", "line", "action", "place", "when", "target", "surface", "run_id"]
+    rules = []
+    for row in tables.read("applied_rules", run, names).sort_by("line").to_pylist():
+        if row["run_id"] == run["run_id"]:
+            selectors = (
+                {key: tuple(values) for key, values in json.loads(row[part]).items()} for part in ("target", "when")
+            )
+            rules.append(
+                WrittenRule(
+                    row["id"], row["action"], *selectors, row["place"], None, None, row["surface"], "", row["line"]
+                )
+            )
+    return rules

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vsspark.arrow import to_array, to_integers, to_scalar
-from vsspark.config import RecommendConfig
 from vsspark.storage.reader import PublishedTables
 
 _CATALOGUE = [
@@ -83,13 +82,11 @@ class Products:
         """(products,) bool: those of which the catalogue says that they are in stock."""
         return to_array(pc.fill_null(self.stated(self.table["in_stock"]), False))
 
-    def recommendable(self, recommend: RecommendConfig) -> np.ndarray:
-        """(products,) bool: by the rules of `recommend` that look at nothing but the item."""
-        allowed = self.in_stock() if recommend.stocked_only else np.ones(len(self.product_names), bool)
-        price = recommend.price
-        for limit, compare in (
-            () if price is None else ((price.at_least, np.greater_equal), (price.at_most, np.less_equal))
-        ):
+    def recommendable(self, items: tuple[bool, float | None, float | None]) -> np.ndarray:
+        """(products,) bool: by the rules of a list that look at nothing but the item, see `recommend.terms.item_rule`."""
+        stocked, at_least, at_most = items
+        allowed = self.in_stock() if stocked else np.ones(len(self.product_names), bool)
+        for limit, compare in ((at_least, np.greater_equal), (at_most, np.less_equal)):
             if limit is not None:
                 allowed &= compare(self.prices(), limit)
         return allowed

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from vsspark.knn.eligibility import UNKNOWN, Facts
 from vsspark.query.products import Products
-from vsspark.recommend.terms import CURRENCY, GROUP, TWINS, ProductRules
+from vsspark.recommend.terms import AVAILABLE, BITS, CURRENCY, GROUP, RELATED, TARGET, TWINS, WHEN, ProductRules
+from vsspark.recommend.written import PRODUCT, Selector
 
 
 class RuleFacts:
@@ -24,8 +25,9 @@ class RuleFacts:
         """Codes and prices of all products; two codes are equal where the texts are."""
         count, columns = len(self._products.product_names), []
         for field in self._rules.fields if self._rules else ():
-            if field == TWINS:
-                columns.append(self._twins())
+            made = self._made(field)
+            if made is not None:
+                columns.append(made)
                 continue
             texts = self.text(field)
             if field == GROUP:
@@ -34,6 +36,49 @@ class RuleFacts:
             columns.append([UNKNOWN if text is None else known.setdefault(text, len(known) + 1) for text in texts])
         codes = np.array(columns, np.int64).reshape(len(columns), count).T
         return Facts(np.ascontiguousarray(codes), self._products.prices())
+
+    def written_rules(self, action: str, surface: str, query: int, item: int) -> list[str]:
+        """The ids of the written rules of an action that speak of a pair of products."""
+        found = []
+        for number in self._rules.numbers(action, surface):
+            pages, targets = (self._bits(number)[part] for part in (WHEN, TARGET))
+            there = pages[query] and targets[item]
+            if action == "only":
+                there = pages[query] and not targets[item]
+            if there or (action == "never_together" and pages[item] and targets[query]):
+                found.append(self._rules.written[number].id)
+        return found
+
+    def _made(self, field: str) -> list[int] | None:
+        """Codes of the fields that are no texts; None for the others."""
+        part, _, rest = field.partition(" ")
+        if field in (TWINS, RELATED):
+            return self._twins(field == RELATED)
+        if part == AVAILABLE:
+            (surface,) = (each for each in self._rules.surfaces if each.name == rest)
+            return self._products.recommendable(surface.items).astype(np.int64).tolist()
+        if part not in (WHEN, TARGET):
+            return None
+        bits = np.zeros(len(self._products.product_names), np.int64)
+        first = int(rest) * BITS
+        for number in range(first, min(first + BITS, len(self._rules.written))):
+            bits |= self._bits(number)[part].astype(np.int64) << (number - first)
+        return bits.tolist()
+
+    def _bits(self, number: int) -> dict[str, np.ndarray]:
+        """(products,) bool by part: those that a written rule matches."""
+        rule = self._rules.written[number]
+        return {WHEN: self._matching(rule.when), TARGET: self._matching(rule.target)}
+
+    def _matching(self, selector: Selector) -> np.ndarray:
+        matching = np.ones(len(self._products.product_names), bool)
+        for field, values in selector.items():
+            if field == PRODUCT:
+                texts, wanted = self._products.product_names.to_pylist(), set(values)
+            else:
+                texts, wanted = self.text(field), {value.strip().lower() for value in values}
+            matching &= np.array([text in wanted for text in texts])
+        return matching
 
     def same_pictures(self) -> np.ndarray:
         """(products,) int64: equal where two products have the same pictures, all of them."""
@@ -46,10 +91,10 @@ class RuleFacts:
         keys = [frozenset(each) if each else number for number, each in enumerate(pictures)]
         return np.array([known.setdefault(key, len(known) + 1) for key in keys], np.int64)
 
-    def _twins(self) -> list[int]:
-        """Codes of TWINS: of the same pictures or, where variants count as one, connected with each other."""
+    def _twins(self, with_variants: bool) -> list[int]:
+        """Codes of products of the same pictures or, with variants, of those that are connected with each other."""
         label = self.same_pictures()
-        if not self._rules.twins_with_variants:
+        if not with_variants:
             return label.tolist()
         groups = [f"product {n}" if text is None else f"group {text}" for n, text in enumerate(self.text(GROUP))]
         _, group = np.unique(groups, return_inverse=True)
