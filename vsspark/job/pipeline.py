@@ -25,7 +25,7 @@ from pyspark.sql import SparkSession
 from vsspark.catalogue.preview import preview
 from vsspark.config import CatalogueConfig, Config
 from vsspark.demo.spark import demo_catalogue
-from vsspark.errors import ConfigError, GateRefused, StorageError, VssparkError
+from vsspark.errors import ConfigError, GateRefused, VssparkError
 from vsspark.job.categories import categories_stage
 from vsspark.job.check import check_stage, inputs_digest, undelivered
 from vsspark.job.dry_run import dry_run
@@ -37,6 +37,7 @@ from vsspark.job.ingest import ingest_stage, named_rows, write_images, write_rej
 from vsspark.job.model import load_model
 from vsspark.job.neighbours import neighbours_stage
 from vsspark.job.products import products_stage
+from vsspark.job.rollback import rollback as rollback
 from vsspark.job.run import Run
 from vsspark.job.written import record_rules, with_rules, written_rules
 from vsspark.knn.memory import check_memory
@@ -102,26 +103,6 @@ def publish(spark: SparkSession, config: Config, args: argparse.Namespace) -> No
         run.finish_owed()
         _publish(run)
         run.finish()
-
-
-def rollback(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
-    """Makes an earlier published run current again: `--to RUN_ID`, or the one before the current."""
-    with Run(spark, config, args.run_id, args.run_date) as run:
-        published, current = run.store.published_runs("similar_products"), run.store.current_run("similar_products")
-        earlier = published[published.index(current) + 1 :] if current in published else published
-        target = args.to or next(iter(earlier), None)
-        if target is None:
-            raise StorageError(
-                f"there is no run published before {current} below output.path={run.store.root}; "
-                f"it has {', '.join(published) or 'none'}"
-            )
-        with run.progress.stage("rollback", f"from {current} to {target}"):
-            versions = run.store.restore("similar_products", target)
-        row = run.store.run_row(target)
-        if row is not None and versions:
-            run.store.write_run_row(row | {"versions": {**(row["versions"] or {}), **versions}})
-        run.put_back(target)
-        run.status, run.message = "rolled_back", f"{target} is current again"
 
 
 def _ingest(run: Run):

@@ -18,7 +18,6 @@ Cost: the vectors of the searched categories are read once, as for a query by pi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,11 +32,10 @@ from vsspark.errors import DataQualityError, StorageError
 from vsspark.knn.eligibility import Eligibility, Facts
 from vsspark.query.medians import median_thresholds
 from vsspark.query.products import read_products
-from vsspark.query.rule_facts import RuleFacts
+from vsspark.query.rule_facts import RuleFacts, applied_rules
 from vsspark.query.search import Space, nearest_products
 from vsspark.query.vectors import read_vectors
 from vsspark.recommend.terms import CURRENCY, GROUP, Surface, item_rule, product_rules
-from vsspark.recommend.written import WrittenRule
 from vsspark.storage.reader import PublishedTables
 
 
@@ -71,7 +69,7 @@ class _Trace:
             raise DataQualityError(f"list {surface!r}: the published run {run['run_id']} has {', '.join(lists)}")
         self._recommend, self._name = lists[surface], surface
         catalogue = recorded_settings(CatalogueConfig, recorded["catalogue"])
-        self._rules = product_rules(recommend, catalogue, _applied(tables, run))
+        self._rules = product_rules(recommend, catalogue, applied_rules(tables, run))
         own = () if self._rules is None else self._rules.surfaces
         self._surface: Surface | None = next((each for each in own if each.name == surface), None)
         self._products = read_products(tables, run, recorded["blocking"]["by"] == "catalogue_category", attributes=True)
@@ -239,22 +237,3 @@ class _Trace:
                 product = int(self._products.product[place])
                 found[product] = max(found.get(product, -np.inf), value)
         return found
-
-
-def _applied(tables: PublishedTables, run: Mapping[str, Any]) -> list[WrittenRule]:
-    """The written rules that the run applied."""
-    if not tables.exists("applied_rules"):
-        return []
-    names = ["id", "line", "action", "place", "when", "target", "surface", "run_id"]
-    rules = []
-    for row in tables.read("applied_rules", run, names).sort_by("line").to_pylist():
-        if row["run_id"] == run["run_id"]:
-            selectors = (
-                {key: tuple(values) for key, values in json.loads(row[part]).items()} for part in ("target", "when")
-            )
-            rules.append(
-                WrittenRule(
-                    row["id"], row["action"], *selectors, row["place"], None, None, row["surface"], "", row["line"]
-                )
-            )
-    return rules

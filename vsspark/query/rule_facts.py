@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +14,8 @@ import pyarrow.compute as pc
 from vsspark.knn.eligibility import UNKNOWN, Facts
 from vsspark.query.products import Products
 from vsspark.recommend.terms import AVAILABLE, BITS, CURRENCY, GROUP, RELATED, TARGET, TWINS, WHEN, ProductRules
-from vsspark.recommend.written import PRODUCT, Selector
+from vsspark.recommend.written import PRODUCT, Selector, WrittenRule
+from vsspark.storage.reader import PublishedTables
 
 
 class RuleFacts:
@@ -128,3 +132,22 @@ class RuleFacts:
         values = pc.map_lookup(self._products.table["attributes"], pa.scalar(field), "first").to_pylist()
         texts = [None if value is None else value.strip(" ") for value in values]
         return pa.array([None if not text or text.lower() in missing else text for text in texts], pa.string())
+
+
+def applied_rules(tables: PublishedTables, run: Mapping[str, Any]) -> list[WrittenRule]:
+    """The written rules that the run applied."""
+    if not tables.exists("applied_rules"):
+        return []
+    names = ["id", "line", "action", "place", "when", "target", "surface", "run_id"]
+    rules = []
+    for row in tables.read("applied_rules", run, names).sort_by("line").to_pylist():
+        if row["run_id"] == run["run_id"]:
+            selectors = (
+                {key: tuple(values) for key, values in json.loads(row[part]).items()} for part in ("target", "when")
+            )
+            rules.append(
+                WrittenRule(
+                    row["id"], row["action"], *selectors, row["place"], None, None, row["surface"], "", row["line"]
+                )
+            )
+    return rules
