@@ -8,6 +8,8 @@ what is allowed.
 from vsspark.config.catalogue import CatalogueConfig as CatalogueConfig
 from vsspark.config.catalogue import ColumnsConfig as ColumnsConfig
 from vsspark.config.catalogue import CsvConfig as CsvConfig
+from vsspark.config.encoder import EncoderConfig as EncoderConfig
+from vsspark.config.encoder import PreprocessingConfig as PreprocessingConfig
 from vsspark.config.load import load_config as load_config
 from vsspark.config.load import load_settings as load_settings
 from vsspark.config.load import recorded_settings as recorded_settings
@@ -17,7 +19,6 @@ from vsspark.config.recommend import RecommendConfig as RecommendConfig
 from vsspark.config.sections import BlockingConfig as BlockingConfig
 from vsspark.config.sections import Config as Config
 from vsspark.config.sections import DemoConfig as DemoConfig
-from vsspark.config.sections import EncoderConfig as EncoderConfig
 from vsspark.config.sections import EvaluationConfig as EvaluationConfig
 from vsspark.config.sections import GateConfig as GateConfig
 from vsspark.config.sections import ImagesConfig as ImagesConfig
@@ -25,5 +26,4 @@ from vsspark.config.sections import KnnConfig as KnnConfig
 from vsspark.config.sections import LiveConfig as LiveConfig
 from vsspark.config.sections import MlflowConfig as MlflowConfig
 from vsspark.config.sections import OutputConfig as OutputConfig
-from vsspark.config.sections import PreprocessingConfig as PreprocessingConfig
-from vsspark.config.sections import TrainingConfig as TrainingConfig
+from vsspark.config.training import TrainingConfig as TrainingConfig

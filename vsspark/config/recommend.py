@@ -21,10 +21,10 @@ class PriceConfig(Section):
     """Limits of a recommended product's price; several hold together. A product without a price is not recommended."""
 
     at_most: Amount | None = None  # in the catalogue's currency
-    at_least: Amount | None = None
+    at_least: Amount | None = None  # the same
     # As multiples of the price of the product on whose page it is shown; prices of other currencies are not compared.
     at_most_times: Amount | None = None
-    between_times: tuple[Amount, Amount] | None = None
+    between_times: tuple[Amount, Amount] | None = None  # the least and the most
 
     @model_validator(mode="after")
     def _has_a_limit(self) -> PriceConfig:
@@ -48,7 +48,7 @@ class ListConfig(Section):
     match: tuple[str, ...] = ()  # fields in which both products have the same value
     differ: tuple[str, ...] = ()  # fields in which they have different values
     unknown: Literal["allow", "exclude"] = "allow"  # where one of the two products has no value in such a field
-    price: PriceConfig | None = None
+    price: PriceConfig | None = None  # limits of what is recommended
     # Where catalogue.columns.group names variants of one product (its colours and sizes): other_groups = no variant of
     # the product itself; one_per_group = nor more than the best one of any other; all = variants are products.
     variants: Literal["one_per_group", "other_groups", "all"] = "one_per_group"

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from vsspark.config.catalogue import CatalogueConfig
+from vsspark.config.encoder import EncoderConfig
 from vsspark.config.recommend import RecommendConfig
 from vsspark.config.section import Positive, Section, Share
+from vsspark.config.training import TrainingConfig
 from vsspark.masking import masked
 
 
 class DemoConfig(Section):
     """The generated catalogue that stands in when `catalogue.table` is null."""
 
-    products: Positive = 240
-    seed: int = 7
+    products: Positive = 240  # drawn
+    seed: int = 7  # of everything that is drawn: the same seed, the same pictures
     path: str = "build/demo"  # where the pictures and the table are written
 
 
@@ -46,107 +48,9 @@ class ImagesConfig(Section):
     private_hosts: tuple[str, ...] = ()
 
 
-class PreprocessingConfig(Section):
-    """What a published image model's `preprocessor_config.json` says, key by key; see docs/encoders.md."""
-
-    size: Positive | dict[Literal["height", "width", "shortest_edge"], Positive]  # one number: both sides
-    crop_size: Positive | dict[Literal["height", "width"], Positive] | None = None  # cut from the centre; null = no cut
-    resample: Annotated[int, Field(ge=0, le=5)] = (
-        3  # Pillow's: 0 nearest 1 Lanczos 2 bilinear 3 bicubic 4 box 5 Hamming
-    )
-    rescale_factor: Annotated[float, Field(gt=0)] = 1 / 255
-    do_rescale: bool = True
-    do_normalize: bool = True
-    image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    image_std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (
-        0.5,
-        0.5,
-        0.5,
-    )
-    do_flip_channel_order: bool = False  # the network wants blue, green, red
-
-
-class EncoderConfig(Section):
-    name: str = "default"  # a registered encoder, `onnx`, `keras_hub`, or an MLflow model URI
-    # A weights file, or "imagenet" for Keras's own download; of `onnx` a model file or its folder, of `keras_hub` a
-    # preset's folder or handle; null = the encoder's own.
-    weights: str | None = None
-    output: str | None = None  # of `onnx`: the output by name; null = the only one, or pooler_output or image_embeds
-    # Of `onnx`: what becomes of that output. null = none where it is (n, d), mean_space where it is a feature map.
-    pooling: Literal["none", "token", "mean_tokens", "mean_space"] | None = None
-    pooling_index: int = 0  # for `token`: which; 0 = CLS
-    pooling_skip: Annotated[int, Field(ge=0)] = 0  # for `mean_tokens`: leading tokens left out, CLS and registers
-    preprocessing: PreprocessingConfig | None = None  # of `onnx`; null = preprocessor_config.json beside the model
-    layer: str | None = None  # the layer whose output is the embedding; null = the encoder's own choice
-    engine: Literal["auto", "onnxruntime", "tensorflow"] = "auto"  # auto: TensorFlow on a GPU, ONNX Runtime on CPU
-    batch_size: Positive = 32  # images per forward pass, on CPUs at most 4; the last batch is padded to it
-    unit_norm: bool = True  # scale every embedding to length 1
-
-
-class TrainingConfig(Section):
-    """An encoder fitted to the catalogue by `jobs/train.py`: a backbone with ImageNet weights, an embedding head, a
-    category head behind it.
-    """
-
-    # Transfer: frozen base, Dense(4096, relu) "fc1", softmax, Adadelta.
-    recipe: Literal["two_headed", "transfer"] = "two_headed"
-    backbone: str = "mobilenet_v2"  # a network of keras.applications
-    weights: str | None = None  # its weights without the top: an HDF5 file, or "imagenet" for Keras's own download
-    # Of the backbone, averaged over the picture, side by side; null = see training.networks.build_trunk.
-    layers: tuple[str, ...] | None = None
-    side: Positive = 224  # pixels the network sees
-    # The features are averaged over so many bands of the picture, from top to bottom; 3 helps where figures stand
-    # alike.
-    bands: Positive = 1
-    # The finished encoder sees every picture at its side divided by each of these, and takes the mean of the
-    # features: (1, 2) finds near among far.
-    pyramid: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1,)
-    flip: bool = False  # the finished encoder sees every picture and its mirror image, at twice the cost
-    stored_side: Positive = 288  # pixels of the pictures in the training set; views are cut from them
-    views: Positive = 6  # of every picture whose features are computed: the whole picture and random parts of it
-    backgrounds: Share = 0.0  # of the random views, laid before a drawn background where a foreground is found
-    # Learn only the n commonest categories, and only from their pictures; null = all.
-    top_categories: Positive | None = None
-    # Share of the products that choices and figures are made on; the last heads see them too.
-    holdout: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
-    embedding_dim: Positive = 384
-    batch_size: Positive = 128  # pairs per step
-    epochs: Positive = 40  # at most; an epoch takes every picture once as an anchor
-    patience: Positive = 6  # epochs without a better held-out figure before it stops
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    temperature: Annotated[float, Field(gt=0)] = 0.1  # of the pair loss
-    pair_weight: Annotated[float, Field(ge=0)] = 1.0
-    category_weight: Annotated[float, Field(ge=0)] = 1.0
-    # Of the same loss with categories in the place of products.
-    category_pair_weight: Annotated[float, Field(ge=0)] = 0.3
-    # How often another product of the same category counts in the pair loss; 1 = as any other.
-    hard_negatives: Annotated[float, Field(ge=1)] = 1.0
-    unfreeze: Annotated[int, Field(ge=0)] = 0  # last layers of the backbone that learn too, after the heads have
-    unfrozen_rate: Share = 0.1  # their learning rate, as a share of the heads'
-    unfrozen_epochs: Positive = 5
-    threads: Positive = 2  # that read, decode and cut views
-    seed: int = 7
-    # The training set, features and checkpoints, on a disk that driver and executors share.
-    path: str = "build/training-set"
-    register_as: str = "vsspark"  # the model's name in MLflow's registry
-    alias: str = "live"  # put on the new version
-
-    @model_validator(mode="after")
-    def _pyramid_divides_the_side(self) -> TrainingConfig:
-        wrong = [
-            shrink
-            for shrink in self.pyramid
-            if self.side % shrink or (shrink > 1 and self.side // shrink < 32) or self.pyramid.count(shrink) > 1
-        ]
-        if wrong:
-            raise ValueError(
-                f"pyramid: got {wrong[0]}, expected different numbers that divide side ({self.side}) "
-                "and leave 32 pixels or more"
-            )
-        return self
-
-
 class BlockingConfig(Section):
+    # What products are searched beside: those of the category that the encoder, or a head fitted to the catalogue's
+    # categories, sees in the picture; of the catalogue's own category; of a cluster of vectors; none = all.
     by: Literal["predicted_category", "catalogue_category", "cluster", "none"] = "predicted_category"
     probes: Positive = 3  # at most so many categories are searched per query image ...
     probability: Share = 0.95  # ... and no more once their probabilities add up to this
@@ -158,18 +62,19 @@ class BlockingConfig(Section):
     # A fitted head is used again, night after night, until it is right for so much smaller a share of the labelled
     # images; null = fitted in every run.
     refit_loss: Share | None = 0.01
-    seed: int = 0
+    seed: int = 0  # of the sample and the held-out products
 
 
 class KnnConfig(Section):
     k: Positive = 20  # neighbours kept per image, each the best image of another product; never fewer than recommend.k
+    # How near two vectors are: cosine, Euclidean or city-block distance, or equal bits of vectors cut at their medians.
     metric: Literal["cosine", "l2", "l1", "hamming"] = "cosine"
-    mode: Literal["exact", "approximate"] = "exact"
+    mode: Literal["exact", "approximate"] = "exact"  # approximate: quicker where categories are large
     # Recall@k the approximate mode must reach, audited in every run.
     target_recall: Annotated[float, Field(gt=0.0, le=1.0)] = 0.99
     device: Literal["auto", "cpu", "gpu"] = "auto"  # auto: GPUs where the executors have them, for cosine and l2
     tile_rows: Positive = 8192  # rows per tile; a task holds two tiles: 2 * tile_rows * d * 4 bytes
-    seed: int = 0
+    seed: int = 0  # of the approximate search: the same seed, the same lists
 
 
 class GateConfig(Section):
@@ -203,7 +108,9 @@ class GateConfig(Section):
 
 class OutputConfig(Section):
     path: Annotated[str, Field(min_length=1)] = "build/out"  # a folder or s3a://...
-    format: Literal["delta", "parquet"] = "delta"
+    format: Literal["delta", "parquet"] = (
+        "delta"  # parquet: for readers without Delta; no earlier versions but of lists
+    )
     keep_days: Positive = 7  # days that earlier versions of the Delta tables stay readable, and `rollback` reaches back
 
 
@@ -214,8 +121,8 @@ class ReportConfig(Section):
 
 
 class MlflowConfig(Section):
-    tracking_uri: str = "sqlite:///build/mlflow.db"
-    experiment: str = "vsspark"
+    tracking_uri: str = "sqlite:///build/mlflow.db"  # where runs are logged and models registered; a server's address
+    experiment: str = "vsspark"  # the name that runs are logged under
 
 
 class LiveConfig(Section):
@@ -240,6 +147,7 @@ class EvaluationConfig(Section):
 
     # A list of sections like `encoder`, one per network and layer; empty = `encoder` alone.
     encoders: tuple[EncoderConfig, ...] = ()
+    # What the encoders are compared by, see knn.metric.
     metrics: Annotated[tuple[Literal["cosine", "l2", "l1", "hamming"], ...], Field(min_length=1)] = (
         "cosine",
         "l2",
@@ -254,7 +162,7 @@ class EvaluationConfig(Section):
     resamples: Positive = 1_000  # of the queries, for the 95 % intervals
     # Queries on the rating sheet, their nearest image by every model rated by people; 0 = no sheet.
     rated_queries: Annotated[int, Field(ge=0)] = 30
-    seed: int = 0
+    seed: int = 0  # of the sample and its queries
     # Folder on the driver's disk; a run writes below path/RUN_ID.
     path: Annotated[str, Field(min_length=1)] = "build/evaluation"
 

@@ -69,10 +69,11 @@ def _row(name: str, key: str, field: FieldInfo, section: type[Section], names: d
     """The key's line; "" for one that is a section of its own and no more."""
     if _is_section(field.annotation):
         return ""
-    comments = comments_in(sys.modules[section.__module__])
+    owner = next(each for each in section.__mro__ if key in vars(each).get("__annotations__", {}))
+    comments = comments_in(sys.modules[owner.__module__])
     default = "needed" if field.is_required() else f"`{_json(field.get_default(call_default_factory=True))}`"
     cells = (f"`{name}.{key}`".replace("`.", "`"), type_text(field.annotation, field.metadata, names), default)
-    meaning = plain(comments.get(f"{section.__name__}.{key}", ""))
+    meaning = plain(comments.get(f"{owner.__name__}.{key}", ""))
     return f"| {' | '.join(map(cell, (*cells, meaning)))} |"
 
 
