@@ -62,13 +62,13 @@ def test_every_key_and_every_column_has_a_line():
 def test_lines_of_the_pages():
     config, tables = (page() for page in PAGES.values())
     for line in (
-        '| `knn.metric` | `cosine`, `l2`, `l1`, `hamming` | `"cosine"` |',
+        "| `knn.k` | whole number, 1 or more | `20` |",
         "| `catalogue.columns.name` | text; null | `null` | shown in the report |",
         "| `gate.max_quarantined` | number, 0 to 1 | `0.2` | share of the catalogue's images, placeholders left out |",
         "### encoder.preprocessing",
     ):
         assert line in config
-    assert "| `rank` | `int` | 1 = best, no gaps |" in tables
+    assert "| `rank` | `int` | 1 = nearest, no gaps |" in tables
     assert "Partitioned by `model_version`." in tables
 
 

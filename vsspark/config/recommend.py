@@ -74,6 +74,11 @@ class ListConfig(Section):
         """Whether only products in stock may be recommended."""
         return self.in_stock_only or self.min_stock is not None
 
+    @property
+    def item_limits(self) -> tuple[bool, float | None, float | None]:
+        """What of the rules looks at the recommended product alone: (in stock only, least price, highest price)."""
+        return (self.stocked_only, self.price and self.price.at_least, self.price and self.price.at_most)
+
 
 class RecommendConfig(ListConfig):
     # Further lists of every product, by name, made in the same run: a name, and those keys of the list above that differ

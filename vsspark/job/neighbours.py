@@ -27,7 +27,6 @@ from vsspark.knn.index_update import update_index
 from vsspark.knn.spark import audited_recall, search_neighbours
 from vsspark.recommend.codes import may_be_shown
 from vsspark.recommend.lists import product_facts
-from vsspark.recommend.terms import item_rule
 from vsspark.schemas import SEARCHED
 from vsspark.spark.digest import rows_digest, settings_digest
 from vsspark.storage.run_tables import RunTables
@@ -82,7 +81,7 @@ def searchable(tables: RunTables, lists: Sequence[ListConfig]) -> DataFrame:
     names = ["image_id", "product_id", "category", "content", "predicted_category", "category_probabilities"]
     embedded = images.where(F.col("content").isNotNull())
     rows = embedded.select(*names, hash_id("product_id").alias("group_id"))
-    tests = {item_rule(keys) for keys in lists}
+    tests = {keys.item_limits for keys in lists}
     if (False, None, None) in tests:
         return rows.withColumn("recommendable", F.lit(True))
     recommendable = reduce(or_, [may_be_shown(test) for test in sorted(tests, key=str)]).alias("recommendable")

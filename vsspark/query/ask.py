@@ -26,7 +26,6 @@ from vsspark.query.pictures import Picture, PictureEmbedding, Probes, embed_pict
 from vsspark.query.products import Products, read_products
 from vsspark.query.search import Nearest, Space, nearest_products
 from vsspark.query.vectors import read_vectors
-from vsspark.recommend.terms import item_rule
 from vsspark.storage.reader import PublishedTables
 
 _GREY = cv2.imencode(".png", np.full((64, 64, 3), 127, np.uint8))[1].tobytes()
@@ -104,7 +103,7 @@ class Searcher:
     @cached_property
     def _space(self) -> Space:
         products, metric = self.products, self._run["config"]["knn"]["metric"]
-        stocked = products.embedded & products.recommendable(item_rule(self._config.recommend))[products.product]
+        stocked = products.embedded & products.recommendable(self._config.recommend.item_limits)[products.product]
         all_images = metric == "hamming"  # whose thresholds are medians of all
         parts = read_vectors(self._tables, self._run, products, products.embedded if all_images else stocked)
         thresholds = median_thresholds(parts, products.image_ids) if all_images else None

@@ -35,7 +35,7 @@ from vsspark.query.products import read_products
 from vsspark.query.rule_facts import RuleFacts, applied_rules
 from vsspark.query.search import Space, nearest_products
 from vsspark.query.vectors import read_vectors
-from vsspark.recommend.terms import CURRENCY, GROUP, Surface, item_rule, product_rules
+from vsspark.recommend.terms import CURRENCY, GROUP, Surface, product_rules
 from vsspark.storage.reader import PublishedTables
 
 
@@ -92,7 +92,7 @@ class _Trace:
                 return Explanation("no_image", f"{name} has no usable picture, see quarantine")
         if query == item:
             return Explanation("filtered by product", "no product is recommended on its own page")
-        recommendable = self._products.recommendable(item_rule(self._recommend))
+        recommendable = self._products.recommendable(self._recommend.item_limits)
         if not recommendable[item]:
             return self._unavailable(other, item)
         facts = self._facts.numbers

@@ -83,7 +83,7 @@ class Products:
         return to_array(pc.fill_null(self.stated(self.table["in_stock"]), False))
 
     def recommendable(self, items: tuple[bool, float | None, float | None]) -> np.ndarray:
-        """(products,) bool: by the rules of a list that look at nothing but the item, see `recommend.terms.item_rule`."""
+        """(products,) bool: by the rules of a list that look at nothing but the item, see `ListConfig.item_limits`."""
         stocked, at_least, at_most = items
         allowed = self.in_stock() if stocked else np.ones(len(self.product_names), bool)
         for limit, compare in ((at_least, np.greater_equal), (at_most, np.less_equal)):

@@ -18,7 +18,7 @@ from vsspark.recommend.terms import AVAILABLE, GROUP, RELATED, TARGET, TWINS, WH
 
 def may_be_shown(items: tuple[bool, float | None, float | None]) -> Column:
     """Whether a product may be recommended by the rules that look at nothing but the item. items: of
-    `terms.item_rule`; of rows with in_stock and price."""
+    `ListConfig.item_limits`; of rows with in_stock and price."""
     stocked, at_least, at_most = items
     wanted = [F.lit(True)]
     wanted += [F.col("in_stock")] if stocked else []

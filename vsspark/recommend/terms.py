@@ -121,7 +121,7 @@ class _Maker:
         self._page, self._catalogue, self._written = recommend.page, catalogue, written
         lists = recommend.lists()
         self._k = {name: keys.k for name, keys in lists.items()}
-        self._one_item_rule = len({item_rule(keys) for keys in lists.values()}) == 1
+        self._one_item_rule = len({keys.item_limits for keys in lists.values()}) == 1
         for number in range(-(-len(written) // BITS)):
             self._column(f"{WHEN} {number}"), self._column(f"{TARGET} {number}")
 
@@ -141,7 +141,7 @@ class _Maker:
         terms = Terms(tuple(condition for _, condition in rules), group_column)
         names = tuple(key for key, _ in rules)
         listed = (keys.k, keys.backfill, terms, names, caps, keys.window)
-        return Surface(name, *listed, needed, pool, blocks, after, item_rule(keys))
+        return Surface(name, *listed, needed, pool, blocks, after, keys.item_limits)
 
     def _column(self, field: str) -> int:
         if field not in self.fields:
@@ -192,9 +192,3 @@ class _Maker:
             group_column = column(RELATED if one_per_group else TWINS)
             rules.append(("twins", Condition(DIFFERENT, group_column)))
         return group_column, rules
-
-
-def item_rule(keys: ListConfig) -> tuple[bool, float | None, float | None]:
-    """What of a list's rules looks at the item alone: (in stock only, least price, highest price)."""
-    price = keys.price
-    return (keys.stocked_only, price and price.at_least, price and price.at_most)
