@@ -78,12 +78,16 @@ def published_tables(folder: Path) -> dict[str, list[tuple]]:
     price = {row[1]: row[6] for row in reversed(images)}
     first_uri = {row[1]: row[2] for row in reversed(images)}
     similar = [
-        (product, rank, other, similarity, first_uri[product], first_uri[other],
+        (product, "similar", rank, other, similarity, first_uri[product], first_uri[other],
          CATEGORY[product], CATEGORY[other], price[product], price[other],
          "visual" if CATEGORY[product] == CATEGORY[other] else "backfill", None, MODEL, RUN_ID, dt.date(2026, 11, 21))
         for product, others in LISTS.items()
         for rank, (other, similarity) in enumerate(others, 1)
     ]  # fmt: skip
+    # One product has a second list, which the figures leave out.
+    bag, hat = first_uri["B1"], first_uri["H1"]
+    second = ("B1", "cheaper", 1, "H1", 0.35, bag, hat, "Bags", "Hats", price["B1"], price["H1"], "backfill", "pin hat")
+    similar.append((*second, MODEL, RUN_ID, dt.date(2026, 11, 21)))
     return {
         "images": images,
         "embeddings": embeddings,

@@ -36,7 +36,7 @@ def _publish(store, config, rows, run_id, mark, status="published"):
     every product's id.
     """
     frames = {}
-    for name, columns in {"images": (1,), "embeddings": (), "quarantine": (1,), "similar_products": (0, 2)}.items():
+    for name, columns in {"images": (1,), "embeddings": (), "quarantine": (1,), "similar_products": (0, 3)}.items():
         marked = [
             tuple(mark + value if i in columns else run_id if value == FIRST else value for i, value in enumerate(row))
             for row in rows[name]

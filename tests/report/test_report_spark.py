@@ -55,6 +55,9 @@ def test_an_example_carries_names_prices_categories_and_sources(shop_contents):
     ]
     assert (bag.recommendations[2].product.name, bag.recommendations[2].product.category) == (BOLD, "Tees")
     assert bag.recommendations[2].product.price == 10.0
+    ((name, (hat,)),) = bag.further
+    assert (name, hat.product.product_id, hat.rank, hat.reason) == ("cheaper", "H1", 1, "pin hat")
+    assert not any(example.further for example in shop_contents.worst)
 
 
 def test_quarantine_counts_each_unusable_image_once_by_its_latest_reason(shop_contents):

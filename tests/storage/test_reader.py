@@ -26,7 +26,7 @@ def _ids(reader, table, run=None):
 
 
 def _publish(store, run_id, versions=None, rows=1):
-    lists = store.spark.createDataFrame([(None,) * 13 + (run_id, None)] * rows, SIMILAR_PRODUCTS).coalesce(1)
+    lists = store.spark.createDataFrame([(None,) * 14 + (run_id, None)] * rows, SIMILAR_PRODUCTS).coalesce(1)
     store.publish("similar_products", lists, SIMILAR_PRODUCTS, run_id)
     config = json.dumps(Config().public())
     row = run_row() | {"run_id": run_id, "config": config, "versions": versions or store.versions()}

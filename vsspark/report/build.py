@@ -79,10 +79,6 @@ def build_report(spark: SparkSession, tables: Tables, run: dict, config: Config,
 
 def _shown_uris(contents: Contents) -> list[str]:
     examples = contents.best + contents.worst
+    lists = [shown for example in examples for shown in (example.recommendations, *dict(example.further).values())]
     queries = [example.query.image_uri for example in examples]
-    return list(
-        dict.fromkeys(
-            queries
-            + [recommendation.product.image_uri for example in examples for recommendation in example.recommendations]
-        )
-    )
+    return list(dict.fromkeys(queries + [shown.product.image_uri for listed in lists for shown in listed]))

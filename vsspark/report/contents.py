@@ -70,12 +70,14 @@ class Recommendation:
     rank: int
     similarity: float
     source: str  # visual or backfill
+    reason: str | None = None  # why it stands at this place, where not by similarity
 
 
 @dataclass(frozen=True)
 class Example:
     query: Product
     recommendations: tuple[Recommendation, ...]  # by rank
+    further: tuple[tuple[str, tuple[Recommendation, ...]], ...] = ()  # the shop's other lists by name, where not empty
 
 
 @dataclass(frozen=True)

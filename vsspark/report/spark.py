@@ -40,14 +40,15 @@ class Tables(Protocol):
 def read_contents(tables: Tables, run: dict, config: Config) -> Contents:
     """Everything the report of `run` (a RUNS row as a dict) shows, except the pictures themselves."""
     images = tables.read("images")
-    lists = tables.read("similar_products").where(F.col("run_id") == run["run_id"])
-    lists = lists.where(F.coalesce("surface", F.lit(SIMILAR)) == SIMILAR)
+    rows = tables.read("similar_products").where(F.col("run_id") == run["run_id"])
+    rows = rows.withColumn("surface", F.coalesce("surface", F.lit(SIMILAR)))
+    lists = rows.where(F.col("surface") == SIMILAR)  # what the figures are about
     set_aside = images_set_aside(images, tables.read("quarantine"), run["run_id"]).persist()
     products = per_product(images, set_aside, lists).persist()
     try:
         totals = _totals(products, config.recommend.k)
         best, worst = _pick_examples(products, config.report.examples)
-        examples = _examples(lists, products, best + worst, config.report.neighbours)
+        examples = _examples(rows, products, best + worst, config.report.neighbours)
         unusable = products.where("embedded = 0").orderBy("product_id").limit(UNUSABLE_SHOWN).select("product_id")
         return Contents(
             totals=totals,
@@ -188,7 +189,7 @@ def _examples(
     ids = [candidate.product_id for candidate in candidates]
     rows = (
         similar_products.where(F.col("product_id").isin(ids) & (F.col("rank") <= neighbours))
-        .orderBy("product_id", "rank")
+        .orderBy("product_id", F.col("surface") != SIMILAR, "surface", "rank")
         .collect()
     )
     shown_ids = sorted({row.product_id for row in rows} | {row.similar_product_id for row in rows})
@@ -205,8 +206,9 @@ def _examples(
 def _example(rows: list[Row], names: dict[str, str | None]) -> Example:
     first = rows[0]
     query = Product(first.product_id, names.get(first.product_id), first.category, first.price, first.image_uri)
-    recommendations = [
-        Recommendation(
+    lists: dict[str, list[Recommendation]] = {SIMILAR: []}
+    for row in rows:
+        shown = Recommendation(
             Product(
                 row.similar_product_id,
                 names.get(row.similar_product_id),
@@ -217,10 +219,11 @@ def _example(rows: list[Row], names: dict[str, str | None]) -> Example:
             row["rank"],
             row.similarity,
             row.source,
+            row.reason,
         )
-        for row in rows
-    ]
-    return Example(query, tuple(recommendations))
+        lists.setdefault(row.surface, []).append(shown)
+    similar = tuple(lists.pop(SIMILAR))
+    return Example(query, similar, tuple((name, tuple(shown)) for name, shown in lists.items()))
 
 
 def _quarantine(set_aside: DataFrame) -> tuple[QuarantineReason, ...]:
