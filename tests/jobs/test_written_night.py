@@ -25,6 +25,7 @@ def _runs(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_rule_holds_from_its_first_day_to_its_last(spark, tmp_path, capfd):
     rows = draw_shop(tmp_path, products=14, images=1)
     names = sorted({row["sku"] for row in rows})
