@@ -1,7 +1,7 @@
-# make run | test | slow [NAME=jobs] | bench [NAME=knn] | wheel
+# make run | test | slow [NAME=jobs] | bench [NAME=knn] | wheel | docs
 SHELL := /bin/bash
 PY := .venv/bin/python
-.PHONY: run test slow bench picture wheel setup
+.PHONY: run test slow bench picture wheel docs setup
 .DEFAULT_GOAL := run
 
 setup:
@@ -31,3 +31,8 @@ picture: setup
 
 wheel: setup
 	@$(PY) -m pip wheel -q --no-deps --no-build-isolation -w build/wheel . && ls build/wheel/*.whl
+
+docs: setup
+	@[ -x build/docs/bin/mkdocs ] || $(PY) -m venv build/docs
+	@build/docs/bin/pip install -q -r conf/docs/requirements.txt
+	@build/docs/bin/mkdocs build -q -f conf/docs/mkdocs.yml && echo build/site/index.html
