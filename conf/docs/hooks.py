@@ -23,6 +23,7 @@ def on_files(files: Files, config) -> Files:
     for page, source in _PAGES.items():
         text = _rewritten((_ROOT / source).read_text(encoding="utf-8"), "")
         files.append(File.generated(config, page, content=text))
+    files.append(File.generated(config, "site.css", content=(_ROOT / "conf/docs/site.css").read_text()))
     return files
 
 
