@@ -115,8 +115,8 @@ SIMILAR_PRODUCTS = StructType([
     _field("similar_price", DoubleType(), "the same, of the similar product"),
     _field("source", StringType(), "visual: found in a probed category; backfill: nearest in the whole catalogue"),
     _field("reason", StringType(),
-           "why it stands at this place: max_per (recommend.max_per), or pin, boost or bury and the id of a written rule; "
-           "null: by similarity"),
+           "why it stands at this place: max_per, kept (recommend.max_per, keep_unless), or pin, boost or bury and "
+           "the id of a written rule; null: by similarity"),
     _field("model_version", StringType(), "embeddings.model_version"),
     _field("run_id", StringType(), "the run that published it"),
     _field("run_date", DateType(), "the date the run was for"),

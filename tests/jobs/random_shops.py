@@ -80,19 +80,25 @@ class RandomShop:
 
     def pages(self, recommend: RecommendConfig, catalogue: CatalogueConfig, written=()) -> dict[str, dict[str, list]]:
         """product -> list -> [(similar product, source)], written rules kept."""
-        owners = np.array([product for _, product, _ in self.images])
-        x = self.x.astype(np.float64) / np.linalg.norm(self.x.astype(np.float64), axis=1, keepdims=True)
-        cosine = (x @ x.T).round(7)  # twins are equal
-        lists, found = recommend.lists(), {}
-        for product in self.products:
-            own = cosine[owners == product]
-            near = {other: float(own[:, owners == other].max()) for other in self.products}
+        nearest, lists, found = self.nearest(), recommend.lists(), {}
+        for product, near in nearest.items():
             found[product], before = {}, []
             for name, keys in lists.items():
                 earlier = {p for other in before for p, _ in found[product][other]} if name in recommend.page else set()
                 rules = [rule for rule in written if rule.surface in (None, name)]
                 found[product][name] = self._list(product, near, keys, catalogue, rules, earlier)
                 before.append(name)
+        return found
+
+    def nearest(self) -> dict[str, dict[str, float]]:
+        """product -> product -> cosine of their best pair of images."""
+        owners = np.array([product for _, product, _ in self.images])
+        x = self.x.astype(np.float64) / np.linalg.norm(self.x.astype(np.float64), axis=1, keepdims=True)
+        cosine = (x @ x.T).round(7)  # twins are equal
+        found = {}
+        for product in self.products:
+            own = cosine[owners == product]
+            found[product] = {other: float(own[:, owners == other].max()) for other in self.products}
         return found
 
     def _list(self, product, near, keys, catalogue, rules, earlier):

@@ -17,6 +17,7 @@ from vsspark.job.neighbours import neighbours_stage
 from vsspark.job.products import products_stage
 from vsspark.job.written import written_rules
 from vsspark.recommend.written import WrittenRule
+from vsspark.schemas import SIMILAR_PRODUCTS
 
 RULES = {
     "k": 4,
@@ -255,3 +256,30 @@ def test_a_dry_run_says_what_the_lists_become(spark, tmp_path):
     assert said[5].endswith("touches nothing")
     assert not (tmp_path / "out" / "_preview").exists()
     assert not tables.exists("applied_rules")
+
+
+def test_shown_products_stay_until_others_are_better_by_the_margin(spark, tmp_path):
+    shop, k, margin = RandomShop(11, products=30), 4, 0.1
+    for facts in shop.products.values():
+        facts["category"] = "bag"
+    recommend, catalogue = _settings({"k": k, "keep_unless": margin, "twins": "show", "variants": "all"}, False)
+    tables, knn = _tables(spark, tmp_path), KnnConfig(k=4, tile_rows=40)
+    shop.write(tables)
+    before, _ = published_pages(tables, recommend, catalogue, knn)
+    rows = tables.spark.read.parquet(tables.staging("similar_products"))
+    tables.store.publish("similar_products", rows, SIMILAR_PRODUCTS, "night")
+    shop.x += 0.25 * shop.rng.standard_normal(shop.x.shape).astype(np.float32)  # all pictures have changed a little
+    shop.images = [(image, product, f"1{content[1:]}") for image, product, content in shop.images]
+    tables = _tables(spark, tmp_path, "next")
+    shop.write(tables)
+    after, shown = published_pages(tables, recommend, catalogue, knn)
+    near = shop.nearest()
+    kept = 0
+    for product in shop.products:
+        old = {other for other, _ in before[product]["similar"]}
+        others = [other for other in shop.products if other != product]
+        chosen = sorted(others, key=lambda o: (-near[product][o] - margin * (o in old), o))[:k]
+        plain = sorted(others, key=lambda o: (-near[product][o], o))
+        assert [other for other, _ in after[product]["similar"]] == [other for other in plain if other in chosen]
+        kept += len(set(chosen) - set(plain[:k]))
+    assert kept == sum(row.reason == "kept" for row in shown) > 5

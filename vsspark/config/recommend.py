@@ -59,6 +59,9 @@ class ListConfig(Section):
     # eligible products of the probed categories have others; products without a value are not counted.
     max_per: dict[str, Positive] = Field(default_factory=dict)
     window: Positive = 12  # places
+    # A product that the list shows now stays while no other eligible one is more similar by more than this, of the
+    # nearest 3 * k and by one model version; 0 = the nearest are shown.
+    keep_unless: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
     @model_validator(mode="after")
     def _fields_do_not_contradict(self) -> ListConfig:

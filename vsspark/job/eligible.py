@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import IntegerType, StringType, StructField, StructType
 
 from vsspark.config import CatalogueConfig, RecommendConfig
+from vsspark.config.recommend import SIMILAR
 from vsspark.job.second_search import SecondSearch
 from vsspark.knn.eligibility import RATIO
 from vsspark.knn.facts import Rules
@@ -118,12 +119,12 @@ class EligibleLists:
         rows = with_backfill(visual, backfill)
         if backfill is not None:
             rows = best_of_groups(rows, surfaces)
-        if not (any(s.caps or s.after for s in surfaces) or rules.uses("pin", "boost", "bury")):
+        if not (any(surface.is_arranged for surface in surfaces) or rules.uses("pin", "boost", "bury")):
             lists = ranked(rows, {surface.name: surface.k for surface in surfaces})
             return self._tables.stage("arranged", lists.withColumn("reason", F.lit(None).cast("string")))
-        rows = rows.withColumns({name: F.lit(None).cast("int") for name in ("place", "rule")})
+        rows = self._with_shown(rows.withColumns({name: F.lit(None).cast("int") for name in ("place", "rule")}))
         if rules.uses("pin"):
-            rows = rows.unionByName(self._pinned(items))
+            rows = rows.unionByName(self._pinned(items).withColumn("shown", F.lit(False)))
         kept = {field.name: field for field in rows.schema.fields}
         shown = [kept[name] for name in _SHOWN]
         schema = StructType([*shown, StructField("rank", IntegerType()), StructField("reason", StringType())])
@@ -207,6 +208,18 @@ class EligibleLists:
         asked = items.select("product_id").distinct().withColumn("list", F.explode(F.array(*wanted)))
         asked = asked.select("product_id", "list.*").join(have, ["product_id", "surface"], "left")
         return asked.withColumn("have", F.coalesce("have", F.lit(0))).where("have < wanted").drop("wanted")
+
+    def _with_shown(self, rows: DataFrame) -> DataFrame:
+        """The rows with `shown`: whether readers see the pair now, on this list and by the same model version."""
+        tables = self._tables
+        kept = any(surface.keep for surface in self._rules.surfaces)
+        if not kept or tables.store.current_run("similar_products") is None:
+            return rows.withColumn("shown", F.lit(False))
+        published = tables.read("similar_products").where(F.col("model_version") == self._search.model_version)
+        pair = ["product_id", F.coalesce("surface", F.lit(SIMILAR)).alias("surface"), "similar_product_id"]
+        now = published.select(*pair, F.lit(True).alias("shown"))
+        rows = rows.join(now, ["product_id", "surface", "similar_product_id"], "left")
+        return rows.withColumn("shown", F.coalesce("shown", F.lit(False)))
 
     def _pinned(self, items: DataFrame) -> DataFrame:
         """The pins as rows of candidates, with place and rule."""

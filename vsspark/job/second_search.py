@@ -24,7 +24,7 @@ class SecondSearch:
     """The searches of one run, of embeddings of one model version."""
 
     def __init__(self, tables: RunTables, knn: KnnConfig, model_version: str):
-        self._tables, self._knn, self._version = tables, knn, model_version
+        self._tables, self._knn, self.model_version = tables, knn, model_version
         self._index: tuple[Index | None] | None = None
 
     def everywhere(
@@ -91,12 +91,12 @@ class SecondSearch:
         return search_neighbours(rows, self._tables.staging(name), self._exact(k), options, rules)
 
     def _with_vectors(self, rows: DataFrame) -> DataFrame:
-        return with_vectors(rows, vectors_of(self._tables, self._version), rows.count())
+        return with_vectors(rows, vectors_of(self._tables, self.model_version), rows.count())
 
     def _exact(self, k: int) -> KnnConfig:
         return self._knn.model_copy(update={"k": k, "mode": "exact"})
 
     def _fitting_index(self) -> Index | None:
         if self._index is None:
-            self._index = (fitting_index(self._tables, self._version, self._knn.metric),)
+            self._index = (fitting_index(self._tables, self.model_version, self._knn.metric),)
         return self._index[0]

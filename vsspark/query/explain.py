@@ -10,7 +10,7 @@
 | not_probed | in none of the categories that the product's pictures search, and the list is full without it |
 | variant_of P, duplicate_of P | `variants: one_per_group`, `twins: hide`: P, of the same group or with the same pictures, is nearer |
 | capped | near enough, and `max_per` gave its place to another |
-| displaced_by_pin, displaced_by_boost | near enough, and pinned or boosted products have the places |
+| displaced_by_pin, displaced_by_boost, displaced_by_kept | near enough; pinned, boosted or kept products have the places |
 | rank N | the N-th nearest of the eligible products, behind the last place |
 
 Cost: the vectors of the searched categories are read once, as for a query by picture.
@@ -186,9 +186,13 @@ class _Trace:
         if rank <= k and shown:
             where = f"nearest but {rank - 1}, similarity {found[item]:.4f}"
             moved = {reason.split(" ")[0] for *_, reason in shown if reason}
-            for cause, answer in (("pin", "displaced_by_pin"), ("boost", "displaced_by_boost")):
+            for cause, answer in (
+                ("pin", "displaced_by_pin"),
+                ("boost", "displaced_by_boost"),
+                ("kept", "displaced_by_kept"),
+            ):
                 if cause in moved and "max_per" not in moved:
-                    return Explanation(answer, f"{where}; others have its place by a written rule")
+                    return Explanation(answer, f"{where}; others have its place")
             if self._surface is not None and self._surface.caps:
                 return Explanation("capped", f"{where}; max_per gave its place to others")
         last = f", the last shown has {min(similarity for _, similarity, *_ in shown):.4f}" if shown else ""

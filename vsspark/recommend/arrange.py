@@ -15,7 +15,7 @@ import numpy as np
 from vsspark.recommend.caps import capped_order
 from vsspark.recommend.terms import BITS, TARGET, WHEN, ProductRules, Surface, bit_masks
 
-MAX_PER = "max_per"
+MAX_PER, KEPT = "max_per", "kept"
 
 Row = Mapping[str, Any]
 
@@ -29,9 +29,10 @@ class Page:
     def arrange(self, rows: Iterable[Row]) -> list[dict[str, Any]]:
         """The rows that are shown, of all lists, with rank (1 = first) and reason.
 
-        rows: of one product, with surface, similar_product_id, similarity, source, item_codes, own_codes, and place and
-        rule, a pin's place and the number of its rule, else None. A list has at most one row that is no pin for each
-        product. reason: `pin ID`, `boost ID`, `bury ID` of a written rule, or max_per; None: by similarity.
+        rows: of one product, with surface, similar_product_id, similarity, source, item_codes, own_codes, shown (whether
+        readers see it now), and place and rule, a pin's place and the number of its rule, else None. A list has at most one row that is no pin for each
+        product. reason: `pin ID`, `boost ID`, `bury ID` of a written rule, max_per, or kept (`keep_unless`); None: by
+        similarity.
         """
         by_list: dict[str, list[Row]] = {each.surface.name: [] for each in self._lists}
         for row in rows:
@@ -67,7 +68,24 @@ class _List:
         taken = {row["similar_product_id"] for row in pins}
         groups = {self._group(row) for row in pins} - {None}
         rest = [row for row in candidates if row["similar_product_id"] not in taken and self._group(row) not in groups]
-        return self._placed(pins, self._ordered(rest[: self.surface.pool], pins))
+        return self._placed(pins, self._ordered(self._kept(rest[: self.surface.pool], len(pins)), pins))
+
+    def _kept(self, rows: Sequence[Row], pins: int) -> Sequence[Row]:
+        """The rows, first those that are shown now and not worse by more than `keep_unless` than what would stand in
+        their place; among these, and behind them, by similarity.
+        """
+        keep, places = self.surface.keep, self.surface.k - pins
+        if not keep:
+            return rows
+
+        def score(row: Row) -> tuple[bool, float, str]:
+            return (row["source"] != "visual", -row["similarity"] - keep * row["shown"], row["similar_product_id"])
+
+        chosen = {row["similar_product_id"] for row in sorted(rows, key=score)[:places]}
+        nearest = {row["similar_product_id"] for row in rows[:places]}
+        first = [row for row in rows if row["similar_product_id"] in chosen]
+        first = [row if row["similar_product_id"] in nearest else {**row, "reason": KEPT} for row in first]
+        return first + [row for row in rows if row["similar_product_id"] not in chosen]
 
     def _pins(self, rows: Sequence[Row], candidates: Sequence[Row]) -> list[dict[str, Any]]:
         """The pins, each product and each place once: of two the one that is first in the file."""
@@ -88,7 +106,7 @@ class _List:
         """The rows as boosts and caps order them, with reason."""
         levels = [self._level(row) for row in rows]
         by_level = sorted(range(len(rows)), key=lambda place: (rows[place]["source"] != "visual", -levels[place][0]))
-        lifted = [{**rows[place], "reason": levels[place][1]} for place in by_level]
+        lifted = [{**rows[place], "reason": levels[place][1] or rows[place].get("reason")} for place in by_level]
         caps, window = self.surface.caps, self.surface.window
         if not caps or not lifted:
             return lifted

@@ -49,6 +49,12 @@ class Surface:
     blocks: int
     after: tuple[str, ...]
     items: tuple[bool, float | None, float | None]
+    keep: float = 0.0  # `keep_unless`
+
+    @property
+    def is_arranged(self) -> bool:
+        """Whether the list is more than the nearest eligible products in their order, written rules left out."""
+        return bool(self.caps or self.after or self.keep)
 
     @property
     def places(self) -> int:
@@ -101,7 +107,7 @@ def product_rules(
         raise ConfigError(f"recommend.rules: expected at most {BITS} rules with action only on one day")
     made = _Maker(recommend, catalogue, written)
     surfaces = tuple(made.surface(name, keys) for name, keys in recommend.lists().items())
-    plain = len(surfaces) == 1 and not surfaces[0].keys and not surfaces[0].caps and not written
+    plain = len(surfaces) == 1 and not surfaces[0].keys and not surfaces[0].is_arranged and not written
     return None if plain else ProductRules(surfaces, tuple(made.fields), catalogue.missing_words, tuple(written))
 
 
@@ -137,11 +143,12 @@ class _Maker:
         actions = [rule.action for rule in self._written if rule.is_of(name)]
         pins = min(keys.k, actions.count("pin"))
         needed = keys.k + sum(self._k[other] for other in after) + pins
-        pool = DEPTH * keys.k if caps or {"boost", "bury"} & set(actions) else keys.k
+        chosen = caps or keys.keep_unless or {"boost", "bury"} & set(actions)
+        pool = DEPTH * keys.k if chosen else keys.k
         terms = Terms(tuple(condition for _, condition in rules), group_column)
         names = tuple(key for key, _ in rules)
         listed = (keys.k, keys.backfill, terms, names, caps, keys.window)
-        return Surface(name, *listed, needed, pool, blocks, after, keys.item_limits)
+        return Surface(name, *listed, needed, pool, blocks, after, keys.item_limits, keys.keep_unless)
 
     def _column(self, field: str) -> int:
         if field not in self.fields:
