@@ -89,3 +89,18 @@ def test_the_demo_run_publishes_the_same_table(pinned, tmp_path, pyspark, delta)
         for name in ("image_uri", "similar_image_uri"):
             row[name], other[name] = Path(row[name]).name, Path(other[name]).name
         assert row == other
+
+
+def test_a_python_without_spark_is_one_message(tmp_path):
+    venv.create(tmp_path / "venv")
+    site, others = next((tmp_path / "venv").glob("lib/python*/site-packages")), tmp_path / "packages"
+    others.mkdir()
+    for package in Path(sysconfig.get_path("purelib")).iterdir():
+        if not package.name.startswith(("pyspark", "py4j", "delta_spark")) and package.name != "delta":
+            (others / package.name).symlink_to(package)
+    (site / "others.pth").write_text(f"{others}\n")
+    command = [tmp_path / "venv/bin/python", "-m", "vsspark", "recommend"]
+    done = subprocess.run(command, cwd=REPO, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "this Python has no pyspark: pip install 'vsspark[spark]'" in done.stderr
+    assert "Traceback" not in done.stderr
