@@ -1,4 +1,4 @@
-"""What follows a publish: names for BI, the report and the tracking. A published run owes them until they are done."""
+"""What follows a publish: the report, the tracking and names for BI. A published run owes them until they are done."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger("vsspark")
 
 def followers(config: Config) -> list[str]:
     """What a run owes from its publish on."""
-    return ["report", "tracking"] if config.output.register_as is None else ["names", "report", "tracking"]
+    return ["report", "tracking"] if config.output.register_as is None else ["report", "tracking", "names"]
 
 
 def check_followers(spark: SparkSession, config: Config, run_id: str) -> None:
@@ -33,11 +33,6 @@ def check_followers(spark: SparkSession, config: Config, run_id: str) -> None:
 
 def follow(tables: RunTables, row: Mapping[str, Any], config: Config, progress: Progress) -> Iterator[str]:
     """Does what the published run of `row` owes; the name of each when it is done."""
-    if "names" in row["owed"]:
-        if config.output.register_as is not None:
-            with progress.stage("names", f"naming the tables in {config.output.register_as}"):
-                register_tables(tables.store, config.output.register_as)
-        yield "names"
     if "report" in row["owed"]:
         with progress.stage("report", f"drawing the report of {row['run_id']}"):
             write_report(tables.spark, tables.store, dict(row), config, tables.storage_options)
@@ -46,6 +41,11 @@ def follow(tables: RunTables, row: Mapping[str, Any], config: Config, progress: 
         with progress.stage("tracking", f"logging to {config.mlflow.experiment}"):
             log_run(config, row, str(report_path(config, row["run_id"])))
         yield "tracking"
+    if "names" in row["owed"]:
+        if config.output.register_as is not None:
+            with progress.stage("names", f"naming the tables in {config.output.register_as}"):
+                register_tables(tables.store, config.output.register_as)
+        yield "names"
 
 
 def config_of(config: Config, row: Mapping[str, Any]) -> Config:
