@@ -99,7 +99,9 @@ def _unix_sockets(conf: SparkConf) -> dict[str, str]:
     name is short enough: there it is for the operator to say.
     """
     one_machine = re.fullmatch(r"local(\[[^\]]*\])?", conf.get("spark.master")) is not None
-    if not has_unix_sockets() or not one_machine or conf.get("spark.submit.pyFiles", ""):
+    # Spark also lists there the jars that spark.jars.packages has brought.
+    shipped = [file for file in conf.get("spark.submit.pyFiles", "").split(",") if file and not file.endswith(".jar")]
+    if not has_unix_sockets() or not one_machine or shipped:
         return {}
     folder = _socket_folder()
     if len(folder) > _LONGEST_SOCKET_FOLDER:
