@@ -27,8 +27,8 @@ class VssparkOperator(SparkSubmitOperator):
     | any other | failed; Airflow tries again as `retries` says |
 
     output_path: the job's output.path; for Airflow, s3a:// is read as s3://. A connection of Airflow gives access.
-    alias, asset: where the run has published another table, an event of `asset` is added through `alias`, which the
-    task gets as its outlet. The event's extra: run_id, run_date, model_version.
+    alias, asset: where readers now see this run, an event of `asset` is added through `alias`, which the task gets as
+    its outlet. The event's extra: run_id, run_date, model_version.
     """
 
     template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "output_path")
@@ -49,15 +49,17 @@ class VssparkOperator(SparkSubmitOperator):
             outcome = None
         code = self._process_code(failure) if outcome is None else outcome["exit_code"]
         message = outcome["message"] if outcome else "the job's own message is in the log above"
-        if outcome is not None and outcome["published"]:
-            extra = {name: outcome[name] for name in ("run_id", "run_date", "model_version")}
-            context["outlet_events"][self.alias].add(self.asset, extra=extra)
         if code == _REFUSED:
             raise AirflowSkipException(f"refused, a person has to look: {message}")
         if code == _WRONG_INPUT:
             raise AirflowFailException(f"wrong settings or input: {message}")
         if failure is not None:
             raise failure
+        # Airflow keeps events of tasks that succeed alone: where an earlier try has published and then failed at the
+        # report, the try that ends well says so.
+        if outcome is not None and outcome["current"] == outcome["run_id"]:
+            extra = {name: outcome[name] for name in ("run_id", "run_date", "model_version")}
+            context["outlet_events"][self.alias].add(self.asset, extra=extra)
 
     def _outcome(self) -> dict | None:
         path = self.output_path.rstrip("/").replace("s3a://", "s3://", 1)
