@@ -94,7 +94,8 @@ def test_a_publish_is_an_event_and_a_night_without_changes_is_none(python, tmp_p
 
     airflow.test("vsspark_export", "2026-03-02T03:00:00+00:00")
     assert airflow.tasks()[-1][:2] == ("export", "success")
-    assert list((tmp_path / "export").rglob("*.jsonl*"))
+    latest = json.loads((tmp_path / "export/latest.json").read_text(encoding="utf-8"))
+    assert outcome["run_id"] in latest.values()
 
 
 def test_a_refused_run_is_skipped_and_wrong_settings_are_not_tried_again(python, tmp_path):
