@@ -174,7 +174,7 @@ RUNS = StructType([
     _field("forced_by", StringType(), "who published in spite of the gate, and why"),
     _field("embedded_by", StringType(),
            "the run whose embeddings and quarantine the tables held when this one was over"),
-    _field("owed", ArrayType(StringType()), "what a published run lacks, done by the next call: report, tracking"),
+    _field("owed", ArrayType(StringType()), "what a published run lacks, done by the next call: report, tracking, names"),
 ])  # fmt: skip
 
 _SPARE_ITEM = StructType(

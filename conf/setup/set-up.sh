@@ -7,11 +7,11 @@ say() { printf 'set-up: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 2; }
 
 python=""
-for candidate in "${PYTHON:-}" python3.11 python3 python; do
+for candidate in "${PYTHON:-}" python3.11 python3.12 python3.13 python3 python; do
   [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue
-  if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then python=$candidate; break; fi
+  if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then python=$candidate; break; fi
 done
-[ -n "$python" ] || fail "Python 3.11 is missing: found $(python3 --version 2>/dev/null || echo none); install it or set PYTHON=/path/to/python3.11"
+[ -n "$python" ] || fail "Python 3.11, 3.12 or 3.13 is missing: found $(python3 --version 2>/dev/null || echo none); install it or set PYTHON=/path/to/python3.11"
 
 java="${JAVA_HOME:+$JAVA_HOME/bin/}java"
 command -v "$java" >/dev/null 2>&1 || fail "Java is missing: install a Java 17 or 21 runtime (Debian: openjdk-17-jre-headless) or set JAVA_HOME"

@@ -35,7 +35,8 @@ _ROW = {
 )
 def test_the_exit_code_and_whether_something_is_new(status, error, code, published):
     assert exit_code(status, error) == code
-    facts = json.loads(json.dumps(outcome(_ROW | {"status": status}, error)))
+    facts = json.loads(json.dumps(outcome(_ROW | {"status": status}, error, "night-0")))
+    assert facts["current"] == "night-0"
     assert facts["exit_code"] == code
     assert facts["published"] is published
     assert facts["run_date"] == "2026-03-01"
@@ -50,5 +51,6 @@ def test_a_published_run_leaves_its_outcome_beside_the_tables(published):
         0,
         True,
     )
+    assert facts["current"] == "night-1"
     assert facts["counts"]["images"] == len(rows)
     assert facts["versions"]["similar_products"] >= 0

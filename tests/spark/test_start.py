@@ -50,10 +50,6 @@ def test_a_jvm_tells_which_classes_it_has(spark):
     assert not jvm.has_class(spark, "io.delta.tables.NoSuchTable")
 
 
-def test_delta_is_named_by_the_versions_that_are_installed():
-    assert start.delta_package() == "io.delta:delta-spark_4.2_2.13:4.4.0"
-
-
 def test_a_jvm_that_cannot_start_is_one_message(tmp_path):
     process = subprocess.run(
         [sys.executable, "-m", "vsspark", "recommend", "--set", f"output.path={tmp_path}/out"],

@@ -43,6 +43,14 @@ def test_a_task_that_raises_fails_the_job(spark):
         map_in_arrow(spark.range(3), task, "id long").collect()
 
 
+def test_jars_that_spark_has_fetched_do_not_keep_workers_from_the_sockets(spark):
+    conf = SparkConf(loadDefaults=False).set("spark.master", "local[2]")
+    conf.set("spark.submit.pyFiles", "/opt/io.delta_delta-storage-4.4.0.jar")
+    assert "spark.python.daemon.module" in session._unix_sockets(conf)
+    conf.set("spark.submit.pyFiles", "/opt/a.jar,/opt/vsspark.whl")
+    assert session._unix_sockets(conf) == {}
+
+
 def test_local_sessions_use_the_sockets_and_the_daemon_together(spark):
     conf = spark.sparkContext.getConf()
     assert conf.get("spark.python.unix.domain.socket.enabled") == "true"

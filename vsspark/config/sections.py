@@ -112,6 +112,15 @@ class OutputConfig(Section):
         "delta"  # parquet: for readers without Delta; no earlier versions but of lists
     )
     keep_days: Positive = 7  # days that earlier versions of the Delta tables stay readable, and `rollback` reaches back
+    # Where BI finds the tables by name: catalog.schema of the session's metastore, named after every publish, with
+    # the view top_similar_products; null = nowhere.
+    register_as: Annotated[str, Field(pattern=r"^[\w-]+\.[\w-]+$")] | None = None
+
+    @model_validator(mode="after")
+    def _delta_has_comments(self) -> OutputConfig:
+        if self.register_as is not None and self.format != "delta":
+            raise ValueError(f"register_as names Delta tables: got format={self.format}, expected delta")
+        return self
 
 
 class ReportConfig(Section):

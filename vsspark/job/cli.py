@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from vsspark import __version__, progress
 from vsspark.config import Config, load_config
-from vsspark.errors import VssparkError, raised_in_task
+from vsspark.errors import ConfigError, VssparkError, raised_in_task
 from vsspark.job.jobs import JOBS
 from vsspark.masking import mask_text
 
@@ -82,7 +82,14 @@ def run_job(name: str, argv: Sequence[str] | None = None) -> int:
 
 
 def _session(name: str, config: Config) -> SparkSession:
-    from vsspark.spark import session  # a job without Spark does not wait for its packages
+    try:
+        from vsspark.spark import session  # a job without Spark does not wait for its packages
+    except ModuleNotFoundError as error:
+        if error.name not in ("pyspark", "py4j"):
+            raise
+        raise ConfigError(
+            f"this Python has no {error.name}: pip install 'vsspark[spark]', or start the job with spark-submit"
+        ) from None
 
     return session.create(f"vsspark-{name}", config.spark)
 

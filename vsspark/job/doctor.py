@@ -136,5 +136,5 @@ class _Patient:
 
     def report(self) -> str:
         """The report's folder and the tracking store."""
-        check_followers(self._config, "doctor")
+        check_followers(self._spark, self._config, "doctor")
         return f"can be written; runs go to {mask_text(self._config.mlflow.tracking_uri)}"

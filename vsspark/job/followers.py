@@ -1,4 +1,4 @@
-"""What follows a publish: the report and the tracking. A published run owes them until they are done."""
+"""What follows a publish: the report, the tracking and names for BI. A published run owes them until they are done."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pyspark.sql import SparkSession
+
 from vsspark.config import Config, recorded_settings
+from vsspark.job.register import check_metastore, register_tables
 from vsspark.progress import Progress
 from vsspark.report.build import report_path, write_report
 from vsspark.storage.run_tables import RunTables
@@ -15,11 +18,15 @@ from vsspark.tracking import check_store, log_run
 
 log = logging.getLogger("vsspark")
 
-FOLLOWERS = ("report", "tracking")
+
+def followers(config: Config) -> list[str]:
+    """What a run owes from its publish on."""
+    return ["report", "tracking"] if config.output.register_as is None else ["report", "tracking", "names"]
 
 
-def check_followers(config: Config, run_id: str) -> None:
-    """Raises when report or tracking could not be written: asked before the work, not when the table is out."""
+def check_followers(spark: SparkSession, config: Config, run_id: str) -> None:
+    """Raises when one of them could not be written: checked before the work, not when the table is out."""
+    check_metastore(spark, config.output.register_as)
     report_path(config, run_id)
     check_store(config.mlflow)
 
@@ -34,6 +41,11 @@ def follow(tables: RunTables, row: Mapping[str, Any], config: Config, progress: 
         with progress.stage("tracking", f"logging to {config.mlflow.experiment}"):
             log_run(config, row, str(report_path(config, row["run_id"])))
         yield "tracking"
+    if "names" in row["owed"]:
+        if config.output.register_as is not None:
+            with progress.stage("names", f"naming the tables in {config.output.register_as}"):
+                register_tables(tables.store, config.output.register_as)
+        yield "names"
 
 
 def config_of(config: Config, row: Mapping[str, Any]) -> Config:

@@ -22,14 +22,16 @@ _COLUMNS = (
 )
 
 
-def outcome(row: Mapping[str, Any], error: BaseException | None) -> dict[str, Any]:
-    """What `outcome.json` holds: _COLUMNS of the run's row of `runs`, exit_code, and whether something new was published.
+def outcome(row: Mapping[str, Any], error: BaseException | None, current: str | None) -> dict[str, Any]:
+    """What `outcome.json` holds: _COLUMNS of the run's row of `runs`, exit_code, published and current.
 
     error: what has ended the run; None: it came to its end. published: readers have another table than before.
+    current: the run that readers see; None: none, or nobody knows.
     """
     facts = {name: row[name] for name in _COLUMNS}
     facts |= {name: facts[name].isoformat() for name in ("run_date", "started_at", "finished_at")}
-    return facts | {"exit_code": exit_code(row["status"], error), "published": row["status"] in _NEW}
+    new = row["status"] in _NEW
+    return facts | {"exit_code": exit_code(row["status"], error), "published": new, "current": current}
 
 
 def exit_code(status: str, error: BaseException | None) -> int:

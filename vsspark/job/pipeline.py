@@ -31,7 +31,7 @@ from vsspark.job.check import check_stage, inputs_digest, undelivered
 from vsspark.job.dry_run import dry_run
 from vsspark.job.eligible import rules_of
 from vsspark.job.embed import embed_stage
-from vsspark.job.followers import FOLLOWERS, check_followers
+from vsspark.job.followers import check_followers, followers
 from vsspark.job.gate import GateResult, gate_stage, published_before
 from vsspark.job.ingest import ingest_stage, named_rows, write_images, write_rejected
 from vsspark.job.model import load_model
@@ -59,7 +59,7 @@ def recommend(spark: SparkSession, config: Config, args: argparse.Namespace) -> 
         return
     with Run(spark, config, args.run_id, args.run_date, args.force) as run:
         try:
-            check_followers(config, run.run_id)
+            check_followers(spark, config, run.run_id)
             late = run.finish_owed()
             images = _ingest(run)
             if not _embed(run, images):
@@ -99,7 +99,7 @@ def neighbours(spark: SparkSession, config: Config, args: argparse.Namespace) ->
 def publish(spark: SparkSession, config: Config, args: argparse.Namespace) -> None:
     config = with_rules(config, args)
     with Run(spark, config, args.run_id, args.run_date, args.force) as run:
-        check_followers(config, run.run_id)
+        check_followers(spark, config, run.run_id)
         run.finish_owed()
         _publish(run)
         run.finish()
@@ -194,7 +194,7 @@ def _publish(run: Run) -> None:
     _decide(run, gate)
     with run.progress.stage("publish", f"one commit to {store.path('similar_products')}"):
         versions = {table: version for table, version in store.versions().items() if table != "similar_products"}
-        run.owed = list(FOLLOWERS)
+        run.owed = followers(config)
         run.status, run.versions = "publishing", versions
         if store.current_run("similar_products") != run.run_id:
             run.record()  # a reader who sees the commit finds the versions of the other tables beside it

@@ -228,6 +228,16 @@ class Run:
             self.store.write_run_row(row)
         return row
 
+    def _current(self) -> str | None:
+        """The run that readers see; None: none, or nobody knows."""
+        if self.status == "published":
+            return self.run_id
+        if self.status == "publishing":
+            return None
+        if self.status == "rolled_back":
+            return self.store.current_run("similar_products")
+        return self.published and self.published["run_id"]
+
     def _note(self, error: BaseException) -> None:
         """Sets status and message of a run that an error has ended."""
         self.settle()
@@ -243,7 +253,7 @@ class Run:
         nothing about how the run has ended."""
         try:
             if not self.lock.lost():
-                self.store.write_json(FILE, outcome(self.row(), error))
+                self.store.write_json(FILE, outcome(self.row(), error, self._current()))
         except Exception as failure:
             log.warning("run        %s could not be written: %s", self.store.path(FILE), first_line(failure))
         try:

@@ -83,15 +83,19 @@ class SecondSearch:
         self, index: Index, name: str, queries: DataFrame, k: int, rules: Rules | None, everywhere: bool = False
     ) -> DataFrame:
         queries = self._with_vectors(queries.select("image_id", "group_id", "content", "probes"))
-        return search_queries(index, queries, self._tables.staging(name), self._exact(k), everywhere, rules)
+        return search_queries(index, queries, self._folder(name), self._exact(k), everywhere, rules)
 
     def _pack_and_search(self, name: str, rows: DataFrame, k: int, rules: Rules | None) -> DataFrame:
         rows = self._with_vectors(rows.select("image_id", "group_id", "content", "block", "probes"))
         options = self._tables.storage_options
-        return search_neighbours(rows, self._tables.staging(name), self._exact(k), options, rules)
+        return search_neighbours(rows, self._folder(name), self._exact(k), options, rules)
 
     def _with_vectors(self, rows: DataFrame) -> DataFrame:
         return with_vectors(rows, vectors_of(self._tables, self.model_version), rows.count())
+
+    def _folder(self, name: str) -> str:
+        """Not the folder of `tables.stage(name)`: writing there what was read here would delete it first."""
+        return self._tables.staging(f"search-{name}")
 
     def _exact(self, k: int) -> KnnConfig:
         return self._knn.model_copy(update={"k": k, "mode": "exact"})

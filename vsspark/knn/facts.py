@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from vsspark.arrow import to_array
 from vsspark.knn.eligibility import Terms
 from vsspark.knn.tiles import Tile, read_ids, write_facts_of
+from vsspark.spark.versions import repartition_by_id
 from vsspark.spark.workers import map_in_arrow
 
 
@@ -40,10 +41,10 @@ def write_facts(
     tasks = max(1, min(len(tiles), 4 * spark.sparkContext.defaultParallelism))
     numbers = spark.createDataFrame(pa.table({"tile": pa.array(sorted(tiles), pa.int32())}))
     listed = partial(_tile_ids, tiles=dict(tiles), storage_options=storage_options)
-    rows = map_in_arrow(numbers.repartitionById(tasks, F.col("tile") % tasks), listed, "tile int, image_id long")
+    rows = map_in_arrow(repartition_by_id(numbers, tasks, F.col("tile")), listed, "tile int, image_id long")
     known = rows.join(facts, "image_id", "left").select("tile", "image_id", "codes", "amount")
     write = partial(_write, scratch=scratch, storage_options=storage_options)
-    map_in_arrow(known.repartitionById(tasks, F.col("tile") % tasks), write, "tile int").collect()
+    map_in_arrow(repartition_by_id(known, tasks, F.col("tile")), write, "tile int").collect()
 
 
 def _tile_ids(

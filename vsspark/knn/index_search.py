@@ -27,6 +27,7 @@ from vsspark.knn.index import Index
 from vsspark.knn.index_update import index_contents, with_numbers
 from vsspark.knn.spark import LISTS, search_packed
 from vsspark.knn.tiles import ITEMS, MEMBERS, QUERIES, Tile, read_tile
+from vsspark.spark.versions import repartition_by_id
 from vsspark.spark.workers import map_in_arrow
 
 EVERYTHING = 0  # the one block of a search that knows no categories
@@ -92,7 +93,7 @@ def search_new_items(index: Index, queries: DataFrame, fresh: DataFrame, scratch
     )
     held = index_contents(spark, index).select("image_id", "tile")
     tasks = min(len(index.entries), 4 * slots)
-    rows = numbered.join(held, "image_id").repartitionById(tasks, F.col("tile") % tasks)
+    rows = repartition_by_id(numbered.join(held, "image_id"), tasks, F.col("tile"))
     by_block: dict[int, list[Tile]] = {}
     for tile in new.values():
         by_block.setdefault(tile.block, []).append(tile)

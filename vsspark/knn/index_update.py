@@ -24,6 +24,7 @@ from vsspark.knn import layout, packing, partials, plan
 from vsspark.knn.compaction import worn_tiles
 from vsspark.knn.index import OUTSIDE, Change, Entry, Index, commit, delete_unused
 from vsspark.knn.tiles import ITEMS, MEMBERS, QUERIES, Tile, TileRows, read_facts, read_tile, write_tiles
+from vsspark.spark.versions import repartition_by_id
 from vsspark.spark.workers import map_in_arrow
 from vsspark.storage.filesystems import PLAIN_PATHS
 
@@ -38,7 +39,8 @@ def index_contents(spark: SparkSession, index: Index) -> DataFrame:
     """image_id, group_id, content, block (by number; OUTSIDE: no item), role, tile, position: what the index holds."""
     tiles = index.tiles()
     numbers = spark.createDataFrame(pa.table({"tile": pa.array(tiles, pa.int32())}))
-    tasks = numbers.repartitionById(max(1, min(len(tiles), 4 * spark.sparkContext.defaultParallelism)), F.col("tile"))
+    slots = 4 * spark.sparkContext.defaultParallelism
+    tasks = repartition_by_id(numbers, max(1, min(len(tiles), slots)), F.col("tile"))
     return map_in_arrow(tasks, partial(_facts, tiles=tiles, storage_options=index.storage_options), _FACTS)
 
 

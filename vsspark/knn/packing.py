@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from vsspark.config import KnnConfig
 from vsspark.knn import layout, partials
 from vsspark.knn.tiles import ITEMS, MEMBERS, QUERIES, Tile, read_texts
+from vsspark.spark.versions import repartition_by_id
 from vsspark.spark.workers import map_in_arrow
 
 PLAN = "packed.json"  # the file in scratch that holds what was packed
@@ -94,7 +95,7 @@ def pack_rows(
     )
     packs = 1 + max((p.packs[-1] for p in parts.values()), default=0)
     write = partial(_pack_rows, target=target)
-    written = map_in_arrow(tiled.repartitionById(packs, F.col("pack")), write, _TILE).collect()
+    written = map_in_arrow(repartition_by_id(tiled, packs, F.col("pack")), write, _TILE).collect()
     kinds = {part.first + i: key for key, part in parts.items() for i in range(len(part.packs))}
     tiles = {row.tile: Tile(row.uri, row.batch, row.rows, *kinds[row.tile]) for row in written}
     return tiles, max((row.row_bytes for row in written), default=0)

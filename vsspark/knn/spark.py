@@ -19,6 +19,7 @@ from vsspark.knn import metrics, packing, partials, plan
 from vsspark.knn.facts import Rules, write_facts
 from vsspark.knn.tiles import holds_files, read_texts, write_text
 from vsspark.spark.gpus import cores_per_gpu, one_gpu_per_task, take_gpu
+from vsspark.spark.versions import repartition_by_id
 from vsspark.spark.workers import map_in_arrow
 from vsspark.storage.filesystems import PLAIN_PATHS
 
@@ -129,7 +130,7 @@ def search_packed(
         if work
         else spark.createDataFrame([], _PARTIAL)
     )
-    return map_in_arrow(joined.repartitionById(chunks, F.col("chunk")), merge, LISTS)
+    return map_in_arrow(repartition_by_id(joined, chunks, F.col("chunk")), merge, LISTS)
 
 
 def audited_recall(scratch: str, storage_options: Mapping[str, str] | None = None) -> float | None:

@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from vsspark.config.store_settings import S3_OPTIONS
 from vsspark.spark import jvm
 from vsspark.spark.start import check_delta, start_jvm
+from vsspark.spark.versions import check_spark, has_unix_sockets
 
 # Set where nothing else was said: the config's `spark:` section wins over --conf and spark-defaults.conf, and all
 # three win over these.
@@ -49,6 +50,7 @@ _LONGEST_SOCKET_FOLDER = 60  # letters: Linux takes 107 for a socket's path, and
 
 def create(app_name: str, properties: dict[str, str | int | float | bool]) -> SparkSession:
     """The session: the one spark-submit or a notebook already made, else a local one on all cores."""
+    check_spark()
     # The driver's own TensorFlow (export, training) and the workers forked in local mode read these from the
     # environment.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -96,7 +98,10 @@ def _unix_sockets(conf: SparkConf) -> dict[str, str]:
     may not have this package where their daemon starts (`--py-files` reaches only its workers), nor a folder whose
     name is short enough: there it is for the operator to say.
     """
-    if not re.fullmatch(r"local(\[[^\]]*\])?", conf.get("spark.master")) or conf.get("spark.submit.pyFiles", ""):
+    one_machine = re.fullmatch(r"local(\[[^\]]*\])?", conf.get("spark.master")) is not None
+    # Spark also lists there the jars that spark.jars.packages has brought.
+    shipped = [file for file in conf.get("spark.submit.pyFiles", "").split(",") if file and not file.endswith(".jar")]
+    if not has_unix_sockets() or not one_machine or shipped:
         return {}
     folder = _socket_folder()
     if len(folder) > _LONGEST_SOCKET_FOLDER:

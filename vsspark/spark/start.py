@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 
 import pyspark
@@ -17,6 +16,7 @@ from pyspark.sql import SparkSession
 from vsspark.errors import ConfigError
 from vsspark.masking import mask_text
 from vsspark.spark import jvm
+from vsspark.spark.versions import delta_package
 
 log = logging.getLogger("vsspark")
 
@@ -74,12 +74,6 @@ def check_delta(spark: SparkSession) -> None:
     """Raises ConfigError where this Spark has no Delta."""
     if not jvm.has_class(spark, _DELTA_CLASS):
         raise ConfigError(f"this Spark has no jars of Delta: add `--packages {delta_package()}` to spark-submit")
-
-
-def delta_package() -> str:
-    """The Maven name of the Delta that belongs to the installed pyspark and delta-spark."""
-    spark = ".".join(pyspark.__version__.split(".")[:2])
-    return f"io.delta:delta-spark_{spark}_2.13:{metadata.version('delta-spark')}"
 
 
 def _refuse_late(at_start: Mapping[str, str]) -> None:
