@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vsspark.config.catalogue import CatalogueConfig
 from vsspark.config.encoder import EncoderConfig
