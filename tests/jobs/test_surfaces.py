@@ -160,6 +160,7 @@ def rules_of_nothing(spark, folder, shop, recommend, catalogue, written):
     return rules_of(tables, recommend, catalogue, written) is None
 
 
+@pytest.mark.slow
 def test_two_pins_of_one_place_are_refused_with_both_lines(spark, tmp_path):
     shop = RandomShop(7, products=12)
     names = sorted(shop.products)
@@ -258,6 +259,7 @@ def test_a_dry_run_says_what_the_lists_become(spark, tmp_path):
     assert not tables.exists("applied_rules")
 
 
+@pytest.mark.slow
 def test_shown_products_stay_until_others_are_better_by_the_margin(spark, tmp_path):
     shop, k, margin = RandomShop(11, products=30), 4, 0.1
     for facts in shop.products.values():
