@@ -28,7 +28,7 @@ SMALLEST = 6144  # items: below it an exact join is as fast
 SAMPLE = (256, 1024)
 MISSES = 5  # neighbours that the target allows a sample to miss, at least
 PROBES = (4, 6, 8, 12, 16, 20, 24, 32, 48, 64)
-CANDIDATES = (4, 8, 12, 16, 20, 25, 30, 40, 55, 70, 100, 140)  # beyond k
+CANDIDATES = (4, 8, 12, 16, 20, 25, 30, 40, 55, 70, 100)  # beyond k
 FIRST = 7.0  # of the allowed loss: what the probed cells may lack, before the rounds
 ROOM = 0.25  # of the allowed loss: what the lists may have no room for
 ROUNDS = 8  # at most
@@ -169,9 +169,9 @@ def _find(both: Projected, truth: Truth, target: float, threads: int) -> np.ndar
             graph.follow(lists, links, of_items or links, threads)
             if of_items is not None:
                 of_items = of_items._replace(fresh=np.zeros_like(of_items.fresh))  # they do not change any more
-        if recall >= (target + wanted) / 2:
-            return lists.found
         more = min(2 * probes, max(PROBES), len(both.cells.centres))
+        if recall >= (target + wanted) / 2 or (recall >= target and more == probes):
+            return lists.found
         needs = (more, width) if more > probes else None
     return None
 

@@ -16,7 +16,7 @@ from vsspark.knn import exact
 from vsspark.knn.cells import Cells
 from vsspark.knn.compiled import REORDER, compiled
 
-LINKS = 30  # of a list's items, the nearest are followed
+LINKS = 30  # of a list's items, the nearest are followed: so many, or half of a longer list
 BACK_LINKS = 10  # and so many of the items that have the item in their lists
 _BLOCK = 1024  # queries that a thread takes at a time
 
@@ -99,7 +99,7 @@ def links_of(lists: Candidates, before: Links | None, back: bool) -> Links:
     """The links of each query: its nearest candidates and, of items joined with themselves, those that have it among
     theirs (`back`).
     """
-    near = np.ascontiguousarray(lists.found[:, :LINKS])
+    near = np.ascontiguousarray(lists.found[:, : max(LINKS, lists.found.shape[1] // 2)])
     if back:
         near = np.concatenate([near, _back_links(near, lists.queries.needed, BACK_LINKS)], axis=1)
     old = np.empty((len(near), 0), np.int32) if before is None else before.near
