@@ -49,12 +49,13 @@ def test_data_without_structure_falls_back_to_exact(caplog):
 
 
 def test_more_cells_are_searched_where_the_rounds_end_early(caplog):
-    x = np.random.default_rng(0).standard_normal((8000, 32)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((8000, 128)).astype(np.float32)
     with caplog.at_level("INFO", logger="vsspark.knn.approximate"):
-        ids = self_join(x, 2, mode="approximate", target_recall=0.9)[1]
-    assert "4 of 31 cells" in caplog.text
-    assert "8 of 31 cells" in caplog.text
-    assert recall(ids, self_join(x, 2)[1]) >= 0.9
+        ids = self_join(x, 2, mode="approximate", target_recall=0.97)[1]
+    assert "after 20 of 31 cells" in caplog.text
+    assert "after 31 of 31 cells" in caplog.text
+    assert "searching exactly" not in caplog.text
+    assert recall(ids, self_join(x, 2)[1]) >= 0.97
 
 
 def test_a_seed_fixes_the_answer_whatever_the_threads():

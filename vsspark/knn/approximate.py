@@ -29,7 +29,7 @@ SAMPLE = (256, 1024)
 MISSES = 5  # neighbours that the target allows a sample to miss, at least
 PROBES = (4, 6, 8, 12, 16, 20, 24, 32, 48, 64)
 CANDIDATES = (4, 8, 12, 16, 20, 25, 30, 40, 55, 70, 100)  # beyond k
-FIRST = 7.0  # of the allowed loss: what the probed cells may lack, before the rounds
+FIRST = 0.7  # of the root of the allowed loss: what the probed cells may lack, before the rounds
 ROOM = 0.25  # of the allowed loss: what the lists may have no room for
 ROUNDS = 8  # at most
 ITEM_ROUNDS = 2  # among the items, where the queries are others
@@ -208,7 +208,7 @@ def _calibrate(both: Projected, truth: Truth, target: float, threads: int) -> tu
         return None
     cell = np.searchsorted(both.cells.starts, truth.items, side="right") - 1
     probe = _place(nearest_cells(vectors, both.cells.centres, max(PROBES), threads)[:, None, :], cell)
-    enough = [probes for probes in PROBES if truth.share(probe < probes) >= 1 - FIRST * (1 - target)]
+    enough = [probes for probes in PROBES if truth.share(probe < probes) >= 1 - FIRST * math.sqrt(1 - target)]
     return (enough[0] if enough else max(PROBES)), room[0]
 
 
