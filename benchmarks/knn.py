@@ -1,6 +1,6 @@
 """The neighbour search against its peers: all interleaved on the same data, on two threads, medians of the repeats.
 
-python -m benchmarks.knn [--cases exact approximate ...] [--rows 60000] [--repeats 3] [--avx2]
+python -m benchmarks.knn [--cases exact approximate ...] [--rows 60000] [--repeats 3] [--peers pynndescent ...] [--avx2]
 
 Writes build/bench/knn.json (a case measured again replaces its old figures) and build/bench/knn_scaling.png.
 `published` (137,280 x 4096), `million` (1,000,000 x 1280 in 12 uneven blocks) and `approximate_999` (recall .999) take
@@ -21,6 +21,7 @@ from benchmarks import knn_approximate, limits
 from benchmarks import knn_peers as peers
 from benchmarks.harness import RESULTS, write_results
 from benchmarks.knn_data import embeddings, synthetic
+from benchmarks.knn_indexes import PEERS
 from benchmarks.knn_measure import THREADS, K, case_of, interleaved, same_ids
 from vsspark.knn import self_join
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=DEFAULT)
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peers", nargs="*", choices=PEERS, help="of the approximate cases; all by default")
     parser.add_argument("--avx2", action="store_true", help="start again without AVX-512")
     args = parser.parse_args(argv)
     if args.avx2:
@@ -41,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     limited = limits.limits()
     ending = "" if limited is None else "_avx2" if args.avx2 else "_limited"
     for name in args.cases:
-        for case in CASES[name](args.rows, args.repeats):
+        more = {"peers": args.peers} if name in ("approximate", "approximate_999") else {}
+        for case in CASES[name](args.rows, args.repeats, **more):
             case |= {"case": case["case"] + ending, "limits": limited, "kernels": limits.kernels()}
             print(json.dumps(case), flush=True)
             cases[case["case"]] = case
@@ -147,8 +150,8 @@ def probes_cases(n: int, repeats: int) -> list[dict]:
 
 CASES = {
     "exact": exact_cases,
-    "approximate": lambda n, repeats: knn_approximate.cases(n, repeats, 0.99),
-    "approximate_999": lambda n, repeats: knn_approximate.cases(n, repeats, 0.999),
+    "approximate": lambda n, repeats, peers: knn_approximate.cases(n, repeats, 0.99, peers),
+    "approximate_999": lambda n, repeats, peers: knn_approximate.cases(n, repeats, 0.999, peers),
     "l1": l1_cases,
     "hamming": hamming_cases,
     "scaling": scaling_cases,

@@ -67,10 +67,10 @@ def choose(peer: Peer, x: np.ndarray, truth: np.ndarray, recall: float, limit: f
     return Choice(*best, tried)
 
 
-def cases(n: int, repeats: int, recall: float) -> list[dict]:
-    """The case `approximate_cosine`, with its recall in the name where that is not .99."""
+def cases(n: int, repeats: int, recall: float, peers: list[str] | None = None) -> list[dict]:
+    """The case `approximate_cosine`, with its recall in the name where that is not .99. peers: all by default."""
     x, data = embeddings(n)
-    return [compare(x, data, repeats, recall, list(PEERS))]
+    return [compare(x, data, repeats, recall, list(PEERS) if peers is None else peers)]
 
 
 def compare(x: np.ndarray, data: str, repeats: int, recall: float, names: list[str]) -> dict:
@@ -100,7 +100,8 @@ def compare(x: np.ndarray, data: str, repeats: int, recall: float, names: list[s
             skipped[name] = f"{type(error).__name__}: {error}"
         print(f"{name}: {settings.get(name) or 'not measured: ' + str(skipped[name])}", flush=True)
     cores: dict[str, list[float]] = defaultdict(list)
-    runs = {name: _with_cores(run, cores[name]) for name, run in runs.items()}
+    processor: dict[str, list[float]] = defaultdict(list)
+    runs = {name: _with_cores(run, cores[name], processor[name]) for name, run in runs.items()}
     seconds, results = interleaved(runs, repeats)
     name = "approximate_cosine" if recall == 0.99 else f"approximate_cosine_{recall}"
     more = {
@@ -109,6 +110,7 @@ def compare(x: np.ndarray, data: str, repeats: int, recall: float, names: list[s
         "settings": settings,
         "seconds_per_phase": {run: _medians(phases) for run, phases in log.items() if phases},
         "cores_used": {run: round(statistics.median(used), 2) for run, used in cores.items()},
+        "processor_seconds": {run: round(statistics.median(taken), 1) for run, taken in processor.items()},
         "not_measured": {run: f"not measured: {why}" for run, why in skipped.items() if why},
         "grid": GRID,
         "tried": tried,
@@ -130,13 +132,16 @@ def _whole(peer: Peer, x: np.ndarray, choice: Choice, log: list[dict[str, float]
     return run
 
 
-def _with_cores(run: Callable[[], np.ndarray], used: list[float]) -> Callable[[], np.ndarray]:
-    """The same run, which appends the processor time per second it got: THREADS at most, less beside other work."""
+def _with_cores(run: Callable[[], np.ndarray], used: list[float], taken: list[float]) -> Callable[[], np.ndarray]:
+    """The same run, which appends the processor time it took, in seconds, and per second: THREADS at most, less beside
+    other work.
+    """
 
     def measured() -> np.ndarray:
         wall, processor = time.perf_counter(), time.process_time()
         ids = run()
-        used.append((time.process_time() - processor) / (time.perf_counter() - wall))
+        taken.append(time.process_time() - processor)
+        used.append(taken[-1] / (time.perf_counter() - wall))
         return ids
 
     return measured

@@ -18,9 +18,9 @@ item, its best, and never in its own lists. NaN and infinity are refused; a zero
 
 The files, each using only those before it: `bits` (the same values by NumPy), `compiled` (Numba's options), `values`
 (the value of a pair), `topk` (the lists and the pass over a tile), `metrics` (estimates per metric), `exact`, `cells`,
-`approximate` (calibration, audit), `gpu`, `engine` (the functions above); for Spark `tiles` (files), `layout` (which
-tiles), `plan` (work from tile sizes), `simulate` (both for a shop that is not there yet), `partials` (what a task
-does), `packing`, `spark`.
+`graph` (neighbours of neighbours), `approximate` (calibration, audit), `gpu`, `engine` (the functions above); for
+Spark `tiles` (files), `layout` (which tiles), `plan` (work from tile sizes), `simulate` (both for a shop that is not
+there yet), `partials` (what a task does), `packing`, `spark`.
 A Spark task runs as many threads as spark.task.cpus says.
 """
 
