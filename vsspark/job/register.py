@@ -13,7 +13,16 @@ from vsspark.storage.store import Store
 
 VIEW = "top_similar_products"
 _TOP = 5
-_VIEW_COLUMNS = ("product_id", "surface", "rank", "similar_product_id", "similarity", "category", "price", "similar_price")
+_VIEW_COLUMNS = (
+    "product_id",
+    "surface",
+    "rank",
+    "similar_product_id",
+    "similarity",
+    "category",
+    "price",
+    "similar_price",
+)
 
 
 def check_metastore(spark: SparkSession, place: str | None) -> None:
