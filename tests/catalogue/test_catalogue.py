@@ -246,8 +246,12 @@ def test_names_of_people_who_mean_harm(spark):
         "s3a://bucket/photos/a.jpg",
         "/shop/data:image/png;base64,AAAA",
         "/shop/~root/a.jpg",
-    ]
+        "file:///shop/a.jpg", "file:/shop/a.jpg", "file:///sh%6Fp/a%20b+c.jpg", "file:///my%20shop/a.jpg", "/my shop/a.jpg",
+        "file:///shop/50%_off.jpg", "file:///shop/%2e%2e/a.jpg",
+    ]  # fmt: skip
     outside = [
+        "file:///shop%2F..%2Fetc/a.jpg", "file:///sh%6Fp/%2e%2e/a.jpg", "/sh%6Fp/a.jpg", "file:////shop/a.jpg",
+        "s3a://bucket/ph%6Ftos/a.jpg",
         "/etc/passwd", "/shop", "/shop/..", "/shop/../etc/passwd", "/shop/a/../../etc/passwd", "/shop/..\\etc",
         "/shop//../a.jpg", "/shopping/a.jpg",
         "file:///etc/passwd", "file:/etc/passwd", "file://localhost/shop/a.jpg", "FILE:///etc/passwd",
@@ -257,7 +261,7 @@ def test_names_of_people_who_mean_harm(spark):
         "s3a://bucket/photosets/a.jpg", "s3a://bucket@evil/photos/a.jpg", "s3://bucket/photos/a.jpg",
         "//shop/a.jpg", "shop/a.jpg", "",
     ]  # fmt: skip
-    strict = _config("t.csv", "allowed_roots=[/shop/, s3a://bucket/photos]")
+    strict = _config("t.csv", "allowed_roots=[/shop/, 's3a://bucket/photos', 'file:///my shop']")
     df = spark.createDataFrame([(name,) for name in inside + outside], "uri string")
     found = {row.uri: row.outside for row in df.select("uri", leads_outside(df.uri, strict).alias("outside")).collect()}
     assert found == {**dict.fromkeys(inside, False), **dict.fromkeys(outside, True)}

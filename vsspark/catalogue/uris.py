@@ -13,6 +13,8 @@ from vsspark.config import CatalogueConfig
 from vsspark.errors import ConfigError
 
 ABSOLUTE = r"^([A-Za-z][A-Za-z0-9+.\-]*://|file:/|/)"  # a URI, or a local path
+_LOCAL = r"^file:(///|/(?!/))"  # of a URI of this machine, up to its path's first slash
+_CLIMBS = r"(^|[/\\])\.\.([/\\]|$)"
 _OF_A_HOST = r"^//[A-Za-z0-9\-]+(\.[A-Za-z0-9\-]+)*\.[A-Za-z]{2,}/"
 
 
@@ -50,11 +52,17 @@ def absolute(folder: str) -> str:
 
 
 def leads_outside(uri: Column, config: CatalogueConfig) -> Column:
-    """True where a uri climbs by `..`, or lies below none of `catalogue.allowed_roots` (when that is given)."""
-    climbs = uri.rlike(r"(^|[/\\])\.\.([/\\]|$)")
+    """True where a uri climbs by `..`, or lies below none of `catalogue.allowed_roots` (when that is given).
+
+    A `file:` URI is the path behind it, as it is written or percent-decoded: it is read under either name.
+    """
     if config.allowed_roots is None:
-        return climbs
+        return uri.rlike(_CLIMBS)
+    path = F.regexp_replace(uri, _LOCAL, "/")
+    decoded = F.coalesce(F.try_url_decode(F.replace(path, F.lit("+"), F.lit("%2B"))), path)
+    decoded = F.when((path != uri) & ~decoded.rlike(_CLIMBS), decoded).otherwise(path)
     inside = F.lit(False)
     for root in config.allowed_roots:
-        inside = inside | uri.startswith(absolute(root).rstrip("/") + "/")
-    return climbs | ~inside
+        below = absolute(re.sub(_LOCAL, "/", root)).rstrip("/") + "/"
+        inside = inside | path.startswith(below) | decoded.startswith(below)
+    return uri.rlike(_CLIMBS) | ~inside
