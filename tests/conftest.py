@@ -19,7 +19,7 @@ _SHARED = {  # file -> what it shares with other files, so that one process make
     "test_outcome.py": "published",
     "test_live_job.py": "published",
     "test_export.py": "published",
-    "test_register.py": "published",
+    "test_register_as.py": "published",
     "test_without_adaptive.py": "published",
     "test_report_spark.py": "report",
     "test_report_job.py": "report",

@@ -120,6 +120,7 @@ def test_every_pair_has_the_answer_of_the_trace(spark, tmp_path, capsys, rules, 
     assert capsys.readouterr().out.startswith("filtered by product: ")
 
 
+@pytest.mark.slow
 def test_written_rules_and_lists_of_a_page_are_named(spark, tmp_path, capsys):
     shop = RandomShop(22, products=45)
     written = rules_of_every_kind(sorted(shop.products))

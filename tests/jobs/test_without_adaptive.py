@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 
+import pytest
 from invariants import content
 from shops import arguments
 
 from jobs import publish
 
 
+@pytest.mark.slow
 def test_lists_are_the_same_without_adaptive_execution(spark, published, tmp_path):
     """Products of small categories are filled from the whole catalogue: once that read files the write had deleted."""
     folder, output, _ = published

@@ -63,4 +63,4 @@ def test_the_dom_holds_every_picture_and_no_script_ran(tmp_path, shop_report):
     # Queries, then 5 x 3 + 2, and one of a second list.
     assert dom.count('src="data:image/jpeg;base64,') == shop_report.count('src="data:image/jpeg;base64,') == 6 + 18
     assert "<title>Similar products, 2026-11-21</title>" in dom
-    assert dom.count("<img") == 6 + 17  # none out of a product id
+    assert dom.count("<img") == 6 + 18  # none out of a product id

@@ -134,7 +134,7 @@ def _embed(run: Run, images, always: bool = False) -> bool:
     check = run.do(
         "check", "sizes and times of the files", check_stage, tables, images, config.catalogue, config.images
     )
-    run.inputs = inputs_digest(images, check.files, model.version, config, run.written)
+    run.inputs = inputs_digest(images, check.files, model.version, config, run.written or ())
     if not always and _unchanged(run):
         return False
     sections = (config.images, config.encoder)
