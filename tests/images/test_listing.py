@@ -89,5 +89,5 @@ def test_a_store_that_throttles_is_asked_again_and_one_that_never_answers_is_lef
 
 
 def test_without_boto3_nothing_is_listed(port, monkeypatch):
-    monkeypatch.setattr(listing, "_boto3", lambda: None)
+    monkeypatch.setattr(listing, "has_boto3", lambda: False)
     assert listing.list_objects([f"{FOLDER}/img-{i:03d}.jpg" for i in range(99)], IMAGES, {}) == {}

@@ -23,8 +23,20 @@ S3_OPTIONS = (
     "fs.s3a.session.token",
     "fs.s3a.path.style.access",
     "fs.s3a.connection.ssl.enabled",
+    "fs.s3a.aws.credentials.provider",
+    "fs.s3a.proxy.host",
+    "fs.s3a.proxy.port",
+    "fs.s3a.proxy.username",
+    "fs.s3a.proxy.password",
+    "fs.s3a.proxy.ssl.enabled",
+    # Refused by name where a bucket is read with them: see `storage.s3`.
+    "fs.s3a.requester.pays.enabled",
+    "fs.s3a.encryption.algorithm",
+    "fs.s3a.server-side-encryption-algorithm",
+    "fs.s3a.security.credential.provider.path",
+    "hadoop.security.credential.provider.path",
 )
-_PER_BUCKET = "fs.s3a.bucket."
+PER_BUCKET = "fs.s3a.bucket."
 _HADOOP = "spark.hadoop."
 _LINE = re.compile(r"\s*([^\s=:#!]+)\s*[=:\s]\s*(.*?)\s*$")  # of a Java properties file
 
@@ -40,7 +52,7 @@ def storage_options(
     own = {name if name.startswith("spark.") else f"spark.{name}": value for name, value in properties.items()}
     spark = {**(_spark_defaults() if submitted is None else submitted), **own}
     hadoop = _core_site() | {name.removeprefix(_HADOOP): _text(spark[name]) for name in spark if _HADOOP in name}
-    return {name: value for name, value in hadoop.items() if name in S3_OPTIONS or name.startswith(_PER_BUCKET)}
+    return {name: value for name, value in hadoop.items() if name in S3_OPTIONS or name.startswith(PER_BUCKET)}
 
 
 def _text(value: str | int | float | bool) -> str:

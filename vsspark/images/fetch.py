@@ -12,15 +12,13 @@ import stat
 from collections.abc import Mapping
 from functools import lru_cache
 
-import pyarrow as pa
-from pyarrow import fs
-
 from vsspark.config import ImagesConfig
 from vsspark.errors import ImageError, Reason
 from vsspark.images import web
 from vsspark.images.names import local_path, object_keys
+from vsspark.images.objects import check_size, read_object, stat_object
 from vsspark.images.retries import TransientError, retry
-from vsspark.storage.filesystems import S3_SCHEMES, s3_client, split_uri
+from vsspark.storage.filesystems import S3_SCHEMES, split_uri
 
 
 def read_image(uri: str, config: ImagesConfig, storage_options: Mapping[str, str] | None = None) -> bytes:
@@ -71,7 +69,7 @@ def stat_image(
         # Twice as often as a picture: a file that could not be asked for counts as changed, and is read.
         often = config.model_copy(update={"attempts": 2 * config.attempts})
         for name in (path, *_other_objects(path)):
-            if (about := retry(_stat_s3, often, name, config, dict(storage_options or {}))) is not None:
+            if (about := retry(stat_object, often, name, config, dict(storage_options or {}))) is not None:
                 return about
     except TransientError:
         pass
@@ -107,7 +105,7 @@ def _read_local(path: str, config: ImagesConfig, encoded: bool) -> bytes:
             raise ImageError(Reason.UNREADABLE, f"{path} is a directory")
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(Reason.UNREADABLE, f"{path} is no regular file")
-        _check_size(status.st_size, config)
+        check_size(status.st_size, config)
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(config.max_bytes)
     except OSError as error:
@@ -138,21 +136,6 @@ def _real_folders(roots: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(os.path.join(os.path.realpath(path), "") for path in paths)
 
 
-def _client(path: str, config: ImagesConfig, options: Mapping[str, str]) -> fs.S3FileSystem:
-    # One attempt per request: the retries are counted in one place, around the whole object. AWS's own strategy gives
-    # up early: all requests of a client share one budget of retries.
-    return s3_client(path.partition("/")[0], options, config.timeout_s, 1)
-
-
-def _may_pass(error: OSError) -> bool:
-    """Whether a retry may succeed."""
-    return not (
-        isinstance(error, FileNotFoundError | PermissionError)
-        or "ACCESS_DENIED" in str(error)
-        or "HTTP status 403" in str(error)
-    )
-
-
 def _other_objects(path: str) -> list[str]:
     bucket, slash, key = path.partition("/")
     return [bucket + slash + name for name in object_keys(key)]
@@ -161,64 +144,15 @@ def _other_objects(path: str) -> list[str]:
 def _read_object(path: str, config: ImagesConfig, options: dict[str, str]) -> bytes:
     """The object's bytes, under whichever of its names it is there; the first name's error where it is under none."""
     try:
-        return retry(_read_s3, config, path, config, options)
+        return retry(read_object, config, path, config, options)
     except ImageError as error:
         if error.reason is not Reason.MISSING:
             raise
         missing = error
     for name in _other_objects(path):
         try:
-            return retry(_read_s3, config, name, config, options)
+            return retry(read_object, config, name, config, options)
         except ImageError as error:
             if error.reason is not Reason.MISSING:
                 raise
     raise missing
-
-
-def _stat_s3(path: str, config: ImagesConfig, options: dict[str, str]) -> tuple[int, str] | None:
-    try:
-        with _client(path, config, options).open_input_stream(path) as stream:  # a HEAD; nothing is read
-            about = stream.metadata()
-        return int(about["Content-Length"]), about["ETag"].decode().strip('"')
-    except OSError as error:
-        if _may_pass(error):
-            raise TransientError(str(error)) from None
-        return None
-    except (pa.ArrowException, KeyError, ValueError):
-        return None  # a name that is none, or a store that does not say
-
-
-def _read_s3(path: str, config: ImagesConfig, options: dict[str, str]) -> bytes:
-    store = _client(path, config, options)
-    try:
-        try:
-            with store.open_input_file(path) as file:
-                size = file.size()
-                _check_size(size, config)
-                data = file.read()
-        except FileNotFoundError:
-            raise _nothing_there(path, store) from None
-    except pa.ArrowInvalid as error:
-        raise ImageError(Reason.UNREADABLE, str(error)) from None
-    except OSError as error:
-        if _may_pass(error):
-            raise TransientError(str(error)) from None
-        raise ImageError(Reason.UNREADABLE, str(error)) from None
-    if len(data) != size:
-        raise TransientError(f"got {len(data)} of {size} bytes")
-    return data
-
-
-def _nothing_there(path: str, store: fs.S3FileSystem) -> ImageError:
-    """The error for a key without an object; one more request, which may fail as any other."""
-    key = path.partition("/")[2]
-    if not key or key.endswith("/") or store.get_file_info(path).type == fs.FileType.Directory:
-        return ImageError(Reason.UNREADABLE, f"{path} is a folder")
-    return ImageError(Reason.MISSING, f"no such object: {path}")
-
-
-def _check_size(size: int, config: ImagesConfig) -> None:
-    if size == 0:
-        raise ImageError(Reason.EMPTY, "0 bytes")
-    if size > config.max_bytes:
-        raise ImageError(Reason.TOO_MANY_BYTES, f"{size} bytes, allowed are {config.max_bytes}")

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from vsspark.config import ImagesConfig
+from vsspark.errors import ConfigError
 from vsspark.images.names import object_keys
 from vsspark.images.retries import TransientError, retry
-from vsspark.storage.filesystems import S3_SCHEMES, s3_settings, split_uri
+from vsspark.storage.filesystems import S3_SCHEMES, split_uri
+from vsspark.storage.s3 import boto_client, has_boto3, s3_settings
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -35,7 +36,7 @@ def list_objects(uris: Sequence[str], config: ImagesConfig, options: Mapping[str
     is not there and may be there under another name (`images.names`).
     Cost: one request for each thousand keys of a folder of which most are wanted.
     """
-    if _boto3() is None:
+    if not has_boto3():
         return {}
     buckets: dict[str, dict[str, str]] = {}
     for uri in uris:
@@ -46,7 +47,10 @@ def list_objects(uris: Sequence[str], config: ImagesConfig, options: Mapping[str
     stated: Stated = {}
     for bucket, by_key in buckets.items():
         if len(by_key) >= WORTH_A_PAGE:
-            client = _client(s3_settings(bucket, options), config.timeout_s)
+            try:
+                client = boto_client(s3_settings(bucket, options), config.timeout_s)
+            except ConfigError:
+                continue  # `read_image` says it, for every picture
             found = _told(client, bucket, sorted(by_key, key=lambda key: key.encode()), config)
             stated |= {by_key[key]: answer for key, answer in found if answer is not None or not object_keys(key)}
     return stated
@@ -88,38 +92,3 @@ def _before(key: str) -> str:
     """A key that comes shortly before this one in the order of UTF-8."""
     last = ord(key[-1])
     return key[:-1] + (chr(last - 1) + "~" if last > 1 else "")
-
-
-@lru_cache(maxsize=1)
-def _boto3():
-    try:
-        import boto3
-    except ImportError:
-        return None
-    return boto3
-
-
-@lru_cache(maxsize=32)
-def _client(settings: tuple[tuple[str, str], ...], timeout_s: float) -> BaseClient:
-    from botocore.config import Config
-
-    given = dict(settings)
-    endpoint = given.get("endpoint")
-    if endpoint and "://" not in endpoint:
-        secure = given.get("connection.ssl.enabled", "true").lower() != "false"
-        endpoint = f"{'https' if secure else 'http'}://{endpoint}"
-    path_style = given.get("path.style.access", "false").lower() != "false"
-    return _boto3().client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name=given.get("endpoint.region", "us-east-1" if endpoint else None),
-        aws_access_key_id=given.get("access.key"),
-        aws_secret_access_key=given.get("secret.key"),
-        aws_session_token=given.get("session.token"),
-        config=Config(
-            connect_timeout=timeout_s,
-            read_timeout=timeout_s,
-            retries={"total_max_attempts": 1},  # they are counted in one place, `images.fetch.retry`
-            s3={"addressing_style": "path" if path_style else "auto"},
-        ),
-    )

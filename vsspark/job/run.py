@@ -61,6 +61,8 @@ class Run:
         self.metrics: dict[str, float] = {}
 
     def __enter__(self) -> Run:
+        shop = self.config.catalogue
+        self.store.check_reachable([] if shop is None else [shop.images_root or "", *(shop.allowed_roots or ())])
         dead = self.lock.acquire()
         try:
             self.store.revoke(dead)

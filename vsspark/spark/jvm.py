@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 
 from py4j.java_gateway import JavaPackage
+from py4j.protocol import Py4JJavaError
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
@@ -70,3 +71,30 @@ def drop_connection() -> None:
     connection = SparkContext._gateway._gateway_client.get_thread_connection()
     if connection is not None:
         connection.close()
+
+
+def stored_credentials(spark: SparkSession, settings: Mapping[str, str]) -> dict[str, str]:
+    """The `fs.s3a.` secrets in Hadoop's credential files (JCEKS) that these settings name; a bucket's own file gives
+    secrets of that bucket. Holds secrets: never log it.
+    """
+    security = spark._jvm.org.apache.hadoop.security.alias.CredentialProviderFactory
+    secrets: dict[str, str] = {}
+    for key, paths in settings.items():
+        if not key.endswith("security.credential.provider.path"):
+            continue
+        place = key.removesuffix("security.credential.provider.path")
+        conf = spark._jvm.org.apache.hadoop.conf.Configuration(hadoop_configuration(spark))
+        conf.set(security.CREDENTIAL_PROVIDER_PATH, paths)
+        try:
+            entries = {
+                alias: "".join(provider.getCredentialEntry(alias).getCredential())
+                for provider in security.getProviders(conf)
+                for alias in provider.getAliases()
+                if alias.startswith("fs.s3a.")
+            }
+        except Py4JJavaError:
+            continue  # who needs its keys refuses it by name, see `storage.s3`; others need not be able to read it
+        for alias, secret in entries.items():
+            general = place == "hadoop." or alias.startswith("fs.s3a.bucket.")
+            secrets[alias if general else place + alias.removeprefix("fs.s3a.")] = secret
+    return secrets

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
-from vsspark.config.store_settings import S3_OPTIONS
+from vsspark.config.store_settings import PER_BUCKET, S3_OPTIONS
 from vsspark.spark import jvm
 from vsspark.spark.start import check_delta, start_jvm
 from vsspark.spark.versions import check_spark, has_unix_sockets
@@ -135,10 +135,11 @@ def storage_options(spark: SparkSession) -> dict[str, str]:
     it.
     """
     hadoop = jvm.hadoop_configuration(spark)
-    per_bucket = hadoop.getPropsWithPrefix("fs.s3a.bucket.")
-    return {key: value for key in S3_OPTIONS if (value := hadoop.get(key))} | {
-        f"fs.s3a.bucket.{key}": per_bucket[key] for key in per_bucket
+    per_bucket = hadoop.getPropsWithPrefix(PER_BUCKET)
+    written = {key: value for key in S3_OPTIONS if (value := hadoop.get(key))} | {
+        f"{PER_BUCKET}{key}": per_bucket[key] for key in per_bucket
     }
+    return written | jvm.stored_credentials(spark, written)
 
 
 def task_slots(spark: SparkSession) -> int:

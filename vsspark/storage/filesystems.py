@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 
 from pyarrow import fs
 
 from vsspark.errors import ConfigError
+from vsspark.storage.s3 import arrow_client, s3_settings
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
 S3_SCHEMES = ("s3a", "s3", "s3n")
@@ -38,58 +38,15 @@ def open_filesystem(
 ) -> tuple[fs.FileSystem, str]:
     """The pyarrow file system that holds a URI, and the URI's path on it.
 
-    storage_options: `fs.s3a.` + endpoint, endpoint.region, access.key, secret.key, session.token, path.style.access,
-    connection.ssl.enabled; `fs.s3a.bucket.NAME.` + the same overrides for one bucket. Without keys, AWS's own
-    credential chain. timeout_s: seconds per connection and per request. attempts: tries per request, with backoff.
-    Raises ConfigError for a scheme that is not handled.
+    storage_options: Hadoop's settings of S3A, those of `config.store_settings.S3_OPTIONS`; `fs.s3a.bucket.NAME.` + the
+    same overrides for one bucket. Without keys, AWS's own credential chain. timeout_s: seconds per connection and per
+    request. attempts: tries per request, with backoff. Raises ConfigError for a scheme that is not handled, and for a
+    setting that cannot be passed on (`storage.s3`).
     """
     scheme, path = split_uri(uri)
     if scheme == "file":
         return fs.LocalFileSystem(), os.path.abspath(path)
     if scheme not in S3_SCHEMES:
         raise ConfigError(f"{uri}: {scheme}:// is not handled here; allowed are a local path, file: and s3a://")
-    bucket = path.partition("/")[0]
-    return s3_client(bucket, storage_options or {}, timeout_s, attempts), path.rstrip("/")
-
-
-def s3_client(bucket: str, storage_options: Mapping[str, str], timeout_s: float, attempts: int) -> fs.S3FileSystem:
-    """The client of a bucket, shared by all buckets with the same settings; arguments as in `open_filesystem`."""
-    return _s3(s3_settings(bucket, storage_options), timeout_s, attempts)
-
-
-def s3_settings(bucket: str, options: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """The settings that hold for one bucket, hashable, so that buckets with the same settings share a client."""
-    names = (
-        "endpoint",
-        "endpoint.region",
-        "access.key",
-        "secret.key",
-        "session.token",
-        "path.style.access",
-        "connection.ssl.enabled",
-    )
-    settings = {name: options.get(f"fs.s3a.bucket.{bucket}.{name}", options.get(f"fs.s3a.{name}")) for name in names}
-    return tuple((name, str(value)) for name, value in settings.items() if value not in (None, ""))
-
-
-@lru_cache(maxsize=32)
-def _s3(settings: tuple[tuple[str, str], ...], timeout_s: float, attempts: int) -> fs.S3FileSystem:
-    options = dict(settings)
-    endpoint = options.get("endpoint")
-    secure = options.get("connection.ssl.enabled", "true").lower() != "false"
-    if endpoint and "://" in endpoint:
-        scheme, _, endpoint = endpoint.partition("://")
-        secure = scheme == "https"
-    return fs.S3FileSystem(
-        access_key=options.get("access.key"),
-        secret_key=options.get("secret.key"),
-        session_token=options.get("session.token"),
-        # An endpoint of one's own has no region to look up; the signature still wants a name.
-        region=options.get("endpoint.region", "us-east-1" if endpoint else None),
-        scheme="https" if secure else "http",
-        endpoint_override=endpoint,
-        force_virtual_addressing=bool(endpoint) and options.get("path.style.access", "false").lower() == "false",
-        connect_timeout=timeout_s,
-        request_timeout=timeout_s,
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=attempts),
-    )
+    settings = s3_settings(path.partition("/")[0], storage_options or {})
+    return arrow_client(settings, timeout_s, attempts), path.rstrip("/")

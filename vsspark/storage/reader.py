@@ -16,7 +16,8 @@ from pyarrow import fs
 
 from vsspark.config import OutputConfig
 from vsspark.errors import StorageError
-from vsspark.storage.filesystems import open_filesystem, s3_settings, split_uri
+from vsspark.storage.filesystems import open_filesystem, split_uri
+from vsspark.storage.s3 import delta_settings, s3_settings
 
 _UNREADABLE = re.compile(r"%[0-9A-Fa-f]{2}|[\t\r\n]")  # deltalake 1.6 takes %20 in a folder's name for a space
 Where = tuple[str, str]  # a column and the text that it must hold
@@ -252,20 +253,4 @@ def delta_options(root: str, storage_options: Mapping[str, str]) -> dict[str, st
     scheme, path = split_uri(root)
     if scheme == "file":
         return {}
-    options = dict(s3_settings(path.partition("/")[0], storage_options))
-    endpoint = options.get("endpoint")
-    if endpoint and "://" not in endpoint:
-        secure = options.get("connection.ssl.enabled", "true").lower() != "false"
-        endpoint = f"{'https' if secure else 'http'}://{endpoint}"
-    named = {
-        "aws_endpoint_url": endpoint,
-        "aws_region": options.get("endpoint.region", "us-east-1" if endpoint else None),
-        "aws_access_key_id": options.get("access.key"),
-        "aws_secret_access_key": options.get("secret.key"),
-        "aws_session_token": options.get("session.token"),
-        "aws_allow_http": "true" if endpoint and endpoint.startswith("http://") else None,
-    }
-    if endpoint:
-        path_style = options.get("path.style.access", "false").lower() == "true"
-        named["aws_virtual_hosted_style_request"] = str(not path_style).lower()
-    return {name: value for name, value in named.items() if value is not None}
+    return delta_settings(s3_settings(path.partition("/")[0], storage_options))

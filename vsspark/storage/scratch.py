@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from vsspark import __version__
 from vsspark.errors import StorageError
 from vsspark.spark import session
 from vsspark.storage.files import Files, first_line
-from vsspark.storage.filesystems import PLAIN_PATHS, open_filesystem
+from vsspark.storage.filesystems import PLAIN_PATHS, S3_SCHEMES, open_filesystem, split_uri
 
 if TYPE_CHECKING:
     from vsspark.storage.lock import OutputLock
@@ -44,11 +44,19 @@ class Scratch:
         self._files = Files(spark)
         self._lock = lock
 
+    def check_reachable(self, folders: Sequence[str] = ()) -> None:
+        """Raises ConfigError where tasks cannot reach the output's kind of store, or that of a folder on S3, as Spark
+        does. No request is made, nothing is written.
+        """
+        options = session.storage_options(self.spark)
+        for uri in (self.root, *(folder for folder in folders if split_uri(folder)[0] in S3_SCHEMES)):
+            open_filesystem(uri, options)
+
     def check_writable(self) -> None:
         """Raises StorageError naming output.path when nothing can be written there, and ConfigError when tasks cannot
         write to that kind of store: checked before hours of work, not after.
         """
-        open_filesystem(self.root, session.storage_options(self.spark))
+        self.check_reachable()
         probe = f"{self.root}/_staging/_probe"
         try:
             self._files.write_text(probe, "")
